@@ -1,0 +1,195 @@
+"""The artifact: one file that holds a compressed model. Opens with numpy alone, without torch."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autocompress.coders import CODERS
+from autocompress.container import (
+    Contents,
+    ItemRecord,
+    decode_stream,
+    read_container,
+    unpack_asset,
+)
+from autocompress.errors import ArtifactError, PlanError
+from autocompress.plan import CompressionPlan
+from autocompress.precisions import Stream
+from autocompress.structures import Matrix, matrix_shape, stacked_shape
+
+
+@dataclass(frozen=True)
+class WeightReport:
+    """How one weight is stored.
+
+    Attributes:
+        name: State-dict name of the weight.
+        aliases: Names tied to it.
+        shape: Shape of the tensor.
+        site: Name of the site with whose other weights it shares factors, or None.
+        structure: Label of the structure.
+        precision: Label of the precision.
+        coder: Names of the coders that wrote its integers, or "raw".
+        size_bytes: Bytes in the file. Of factors that are shared over a site, each member
+            carries the share of its rows.
+        bits_per_weight: Eight times the bytes over the number of elements.
+    """
+
+    name: str
+    aliases: tuple[str, ...]
+    shape: tuple[int, ...]
+    site: str | None
+    structure: str
+    precision: str
+    coder: str
+    size_bytes: float
+    bits_per_weight: float
+
+
+class Artifact:
+    """An opened artifact. The file's bytes are in memory; weights are decoded when asked for.
+
+    Attributes:
+        path: The file.
+        contents: Its parts, checked but not decoded.
+    """
+
+    def __init__(self, path: Path, contents: Contents) -> None:
+        self.path = path
+        self.contents = contents
+
+    @property
+    def size_bytes(self) -> int:
+        """Length of the file, in bytes."""
+        return self.contents.size_bytes
+
+    @property
+    def plan(self) -> CompressionPlan:
+        """The plan by which the file was made."""
+        items = self.contents.header.items
+        return CompressionPlan(treatments={item.name: item.treatment for item in items})
+
+    @property
+    def model_config(self) -> Mapping[str, Any] | None:
+        """Description from which the model is built, or None for a user's own module."""
+        return self.contents.header.model
+
+    @property
+    def source_sha256(self) -> str:
+        """Hash of the model that was compressed."""
+        return self.contents.header.source_sha256
+
+    def assets(self) -> dict[str, bytes]:
+        """Return the files that the artifact carries, such as a vocabulary, by name.
+
+        Raises:
+            ArtifactError: If one is damaged.
+        """
+        return {name: unpack_asset(name, data) for name, data in self.contents.assets.items()}
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        """Decode all weights: float32 arrays (and buffers) under their state-dict names.
+
+        Tied names share one array.
+
+        Raises:
+            ArtifactError: If a weight is damaged.
+        """
+        state = dict(self.contents.buffers)
+        for item in self.contents.header.items:
+            state |= dict(self._decode_item(item))
+        return state
+
+    def report(self) -> list[WeightReport]:
+        """Tell for every weight how it is stored and what it costs."""
+        return [line for item in self.contents.header.items for line in _report_item(item)]
+
+    def accounting(self) -> dict[str, int]:
+        """Say where every byte is: weights, assets, buffers; the rest is header and container."""
+        parts = {
+            "weights": self.contents.items,
+            "assets": self.contents.assets,
+            "buffers": self.contents.buffers,
+        }
+        account = {
+            name: sum(tensor.nbytes for tensor in tensors.values())
+            for name, tensors in parts.items()
+        }
+        return {**account, "header": self.size_bytes - sum(account.values())}
+
+    def _decode_item(self, item: ItemRecord) -> Iterator[tuple[str, NDArray[np.float32]]]:
+        where = f"{self.path}: item '{item.name}'"
+        data = self.contents.items[item.name].tobytes()
+        if zlib.crc32(data) != item.crc32:
+            raise ArtifactError(f"{where} is damaged: its checksum does not match; copy it again")
+        try:
+            matrix = _decode_matrix(item, data)
+        except (ArtifactError, PlanError, ValueError, KeyError, IndexError) as error:
+            raise ArtifactError(f"{where} cannot be decoded: {error}") from error
+        first = 0
+        for member in item.members:
+            last = first + matrix_shape(member.shape)[0]
+            values = matrix[first:last].reshape(member.shape)
+            first = last
+            for name in (member.name, *member.aliases):
+                yield name, values
+
+
+def open_artifact(path: str | os.PathLike[str]) -> Artifact:
+    """Open a file that `autocompress.compress` or a search wrote.
+
+    Raises:
+        ArtifactError: If the file is missing, truncated, damaged, no artifact at all, or written
+            by a later version of this package.
+    """
+    file = Path(path)
+    return Artifact(file, read_container(file))
+
+
+def _decode_matrix(item: ItemRecord, data: bytes) -> Matrix:
+    structure, precision = item.treatment.structure, item.treatment.precision
+    shape = stacked_shape([member.shape for member in item.members])
+    misfit = structure.misfit(shape)
+    if misfit:
+        raise PlanError(misfit)
+    offset, factors = 0, {}
+    for name, factor_shape in structure.factor_shapes(shape).items():
+        streams: dict[str, Stream] = {}
+        for record in item.factors[name]:
+            streams[record.name] = decode_stream(record, data[offset : offset + record.length])
+            offset += record.length
+        mask = streams.pop("mask", None)
+        inside = None if mask is None else mask.reshape(factor_shape).astype(np.bool_)
+        factors[name] = precision.decode(streams, factor_shape, inside)
+    weight = structure.reconstruct(factors)
+    if weight.shape != shape:
+        raise ArtifactError(f"it decodes to shape {weight.shape} instead of {shape}")
+    return weight
+
+
+def _report_item(item: ItemRecord) -> Iterator[WeightReport]:
+    streams = [stream for factor in item.factors.values() for stream in factor]
+    total = sum(stream.length for stream in streams)
+    coders_used = sorted({s.coder for s in streams if s.coder in CODERS})
+    all_rows = sum(matrix_shape(member.shape)[0] for member in item.members)
+    for member in item.members:
+        size = total * matrix_shape(member.shape)[0] / all_rows
+        yield WeightReport(
+            name=member.name,
+            aliases=member.aliases,
+            shape=member.shape,
+            site=item.name if len(item.members) > 1 else None,
+            structure=item.treatment.structure.label(),
+            precision=item.treatment.precision.label(),
+            coder="+".join(coders_used) or "raw",
+            size_bytes=size,
+            bits_per_weight=8 * size / int(np.prod(member.shape)),
+        )

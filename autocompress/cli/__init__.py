@@ -1,0 +1,76 @@
+"""The command line. Commands import what they need when they run, so that `--help` is instant.
+
+Exit codes: 0 done; 1 failure, told in one line; 2 wrong usage; 3 finished, but no plan fits the
+budget; 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import traceback
+import warnings
+from pathlib import Path
+from typing import Any
+
+import click
+
+from autocompress.cli.demo import demo
+from autocompress.cli.evaluate import evaluate
+from autocompress.cli.front import front
+from autocompress.cli.inspect import inspect
+from autocompress.cli.search import search
+from autocompress.cli.train import train
+from autocompress.cli.ui import ui
+from autocompress.errors import AutocompressError
+
+_STOPPED = 130
+
+
+class _Group(click.Group):
+    """Turns every error into one line and an exit code; no traceback reaches the user."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        if not sys.warnoptions:
+            warnings.simplefilter("ignore")
+        try:
+            return super().invoke(ctx)
+        except AutocompressError as error:
+            raise click.ClickException(str(error)) from error
+        except KeyboardInterrupt:
+            click.echo("stopped; the same command continues where this one was", err=True)
+            ctx.exit(_STOPPED)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except OSError as error:
+            raise click.ClickException(_describe_os_error(error)) from error
+        except Exception as error:
+            log = Path(tempfile.gettempdir()) / "autocompress-error.log"
+            log.write_text(traceback.format_exc(), encoding="utf-8")
+            first_line = (str(error).splitlines() or [""])[0]
+            raise click.ClickException(
+                f"unexpected {type(error).__name__}: {first_line} (a defect; details in {log})"
+            ) from error
+
+
+def _describe_os_error(error: OSError) -> str:
+    name = f"'{error.filename}': " if error.filename else ""
+    return f"{name}{error.strerror or error}"
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="autocompress")
+def main() -> None:
+    r"""Find out, weight by weight, how to store a recurrent language model in a given size.
+
+    Start with `autocompress demo`, or with a model and a corpus of your own:
+
+    \b
+        autocompress train --data DIR --preset small --out MODEL
+        autocompress search MODEL --data DIR --budget 2MB --out RUN
+        autocompress ui RUN
+    """
+
+
+for _command in (demo, train, search, evaluate, inspect, front, ui):
+    main.add_command(_command)

@@ -1,0 +1,47 @@
+"""`autocompress evaluate`: the perplexity of an artifact."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from autocompress.cli.output import a_file, a_path, as_json, print_json
+
+
+@click.command()
+@click.argument("artifact", type=a_file)
+@click.option("--data", type=a_path, required=True, help="Corpus: a folder, or a text file.")
+@click.option("--split", type=click.Choice(["valid", "test"]), default="valid", show_default=True)
+@as_json
+def evaluate(artifact: Path, data: Path, split: str, as_json: bool) -> None:
+    """Measure the perplexity of ARTIFACT, a file ending in .acz, on a split of a corpus.
+
+    Over the whole split, the state carried, batch 10.
+    """
+    from autocompress.artifact import open_artifact
+    from autocompress.errors import ArtifactError
+    from autocompress.lm import LanguageModel, Vocabulary, perplexity, read_split
+    from autocompress.runtime import load
+
+    opened = open_artifact(artifact)
+    vocabulary = opened.assets().get("vocab.txt")
+    model = load(opened) if vocabulary else None
+    if vocabulary is None or not isinstance(model, LanguageModel):
+        raise ArtifactError(f"'{artifact}' holds no language model; use the Python API for others")
+    tokens = read_split(
+        data, "test" if split == "test" else "valid", Vocabulary.from_bytes(vocabulary)
+    )
+    result = {
+        "size_bytes": opened.size_bytes,
+        "split": split,
+        "tokens": len(tokens),
+        "perplexity": perplexity(model, tokens),
+    }
+    if as_json:
+        print_json(result)
+    else:
+        click.echo(
+            f"{opened.size_bytes} bytes, {split} perplexity {result['perplexity']:.3f} "
+            f"over {len(tokens)} tokens"
+        )

@@ -1,0 +1,79 @@
+"""`autocompress search`: from a model folder and a budget to the front."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from autocompress.cli.output import (
+    NOTHING_FEASIBLE,
+    a_folder,
+    a_path,
+    as_json,
+    print_result,
+)
+
+if TYPE_CHECKING:
+    from autocompress.results import SearchResult
+
+
+@click.command()
+@click.argument("model", type=a_folder)
+@click.option("--data", type=a_path, required=True, help="Corpus: a folder, or a text file.")
+@click.option("--budget", help="Largest file allowed, such as 2MB, 800kB or 2MiB.")
+@click.option("--trials", type=click.IntRange(min=1), default=40, show_default=True)
+@click.option("--out", type=a_folder, help="Folder of the search.  [default: runs/MODEL-BUDGET]")
+@click.option("--space", default="default", show_default=True, help="Search space: name or file.")
+@click.option("--sampler", type=click.Choice(["tpe", "nsga2"]), default="tpe", show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@as_json
+def search(
+    model: Path,
+    data: Path,
+    budget: str | None,
+    trials: int,
+    out: Path | None,
+    space: str,
+    sampler: str,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Search for the best ways to store the weights of MODEL, a folder.
+
+    Plans are chosen on validation data; the front is scored on test data at the end. The same
+    command again continues a search that was interrupted. Exits with 3 if no plan fits.
+    """
+    from autocompress.lm import LanguageModeling, load_model, read_corpus
+    from autocompress.objectives import Budget
+    from autocompress.searching.run import search as run
+    from autocompress.searching.space import load_space
+
+    limit = Budget.parse(budget) if budget else None
+    chosen = load_space(space)
+    network, vocabulary = load_model(model)
+    name = model.resolve().name
+    folder = out or Path("runs") / (f"{name}-{budget}" if budget else name)
+    result = run(
+        network,
+        LanguageModeling(read_corpus(data, vocabulary)),
+        budget=limit,
+        space=chosen,
+        trials=trials,
+        out=folder,
+        seed=seed,
+        sampler="nsga2" if sampler == "nsga2" else "tpe",
+        name=name,
+    )
+    conclude(result, folder, as_json)
+
+
+def conclude(result: SearchResult, folder: Path, document: bool) -> None:
+    """Print a search's outcome and where to look further; exit with 3 if nothing fits."""
+    print_result(result, document)
+    if not document and result.best is not None:
+        click.echo(f"picture: {folder / 'front.png'}")
+        click.echo(f"trials in MLflow: autocompress ui {folder}")
+    if result.best is None:
+        click.get_current_context().exit(NOTHING_FEASIBLE)

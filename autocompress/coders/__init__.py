@@ -1,0 +1,35 @@
+"""Coders: how integers become bytes. A new one is a file here and a line below. numpy only."""
+
+from autocompress.coders.base import Coder, Codes
+from autocompress.coders.entropy import EntropyCoder
+from autocompress.coders.packed import PackedCoder
+from autocompress.errors import ArtifactError
+
+CODERS: dict[str, Coder] = {coder.name: coder for coder in (PackedCoder(), EntropyCoder())}
+
+
+def encode_smallest(codes: Codes) -> tuple[str, bytes]:
+    """Encode integers with the coder that needs the fewest bytes; return its name and the bytes.
+
+    Of equally short encodings the one by the earlier coder of `CODERS` is taken.
+    """
+    encoded = ((name, coder.encode(codes)) for name, coder in CODERS.items())
+    return min(((name, data) for name, data in encoded if data is not None), key=_length)
+
+
+def _length(encoded: tuple[str, bytes]) -> int:
+    return len(encoded[1])
+
+
+def decode(name: str, data: bytes, shape: tuple[int, int]) -> Codes:
+    """Decode integers of this shape by the coder of this name.
+
+    Raises:
+        ArtifactError: If the coder is unknown or the bytes are damaged.
+    """
+    if name not in CODERS:
+        raise ArtifactError(f"unknown coder '{name}'; known coders: {', '.join(CODERS)}")
+    return CODERS[name].decode(data, shape)
+
+
+__all__ = ["CODERS", "Coder", "Codes", "EntropyCoder", "PackedCoder", "decode", "encode_smallest"]

@@ -1,0 +1,37 @@
+"""What a coder is: a lossless way from integers to bytes. numpy only."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Codes = NDArray[np.int64]
+
+
+class Coder(ABC):
+    """Turns a matrix of integers into bytes and back, exactly.
+
+    Attributes:
+        name: What the artifact calls it; never changes once a file was written with it.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def encode(self, codes: Codes) -> bytes | None:
+        """Return bytes that `decode` turns back, or None where this coder does not apply.
+
+        Args:
+            codes: Int64 array of shape (rows, cols), neither of them zero.
+        """
+
+    @abstractmethod
+    def decode(self, data: bytes, shape: tuple[int, int]) -> Codes:
+        """Return the integers, int64 of shape (rows, cols).
+
+        Raises:
+            ArtifactError: If the bytes cannot have come from `encode` for this shape.
+        """

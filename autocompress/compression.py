@@ -1,0 +1,183 @@
+"""Compression: model + plan + calibration -> artifact. The one place where they meet."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from autocompress.artifact import Artifact, open_artifact
+from autocompress.calibration import Calibration, calibrate
+from autocompress.container import (
+    Header,
+    ItemRecord,
+    MemberRecord,
+    StreamRecord,
+    encode_stream,
+    write_container,
+)
+from autocompress.errors import PlanError
+from autocompress.plan import CompressionPlan, Treatment
+from autocompress.precisions import Float32, Precision, Stream
+from autocompress.structures import Dense, Factor
+from autocompress.task import Task
+from autocompress.weights import ModelWeights, Weight
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model made ready for compression by any number of plans.
+
+    Attributes:
+        weights: Its tensors.
+        calibration: What the data tell of it.
+        model_config: Description from which `autocompress.load` builds it, or None.
+        assets: Files that belong into every artifact.
+    """
+
+    weights: ModelWeights
+    calibration: Calibration
+    model_config: Mapping[str, Any] | None = None
+    assets: Mapping[str, bytes] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, model: nn.Module, task: Task) -> Source:
+        """Take a model's tensors and calibrate it.
+
+        Raises:
+            ModelError: If the model cannot be compressed, such as for NaN in a weight.
+        """
+        weights = ModelWeights.of(model)
+        return cls(weights, calibrate(model, task), task.model_config(model), task.assets())
+
+    def members(self, name: str) -> tuple[Weight, ...]:
+        """Return the weights that an entry of a plan treats: one, or those of a site.
+
+        Raises:
+            PlanError: If there is neither a weight nor a site of this name.
+        """
+        if name in self.weights.weights:
+            return (self.weights.weights[name],)
+        for site in self.calibration.sites:
+            if site.name == name:
+                return tuple(self.weights.weights[member] for member in site.members)
+        known = [*self.weights.weights, *(site.name for site in self.calibration.sites)]
+        raise PlanError(f"the plan treats '{name}', but the model has only: {', '.join(known)}")
+
+
+def compress(
+    model: nn.Module, plan: CompressionPlan, task: Task, path: str | os.PathLike[str]
+) -> Artifact:
+    """Compress a model by a plan and open the artifact.
+
+    Args:
+        model: Any module; its floating-point tensors must be finite.
+        plan: A treatment for every weight.
+        task: Tells token frequencies and the like; nothing is evaluated.
+        path: The artifact's file; replaced if it exists.
+
+    Raises:
+        ModelError: If the model cannot be compressed.
+        PlanError: If the plan leaves a weight out, treats one twice, or does not fit one.
+    """
+    write_artifact(Source.of(model, task), plan, Path(path))
+    return open_artifact(path)
+
+
+def write_artifact(source: Source, plan: CompressionPlan, path: Path) -> None:
+    """Compress by a plan into a file; raises as `compress` does."""
+    _check_coverage(source, plan)
+    records, items = [], {}
+    for name, treatment in plan.treatments.items():
+        record, items[name] = encode_item(source, name, treatment)
+        records.append(record)
+    header = Header(
+        source_sha256=source.weights.sha256,
+        model=dict(source.model_config) if source.model_config else None,
+        items=tuple(records),
+    )
+    write_container(path, header, items, source.assets, source.weights.buffers)
+
+
+def _check_coverage(source: Source, plan: CompressionPlan) -> None:
+    treated: dict[str, str] = {}
+    for name in plan.treatments:
+        for weight in source.members(name):
+            if weight.name in treated:
+                raise PlanError(
+                    f"weight '{weight.name}' is treated twice, by '{treated[weight.name]}' and "
+                    f"by '{name}'; leave one out"
+                )
+            treated[weight.name] = name
+    missing = [name for name in source.weights.weights if name not in treated]
+    if missing:
+        raise PlanError(f"the plan leaves out: {', '.join(missing)}; every weight needs an entry")
+
+
+def encode_item(source: Source, name: str, treatment: Treatment) -> tuple[ItemRecord, bytes]:
+    """Encode one entry of a plan: a weight, or the stacked weights of a site.
+
+    Raises:
+        PlanError: If the treatment does not fit; the message names both.
+    """
+    members = source.members(name)
+    matrix = np.concatenate([weight.matrix for weight in members])
+    _check(name, treatment, treatment.structure.misfit(matrix.shape))
+    factors = treatment.structure.factorize(matrix, _frequencies(source, members))
+    if treatment.precision.needs_row_frequencies and all(
+        factor.row_frequencies is None for factor in factors.values()
+    ):
+        _check(name, treatment, "its rows have no frequencies, on which the steps are to depend")
+    records, parts = {}, []
+    for factor_name, factor in factors.items():
+        _check(name, treatment, treatment.precision.misfit(factor))
+        records[factor_name], data = _encode_factor(factor, treatment.precision)
+        parts.append(data)
+    payload = b"".join(parts)
+    record = ItemRecord(
+        name=name,
+        members=tuple(
+            MemberRecord(name=weight.name, aliases=weight.aliases, shape=weight.values.shape)
+            for weight in members
+        ),
+        treatment=treatment,
+        factors=records,
+        crc32=zlib.crc32(payload),
+    )
+    return record, payload
+
+
+def _check(name: str, treatment: Treatment, misfit: str | None) -> None:
+    if misfit:
+        raise PlanError(f"'{treatment.label()}' does not fit '{name}': {misfit}")
+
+
+def _frequencies(source: Source, members: tuple[Weight, ...]) -> NDArray[np.float64] | None:
+    """Return how often the stacked rows are used, or None where a member does not know."""
+    known = [source.calibration.row_frequencies.get(weight.name) for weight in members]
+    present = [frequencies for frequencies in known if frequencies is not None]
+    return np.concatenate(present) if len(present) == len(known) else None
+
+
+def _encode_factor(factor: Factor, precision: Precision) -> tuple[tuple[StreamRecord, ...], bytes]:
+    streams: dict[str, Stream] = {}
+    if factor.mask is not None and not precision.has_zero_level:
+        streams["mask"] = factor.mask.astype(np.int64)
+    elif factor.mask is not None:
+        factor = Factor(factor.values, row_frequencies=factor.row_frequencies)
+    streams |= precision.encode(factor)
+    encoded = [encode_stream(name, stream) for name, stream in streams.items()]
+    return tuple(record for record, _ in encoded), b"".join(data for _, data in encoded)
+
+
+def uncompressed_plan(source: Source) -> CompressionPlan:
+    """Return the plan that stores every weight as it is, in single precision."""
+    exact = Treatment(structure=Dense(), precision=Float32())
+    return CompressionPlan(treatments=dict.fromkeys(source.weights.weights, exact))

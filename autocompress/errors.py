@@ -1,0 +1,50 @@
+"""The exceptions that users meet. All inherit `AutocompressError`, and each one a built-in kind.
+
+AutocompressError
+├── ModelError(ValueError)      a model folder or module that cannot be used
+├── CorpusError(ValueError)     a text that cannot be read or encoded
+├── PlanError(ValueError)       a plan that does not fit the weights
+├── ArtifactError(ValueError)   a file that is no valid artifact
+├── SpaceError(ValueError)      a search space that is malformed or fits no weight
+├── BudgetError(ValueError)     a budget that cannot be understood
+├── ObjectiveError(ValueError)  an objective that is malformed or returned no finite number
+└── SearchError(RuntimeError)   an output folder that cannot be used, or a search that broke off
+
+Messages name the rule, the values and the remedy, on one line.
+"""
+
+
+class AutocompressError(Exception):
+    """Root of all errors that this package raises on purpose."""
+
+
+class ModelError(AutocompressError, ValueError):
+    """A model folder is incomplete, or a model holds weights that cannot be compressed."""
+
+
+class CorpusError(AutocompressError, ValueError):
+    """A corpus is missing, empty, or has words that the vocabulary cannot encode."""
+
+
+class PlanError(AutocompressError, ValueError):
+    """A plan names a weight that does not exist, or a treatment that does not fit its weight."""
+
+
+class ArtifactError(AutocompressError, ValueError):
+    """A file is not an artifact, is damaged, or was written by a later version."""
+
+
+class SpaceError(AutocompressError, ValueError):
+    """A search space does not parse, or offers nothing for some weight."""
+
+
+class BudgetError(AutocompressError, ValueError):
+    """A budget does not parse, or names an unknown objective."""
+
+
+class ObjectiveError(AutocompressError, ValueError):
+    """An objective is defined wrongly, or gave something else than a finite number."""
+
+
+class SearchError(AutocompressError, RuntimeError):
+    """A search cannot start, cannot continue what lies in its folder, or keeps failing."""

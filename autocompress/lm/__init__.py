@@ -1,0 +1,31 @@
+"""Language modelling: corpora, recurrent models, their training and their perplexity."""
+
+from autocompress.lm.corpus import Corpus, read_corpus, read_split
+from autocompress.lm.embedded import embedded_corpus
+from autocompress.lm.evaluate import perplexity
+from autocompress.lm.folder import load_model, save_model
+from autocompress.lm.model import LanguageModel, LanguageModelConfig, detach_state
+from autocompress.lm.presets import PRESETS, Hyperparameters, preset
+from autocompress.lm.task import LanguageModeling
+from autocompress.lm.training import train
+from autocompress.lm.vocabulary import Vocabulary, build_vocabulary
+
+__all__ = [
+    "PRESETS",
+    "Corpus",
+    "Hyperparameters",
+    "LanguageModel",
+    "LanguageModelConfig",
+    "LanguageModeling",
+    "Vocabulary",
+    "build_vocabulary",
+    "detach_state",
+    "embedded_corpus",
+    "load_model",
+    "perplexity",
+    "preset",
+    "read_corpus",
+    "read_split",
+    "save_model",
+    "train",
+]

@@ -1,0 +1,77 @@
+"""Language modelling as a task."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from autocompress.lm.batches import columns, windows
+from autocompress.lm.corpus import Corpus
+from autocompress.lm.evaluate import perplexity
+from autocompress.lm.model import LanguageModel
+from autocompress.objectives import Split
+from autocompress.task import Task
+
+_BATCH = 20
+_STEPS = 35
+
+
+class LanguageModeling(Task):
+    """Predicting each next word of a corpus, scored by perplexity."""
+
+    metric = "perplexity"
+
+    def __init__(self, corpus: Corpus) -> None:
+        self.corpus = corpus
+
+    def evaluate(self, model: nn.Module, split: Split) -> float:
+        """Measure the perplexity over a whole split."""
+        return perplexity(model, self.corpus.valid if split == "valid" else self.corpus.test)
+
+    def calibration_batches(self) -> Iterator[Tensor]:
+        """Yield the training split as int64 tensors of shape (at most 35, 20): (time, batch)."""
+        for words, _ in windows(columns(self.corpus.train, _BATCH), _STEPS):
+            yield words
+
+    def forward(self, model: nn.Module, batch: Tensor) -> Tensor:
+        """Compute the logits (time, batch, vocabulary) of a batch, from a state of zeros."""
+        logits: Tensor = model(batch)[0]
+        return logits
+
+    def row_frequencies(self, model: nn.Module) -> Mapping[str, NDArray[np.float64]]:
+        """Count the training words, whose ids are the rows of embedding and decoder."""
+        size = len(self.corpus.vocabulary)
+        counts = np.bincount(self.corpus.train, minlength=size).astype(np.float64)
+        named = dict(model.named_parameters())  # a tied weight is named once, as the embedding's
+        names = ("embedding.weight", "decoder.weight")
+        return {name: counts for name in names if name in named and named[name].shape[0] == size}
+
+    def fingerprint(self) -> str:
+        """Hash the vocabulary and the three splits with SHA-256."""
+        return fingerprint(self.corpus)
+
+    def assets(self) -> Mapping[str, bytes]:
+        """Name the vocabulary, without which the ids mean nothing."""
+        return {"vocab.txt": self.corpus.vocabulary.to_bytes()}
+
+    def model_config(self, model: nn.Module) -> Mapping[str, Any] | None:
+        """Describe a `LanguageModel`; nothing is known of any other module."""
+        if not isinstance(model, LanguageModel):
+            return None
+        return {"architecture": "recurrent_lm", **model.config.to_json()}
+
+
+def fingerprint(corpus: Corpus) -> str:
+    """Hash the vocabulary and the three splits of a corpus with SHA-256; its name is left out."""
+    digest = hashlib.sha256()
+    splits = (split.astype("<i8").tobytes() for split in (corpus.train, corpus.valid, corpus.test))
+    for part in (corpus.vocabulary.to_bytes(), *splits):
+        # With the lengths, no two corpora that are cut differently give the same bytes.
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.hexdigest()

@@ -1,0 +1,70 @@
+"""A plan: how every weight of a model is to be stored. A value that round-trips through JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from autocompress.errors import PlanError
+from autocompress.precisions import AnyPrecision
+from autocompress.structures import AnyStructure
+
+_FINDINGS_SHOWN = 3
+
+
+def describe_validation_error(error: ValidationError) -> str:
+    """Put pydantic's first findings on one line, each with the path of the wrong key."""
+    findings = [
+        f"{'.'.join(str(part) for part in finding['loc']) or 'document'}: {finding['msg']}"
+        for finding in error.errors(include_url=False)
+    ]
+    more = len(findings) - _FINDINGS_SHOWN
+    return "; ".join(findings[:_FINDINGS_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+
+
+class Treatment(BaseModel):
+    """What one weight, or all weights of a site together, are stored as."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    structure: AnyStructure
+    precision: AnyPrecision
+
+    def label(self) -> str:
+        """Name the treatment on a few characters, as in "low_rank 64 + uniform 4 bit"."""
+        return f"{self.structure.label()} + {self.precision.label()}"
+
+
+class CompressionPlan(BaseModel):
+    """The treatment of every weight, by weight name or by site name.
+
+    A site stands for all of its weights; a weight is treated either alone or by its site. Tied
+    weights are named once, by the first of their names.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    treatments: dict[str, Treatment]
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> CompressionPlan:
+        """Read a plan from a JSON object.
+
+        Raises:
+            PlanError: If a key is unknown, missing or has a value out of its range.
+        """
+        try:
+            return cls.model_validate(document)
+        except ValidationError as error:
+            raise PlanError(f"not a plan: {describe_validation_error(error)}") from error
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan as a JSON object."""
+        return self.model_dump(mode="json")
+
+    def dumps(self) -> str:
+        """Return the plan as canonical JSON text: equal plans have equal texts."""
+        return json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))

@@ -1,0 +1,22 @@
+"""Precisions: how the numbers of a factor are stored. A new one is a file and a line below."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from autocompress.precisions.base import Precision, Stream
+from autocompress.precisions.entropy import EntropyStep
+from autocompress.precisions.float import Float16, Float32
+from autocompress.precisions.uniform import Uniform
+
+AnyPrecision = Annotated[Float32 | Float16 | Uniform | EntropyStep, Field(discriminator="kind")]
+
+__all__ = [
+    "AnyPrecision",
+    "EntropyStep",
+    "Float16",
+    "Float32",
+    "Precision",
+    "Stream",
+    "Uniform",
+]

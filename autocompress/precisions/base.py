@@ -1,0 +1,71 @@
+"""What a precision is: a way to store the numbers of one factor. numpy only."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from autocompress.structures.base import Factor, Matrix, Shape
+
+Stream = NDArray[Any]
+"""A two-dimensional array to be stored: int64 (a coder makes it bytes), float16 or float32."""
+
+
+class Precision(BaseModel, ABC):
+    """Turns a factor into streams of integers and scales, and back.
+
+    Subclasses are final and hold the hyper-parameters.
+
+    Attributes:
+        has_zero_level: Whether zero is one of the levels, so that a pruned factor keeps its zeros
+            without a mask beside it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: str
+    has_zero_level: ClassVar[bool] = False
+
+    @abstractmethod
+    def label(self) -> str:
+        """Name the precision and its hyper-parameters on a few characters."""
+
+    @property
+    def needs_row_frequencies(self) -> bool:
+        """Whether some factor must have row frequencies, since the plan relies on them."""
+        return False
+
+    @abstractmethod
+    def misfit(self, factor: Factor) -> str | None:
+        """Say which rule this factor breaks, with the values, or None if it fits."""
+
+    @abstractmethod
+    def encode(self, factor: Factor) -> dict[str, Stream]:
+        """Turn a factor that fits into streams, all of two dimensions."""
+
+    @abstractmethod
+    def decode(
+        self, streams: Mapping[str, Stream], shape: Shape, mask: NDArray[np.bool_] | None
+    ) -> Matrix:
+        """Turn streams back into a float32 factor of this shape, zero outside the mask."""
+
+
+def survivors(values: NDArray[Any], mask: NDArray[np.bool_] | None) -> NDArray[Any]:
+    """Return the elements to store: all, of shape (rows, cols), or those in the mask, (1, n)."""
+    return values if mask is None else values[mask][None, :]
+
+
+def spread(
+    stored: NDArray[Any], shape: Shape, mask: NDArray[np.bool_] | None, fill: float = 0
+) -> NDArray[Any]:
+    """Undo `survivors`: put the stored elements back where the mask says, `fill` elsewhere."""
+    if mask is None:
+        return stored.reshape(shape)
+    full = np.full(shape, fill, dtype=stored.dtype)
+    full[mask] = stored.ravel()
+    return full

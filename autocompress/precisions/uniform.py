@@ -1,0 +1,97 @@
+"""Uniform quantization to b bits between the smallest and the largest value of a group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from autocompress.precisions.base import Precision, Stream, spread, survivors
+from autocompress.precisions.float import half_precision_misfit
+from autocompress.structures.base import Factor, Matrix, Shape
+
+
+class Uniform(Precision):
+    """Stores each element as one of 2^bits equally spaced levels.
+
+    The levels span the range of the element's group, as in linear min-max quantization [1]; the
+    error is at most half the spacing. A group is the whole tensor, a row, or that many
+    neighbouring elements of a row, the last group of a row being shorter where the width leaves
+    a remainder. Offset and spacing of each group are stored in half precision, rounded outwards.
+
+    References:
+        [1] A. Grachev, D. Ignatov, A. Savchenko. Neural Networks Compression for Language
+            Modeling. PReMI 2017, arXiv 1708.05963.
+    """
+
+    kind: Literal["uniform"] = "uniform"
+    bits: Annotated[int, Field(ge=2, le=8)]
+    group: Literal["tensor", "row"] | Annotated[int, Field(ge=2)] = "row"
+
+    def label(self) -> str:
+        """Return the bits and the group."""
+        group = f"group {self.group}" if isinstance(self.group, int) else f"per {self.group}"
+        return f"{self.bits} bit {group}"
+
+    def misfit(self, factor: Factor) -> str | None:
+        """Refuse values beyond half precision, in which offsets and spacings are stored."""
+        return half_precision_misfit(factor.values)
+
+    def encode(self, factor: Factor) -> dict[str, Stream]:
+        """Return the codes, int64 in [0, 2^bits), and per group its offset and spacing."""
+        shape = factor.values.shape
+        values = self._grouped(factor.values)
+        inside = None if factor.mask is None else self._grouped(factor.mask)
+        offset, spacing = self._levels(values, inside)
+        low, width = (self._per_element(part, values.shape) for part in (offset, spacing))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            codes = np.where(width > 0, np.rint((values - low) / width), 0)
+        codes = np.clip(codes, 0, 2**self.bits - 1).astype(np.int64).reshape(shape)
+        return {"codes": survivors(codes, factor.mask), "offset": offset, "spacing": spacing}
+
+    def decode(
+        self, streams: Mapping[str, Stream], shape: Shape, mask: NDArray[np.bool_] | None
+    ) -> Matrix:
+        """Return `offset + spacing * code`, computed in single precision."""
+        codes = self._grouped(spread(streams["codes"], shape, mask))
+        low, width = (
+            self._per_element(streams[part], codes.shape) for part in ("offset", "spacing")
+        )
+        values = (low + width * codes.astype(np.float32)).reshape(shape)
+        return values if mask is None else np.where(mask, values, np.float32(0))
+
+    def _grouped(self, array: NDArray[Any]) -> NDArray[Any]:
+        return array.reshape(1, -1) if self.group == "tensor" else array
+
+    def _width(self, cols: int) -> int:
+        return self.group if isinstance(self.group, int) else max(cols, 1)
+
+    def _levels(
+        self, values: Matrix, inside: NDArray[np.bool_] | None
+    ) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
+        starts = np.arange(0, values.shape[1], self._width(values.shape[1]))
+        below = values if inside is None else np.where(inside, values, np.float32(np.inf))
+        above = values if inside is None else np.where(inside, values, np.float32(-np.inf))
+        low = np.minimum.reduceat(below, starts, axis=1)
+        high = np.maximum.reduceat(above, starts, axis=1)
+        empty = low > high  # a group of which nothing survived pruning
+        low, high = np.where(empty, 0, low), np.where(empty, 0, high)
+        offset = _round_half(low, up=False)
+        reach = high.astype(np.float64) - offset.astype(np.float64)
+        return offset, _round_half(reach / (2**self.bits - 1), up=True)
+
+    def _per_element(self, per_group: Stream, shape: tuple[int, ...]) -> Matrix:
+        repeated = np.repeat(per_group.astype(np.float32), self._width(shape[1]), axis=1)
+        return repeated[:, : shape[1]]
+
+
+def _round_half(values: NDArray[np.floating], *, up: bool) -> NDArray[np.float16]:
+    """Round to half precision in one direction, so that the levels still span the range."""
+    with np.errstate(over="ignore"):
+        rounded = values.astype(np.float16)
+    missed = rounded < values if up else rounded > values
+    limit = np.float16(np.finfo(np.float16).max if up else np.finfo(np.float16).min)
+    return np.where(missed, np.nextafter(rounded, limit), rounded)

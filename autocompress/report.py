@@ -1,0 +1,164 @@
+"""A search's result for people: a table and a few lines for the terminal, and files."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+from autocompress.objectives import SIZE, Budget, format_bytes
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from autocompress.results import Scored, SearchResult, TrialResult
+
+
+def front_table(result: SearchResult) -> Table:
+    """Return the front as a table, smallest file first, below the baseline; the best is marked."""
+    table = Table(title=f"{result.name}: the front", title_justify="left", title_style="bold")
+    *numbers, plan = _header(result)
+    for title in numbers:
+        table.add_column(Text(title), justify="right", no_wrap=True)
+    table.add_column(plan, overflow="fold")
+    best = _best_row(result)
+    for number, cells in enumerate(_rows(result)):
+        style = "bold green" if number == best else "" if number else "dim"
+        table.add_row(*(Text(cell) for cell in cells), style=style, end_section=number == 0)
+    return table
+
+
+def summary_lines(result: SearchResult) -> list[str]:
+    """Say in a few lines which plan is the best, or how far the nearest one is from fitting."""
+    best = result.best
+    if best is None:
+        return [_failure(result)]
+    under = "" if result.budget_bytes is None else f" under {format_bytes(result.budget_bytes)}"
+    ratio = f"{result.ratio(best):.1f}x smaller than {format_bytes(result.baseline.size_bytes)}"
+    valid = _number(best.values[result.metric])
+    test = "" if best.test is None else f", {_number(best.test)} on test data"
+    lines = [
+        f"best plan{under}: trial {best.trial}, {format_bytes(best.size_bytes)}, {ratio}",
+        f"{result.metric} {valid} on validation data ({_change(result, best)}){test}",
+    ]
+    if result.budget_bytes is not None:
+        spare = result.budget_bytes - best.size_bytes
+        share = -Budget(result.budget_bytes).excess(best.size_bytes)
+        lines.append(f"{format_bytes(spare)} ({100 * share:.1f} %) of the budget are left")
+    return [*lines, f"file: {best.artifact}"]
+
+
+def write_front(result: SearchResult, trials: Sequence[TrialResult], folder: Path) -> list[Path]:
+    """Write front.csv (a row per finished trial), front.png and front.html, whole or not at all.
+
+    Args:
+        result: The search.
+        trials: All finished trials.
+        folder: Where to write; existing files are replaced.
+
+    Returns:
+        The three files.
+    """
+    # matplotlib and pandas take a second to import, and tables in a terminal need neither.
+    from autocompress import page, plots
+
+    view = plots.front_view(result, trials)
+    html = page.front_page(view, _header(result), _rows(result), _best_row(result))
+    frame = trials_frame(result, trials)
+    return [
+        _replace(folder / "front.csv", lambda path: frame.to_csv(path, index=False)),
+        _replace(folder / "front.png", lambda path: plots.save_png(view, path)),
+        _replace(folder / "front.html", lambda path: path.write_text(html, encoding="utf-8")),
+    ]
+
+
+def trials_frame(result: SearchResult, trials: Sequence[TrialResult]) -> pd.DataFrame:
+    """Return a row per finished trial; objectives that were not measured are empty."""
+    import pandas as pd
+
+    front = {scored.trial for scored in result.front}
+    best = result.best.trial if result.best else None
+    columns = {
+        "trial": [trial.number for trial in trials],
+        **{name: [trial.values.get(name) for trial in trials] for name in result.directions},
+        SIZE: [trial.size_bytes for trial in trials],
+        "feasible": [trial.feasible for trial in trials],
+        "front": [trial.number in front for trial in trials],
+        "best": [trial.number == best for trial in trials],
+    }
+    return pd.DataFrame(columns)
+
+
+def _failure(result: SearchResult) -> str:
+    if result.smallest_bytes is None or result.budget_bytes is None:
+        return "no trial has finished"
+    excess = Budget(result.budget_bytes).excess(result.smallest_bytes)
+    distance = f"{100 * excess:.1f} % above" if excess < 1 else f"{1 + excess:.1f} times"
+    return (
+        f"no plan fits {format_bytes(result.budget_bytes)}: the smallest of {result.trials} files "
+        f"has {format_bytes(result.smallest_bytes)}, {distance} the budget"
+    )
+
+
+def _number(value: float) -> str:
+    """Write four digits without an exponent, so that the points of a column are aligned."""
+    decimals = 3 - math.floor(math.log10(abs(value))) if value else 0
+    return f"{value:.{max(decimals, 0)}f}"
+
+
+def _header(result: SearchResult) -> list[str]:
+    metric = result.metric
+    numbers = ["trial", "size", "smaller", f"valid {metric}", "change", f"test {metric}"]
+    return [*numbers, *_others(result), "plan"]
+
+
+def _rows(result: SearchResult) -> list[list[str]]:
+    """Write the baseline and the front as cells, one row each."""
+    return [_cells(result, scored) for scored in (result.baseline, *result.front)]
+
+
+def _best_row(result: SearchResult) -> int | None:
+    best = result.best.trial if result.best else None
+    trials = [None, *(scored.trial for scored in result.front)]
+    return next((row for row, trial in enumerate(trials) if row and trial == best), None)
+
+
+def _cells(result: SearchResult, scored: Scored) -> list[str]:
+    # The word "best", since colours are lost in a pipe.
+    best = "best " if result.best and result.best.trial == scored.trial else ""
+    others = [_number(scored.values[name]) for name in _others(result)]
+    return [
+        "baseline" if scored.trial is None else f"{best}{scored.trial}",
+        format_bytes(scored.size_bytes),
+        f"{result.ratio(scored):.1f}x",
+        _number(scored.values[result.metric]),
+        "" if scored.trial is None else _change(result, scored),
+        "" if scored.test is None else _number(scored.test),
+        *others,
+        scored.label,
+    ]
+
+
+def _others(result: SearchResult) -> list[str]:
+    return [name for name in result.directions if name not in (SIZE, result.metric)]
+
+
+def _change(result: SearchResult, scored: Scored) -> str:
+    return f"{100 * result.rise(scored):+.2f} %"
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> Path:
+    """Write a file under a temporary name and give it its own name when it is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,188 @@
+"""What a search found: trials, the front of them, and the document that describes it.
+
+Knows neither torch nor Optuna nor MLflow, so that a finished search is read in an instant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from autocompress.objectives import SIZE, Direction
+from autocompress.plan import CompressionPlan
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """What is known of a finished trial.
+
+    Attributes:
+        number: Its number in the study.
+        plan: The plan that was carried out.
+        values: By objective name; only "size_bytes" where the size was above the budget, since
+            then nothing else was measured.
+        feasible: Whether the size is within the budget.
+        started: When the trial began, in seconds since the epoch.
+        seconds: How long it took, in seconds of wall time.
+        cpu_seconds: Processor time it took, all threads together.
+    """
+
+    number: int
+    plan: CompressionPlan
+    values: Mapping[str, float]
+    feasible: bool
+    started: float
+    seconds: float
+    cpu_seconds: float
+
+    @property
+    def size_bytes(self) -> int:
+        """Length of the artifact's file, in bytes."""
+        return int(self.values[SIZE])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the result as a JSON object."""
+        fields = {name: value for name, value in vars(self).items() if name != "plan"}
+        return {**fields, "values": dict(self.values), "plan": self.plan.to_json()}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> TrialResult:
+        """Read a result that `to_json` gave.
+
+        Raises:
+            PlanError: If the plan is none.
+            TypeError: If a key is missing or unknown.
+        """
+        return cls(**{**document, "plan": CompressionPlan.from_json(document["plan"])})
+
+
+def pareto_front(
+    results: Iterable[TrialResult], directions: Mapping[str, Direction]
+) -> list[TrialResult]:
+    """Return the feasible trials that no other one beats, by size.
+
+    A trial is beaten by one that is no worse in every objective and better in one; of trials
+    equal in all, the earliest stays. O(n^2) in the number of feasible trials.
+
+    Args:
+        results: Finished trials.
+        directions: By objective name, whether less or more of it is better.
+    """
+    signs = {name: 1 if direction == "minimize" else -1 for name, direction in directions.items()}
+    points = {
+        result.number: tuple(sign * result.values[name] for name, sign in signs.items())
+        for result in sorted(results, key=lambda result: result.number)
+        if result.feasible
+    }
+    beaten = {
+        number
+        for number, point in points.items()
+        for other, rival in points.items()
+        if _beats(rival, point) or (rival == point and other < number)
+    }
+    front = (r for r in results if r.number in points and r.number not in beaten)
+    return sorted(front, key=lambda result: (result.size_bytes, result.number))
+
+
+def _beats(rival: Sequence[float], point: Sequence[float]) -> bool:
+    return rival != point and all(a <= b for a, b in zip(rival, point, strict=True))
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A compressed model with its numbers.
+
+    Attributes:
+        trial: Number of the trial; None for the baseline, the model in single precision.
+        artifact: Its file.
+        values: By objective name, measured on validation data.
+        test: The task's metric on test data; None while a search is not finished.
+        label: The treatments, most bytes first, on one line.
+    """
+
+    trial: int | None
+    artifact: Path
+    values: Mapping[str, float]
+    test: float | None
+    label: str
+
+    @property
+    def size_bytes(self) -> int:
+        """Length of the file, in bytes."""
+        return int(self.values[SIZE])
+
+    def to_json(self, metric: str) -> dict[str, Any]:
+        """Return the numbers as a JSON object; the metric's names tell the split."""
+        values: dict[str, Any] = dict(self.values)
+        document = {"trial": self.trial, "artifact": str(self.artifact)}
+        document |= {SIZE: self.size_bytes, f"valid_{metric}": values.pop(metric)}
+        values.pop(SIZE)
+        return {**document, f"test_{metric}": self.test, **values, "label": self.label}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any], metric: str) -> Scored:
+        """Read numbers that `to_json` gave."""
+        values = dict(document)
+        values[metric] = values.pop(f"valid_{metric}")
+        test = values.pop(f"test_{metric}")
+        artifact, trial, label = (values.pop(key) for key in ("artifact", "trial", "label"))
+        return cls(trial, Path(artifact), values, test, label)
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found so far, or at its end.
+
+    Attributes:
+        name: What was compressed, such as "ptb-small".
+        metric: Name of the task's metric.
+        directions: By objective name, whether less or more of it is better; size comes first,
+            the task's metric second.
+        budget_bytes: The limit on the size, or None.
+        baseline: The model in single precision, stored and reloaded like every trial.
+        best: The feasible trial with the best metric, or None.
+        front: The feasible trials that no other one beats, by size.
+        trials: Number of finished trials.
+        smallest_bytes: The smallest file seen, feasible or not; None before the first trial.
+        seconds: Wall time spent on the search, interruptions left out.
+    """
+
+    name: str
+    metric: str
+    directions: Mapping[str, Direction]
+    budget_bytes: int | None
+    baseline: Scored
+    best: Scored | None
+    front: tuple[Scored, ...]
+    trials: int
+    smallest_bytes: int | None
+    seconds: float
+
+    def rise(self, scored: Scored) -> float:
+        """Return the relative change of the metric against the baseline; 0.01 is +1 %."""
+        return scored.values[self.metric] / self.baseline.values[self.metric] - 1
+
+    def ratio(self, scored: Scored) -> float:
+        """Return how many times smaller than the baseline a file is."""
+        return self.baseline.size_bytes / scored.size_bytes
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON document that `autocompress search --json` prints."""
+        document = {**asdict(self), "directions": dict(self.directions)}
+        document["baseline"] = self.baseline.to_json(self.metric)
+        document["best"] = self.best.to_json(self.metric) if self.best else None
+        document["front"] = [scored.to_json(self.metric) for scored in self.front]
+        return document
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> SearchResult:
+        """Read a document that `to_json` gave."""
+        metric, best = document["metric"], document["best"]
+        scored = {
+            "baseline": Scored.from_json(document["baseline"], metric),
+            "best": Scored.from_json(best, metric) if best else None,
+            "front": tuple(Scored.from_json(entry, metric) for entry in document["front"]),
+        }
+        return cls(**{**document, **scored})

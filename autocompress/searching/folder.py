@@ -1,0 +1,233 @@
+"""The folder of a search: what it is about, what is finished, and what that amounts to.
+
+Knows neither torch nor Optuna, so that a running search can be looked at from outside.
+
+    search.json     what is searched: model, data, space, budget, seed (class `Settings`)
+    baseline.json   the uncompressed model's numbers
+    trials/0007/    a trial: model.acz and trial.json; `trials/baseline/` the uncompressed model
+    test.json       the metric on test data, for members of the front
+    result.json     the outcome, as `autocompress search --json` prints it
+    front.{csv,png,html}, optuna.journal, mlflow.db, mlartifacts/
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from autocompress.artifact import open_artifact
+from autocompress.errors import SearchError
+from autocompress.objectives import Direction
+from autocompress.results import Scored, SearchResult, TrialResult, pareto_front
+
+SamplerName = Literal["tpe", "nsga2"]
+_ARTIFACT, _TRIAL = "model.acz", "trial.json"
+
+
+class Settings(BaseModel):
+    """What a search is about. A folder is only ever continued with equal settings.
+
+    Attributes:
+        name: What is compressed.
+        metric: Name of the task's metric.
+        directions: By objective name, whether less or more of it is better.
+        budget_bytes: The limit on the size, or None.
+        sampler: Optuna sampler.
+        seed: Seed of the sampler.
+        model: Hash of the model.
+        data: Fingerprint of the task's data.
+        space: Hash of the search space.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    metric: str
+    directions: dict[str, Direction]
+    budget_bytes: int | None
+    sampler: SamplerName
+    seed: int
+    model: str
+    data: str
+    space: str
+
+
+class SearchFolder:
+    """Reads and writes the files of one search."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Create the folder and keep other searches out while this one runs.
+
+        Raises:
+            SearchError: If the folder cannot be written, or another process searches in it.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / "lock").open("w")
+        except OSError as error:
+            raise SearchError(
+                f"cannot write to '{self.path}': {error.strerror}; choose another --out"
+            ) from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise SearchError(
+                    f"another process is searching in '{self.path}'; wait for it or choose "
+                    "another --out"
+                ) from error
+            yield
+
+    def adopt(self, settings: Settings) -> None:
+        """Write the settings into a new folder, or make sure that the folder's are equal.
+
+        Raises:
+            SearchError: If the folder holds another search; the message names the difference.
+        """
+        if not (self.path / "search.json").exists():
+            write_json(self.path / "search.json", settings.model_dump())
+            return
+        there, here = self.settings().model_dump(), settings.model_dump()
+        differences = [
+            f"{key} is {there[key]!r} there and {here[key]!r} here"
+            for key in here
+            if there[key] != here[key]
+        ]
+        if differences:
+            raise SearchError(
+                f"'{self.path}' holds another search: {'; '.join(differences)}; "
+                "choose another --out"
+            )
+
+    def settings(self) -> Settings:
+        """Read what the search is about.
+
+        Raises:
+            SearchError: If the folder holds no search.
+        """
+        try:
+            return Settings.model_validate(self._read("search.json"))
+        except (OSError, ValueError, ValidationError) as error:
+            raise SearchError(
+                f"'{self.path}' holds no search; `autocompress search --out` makes such a folder"
+            ) from error
+
+    def artifact(self, number: int | None) -> Path:
+        """Return the path of a trial's artifact, or with None of the baseline's."""
+        return self._trial("baseline" if number is None else f"{number:04d}") / _ARTIFACT
+
+    def save_trial(self, result: TrialResult) -> None:
+        """Make a result durable; it is there whole or not at all."""
+        write_json(self.artifact(result.number).with_name(_TRIAL), result.to_json())
+
+    def trial(self, number: int) -> TrialResult | None:
+        """Return a finished trial, or None if it did not finish."""
+        path = self.artifact(number).with_name(_TRIAL)
+        if not path.exists():
+            return None
+        return TrialResult.from_json(json.loads(path.read_text(encoding="utf-8")))
+
+    def trials(self) -> list[TrialResult]:
+        """Return all finished trials by number."""
+        paths = (self.path / "trials").glob(f"[0-9]*/{_TRIAL}")
+        numbers = sorted(int(path.parent.name) for path in paths)
+        return [result for number in numbers if (result := self.trial(number))]
+
+    def baseline(self) -> dict[str, float] | None:
+        """Return the uncompressed model's numbers, or None before they were measured."""
+        return self._read("baseline.json") if (self.path / "baseline.json").exists() else None
+
+    def save_baseline(self, values: Mapping[str, float]) -> None:
+        """Keep the uncompressed model's numbers."""
+        write_json(self.path / "baseline.json", values)
+
+    def test_scores(self) -> dict[int | None, float]:
+        """Return the metric on test data by trial number; None stands for the baseline."""
+        if not (self.path / "test.json").exists():
+            return {}
+        scores: dict[str, float] = self._read("test.json")
+        return {None if key == "baseline" else int(key): score for key, score in scores.items()}
+
+    def save_test_scores(self, scores: Mapping[int | None, float]) -> None:
+        """Keep the metric on test data."""
+        named = {"baseline" if key is None else str(key): score for key, score in scores.items()}
+        write_json(self.path / "test.json", named)
+
+    def result(self, seconds: float, smallest_bytes: int | None = None) -> SearchResult:
+        """Put together what the search has found so far.
+
+        Args:
+            seconds: Wall time spent on it.
+            smallest_bytes: The smallest file seen outside of trials, if any.
+
+        Raises:
+            SearchError: If the folder holds no search, or its baseline is not yet measured.
+        """
+        settings, baseline = self.settings(), self.baseline()
+        if baseline is None:
+            raise SearchError(f"the search in '{self.path}' has not measured its baseline yet")
+        trials, tests = self.trials(), self.test_scores()
+        front = pareto_front(trials, settings.directions)
+        scored = [self._scored(result.number, result.values, tests) for result in front]
+        sizes = [result.size_bytes for result in trials]
+        sizes += [] if smallest_bytes is None else [smallest_bytes]
+        return SearchResult(
+            name=settings.name,
+            metric=settings.metric,
+            directions=settings.directions,
+            budget_bytes=settings.budget_bytes,
+            baseline=self._scored(None, baseline, tests),
+            best=_best(scored, settings),
+            front=tuple(scored),
+            trials=len(trials),
+            smallest_bytes=min(sizes, default=None),
+            seconds=seconds,
+        )
+
+    def _scored(
+        self, number: int | None, values: Mapping[str, float], tests: Mapping[int | None, float]
+    ) -> Scored:
+        path = self.artifact(number)
+        return Scored(number, path, values, tests.get(number), describe_artifact(path))
+
+    def _trial(self, name: str) -> Path:
+        return self.path / "trials" / name
+
+    def _read(self, name: str) -> Any:
+        return json.loads((self.path / name).read_text(encoding="utf-8"))
+
+
+def _best(front: Sequence[Scored], settings: Settings) -> Scored | None:
+    """Return the member of the front with the best metric; the best of all lies on the front."""
+    sign = 1 if settings.directions[settings.metric] == "minimize" else -1
+    return min(front, key=lambda scored: sign * scored.values[settings.metric], default=None)
+
+
+def describe_artifact(path: Path) -> str:
+    """Name the treatments of an artifact, those of the most bytes first, on one line."""
+    sizes: dict[str, float] = {}
+    names: dict[str, str] = {}
+    for line in open_artifact(path).report():
+        label = f"{line.structure} + {line.precision}"
+        sizes[label] = sizes.get(label, 0) + line.size_bytes
+        names.setdefault(label, line.site or line.name)
+    return ", ".join(
+        f"{names[label]}: {label}" for label in sorted(sizes, key=lambda s: -sizes[s])
+    )
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Write a JSON file in one step."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(document, indent=1), encoding="utf-8")
+    partial.replace(path)

@@ -1,0 +1,93 @@
+"""What a structure is: a way to represent a matrix by factors. numpy only."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from autocompress.errors import PlanError
+
+Matrix = NDArray[np.float32]
+Shape = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Factor:
+    """One matrix to be stored, with what a precision may want to know of it.
+
+    Attributes:
+        values: Float32 array of shape (rows, cols).
+        mask: Bool array of shape (rows, cols), or None. Where it is False the value is zero, and
+            a precision need not store it.
+        row_frequencies: Float64 array of shape (rows,), how often each row is used, or None.
+    """
+
+    values: Matrix
+    mask: NDArray[np.bool_] | None = None
+    row_frequencies: NDArray[np.float64] | None = None
+
+
+class Structure(BaseModel, ABC):
+    """Represents a weight of shape (rows, cols) by named factors.
+
+    Subclasses are final and hold the hyper-parameters; vectors are seen as one row.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: str
+
+    @abstractmethod
+    def label(self) -> str:
+        """Name the structure and its hyper-parameters on a few characters."""
+
+    @abstractmethod
+    def misfit(self, shape: Shape) -> str | None:
+        """Say which rule a weight of this shape breaks, with the values, or None if it fits."""
+
+    @abstractmethod
+    def factor_shapes(self, shape: Shape) -> dict[str, Shape]:
+        """Give the shape of every factor of a weight of this shape."""
+
+    @abstractmethod
+    def factorize(
+        self, weight: Matrix, row_frequencies: NDArray[np.float64] | None
+    ) -> dict[str, Factor]:
+        """Represent a weight by factors.
+
+        Args:
+            weight: Float32 array of shape (rows, cols).
+            row_frequencies: Float64 array of shape (rows,), or None.
+
+        Returns:
+            The factors by name, of the shapes that `factor_shapes` gives.
+        """
+
+    @abstractmethod
+    def reconstruct(self, factors: Mapping[str, Matrix]) -> Matrix:
+        """Return the weight, float32 of shape (rows, cols), that the factors stand for."""
+
+
+def matrix_shape(shape: tuple[int, ...]) -> Shape:
+    """Return how a tensor is seen as a matrix: vectors as one row, the first axis as rows."""
+    if len(shape) < 2:
+        return 1, int(np.prod(shape, dtype=np.int64))
+    return shape[0], int(np.prod(shape[1:], dtype=np.int64))
+
+
+def stacked_shape(shapes: list[tuple[int, ...]]) -> Shape:
+    """Return the shape of the matrix in which the members of an item lie upon each other.
+
+    Raises:
+        PlanError: If the members differ in width.
+    """
+    matrices = [matrix_shape(shape) for shape in shapes]
+    widths = {cols for _, cols in matrices}
+    if len(widths) != 1:
+        raise PlanError(f"weights of one site must have equal widths, but have {sorted(widths)}")
+    return sum(rows for rows, _ in matrices), widths.pop()

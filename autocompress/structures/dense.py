@@ -1,0 +1,40 @@
+"""The dense structure: a weight is its own only factor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autocompress.structures.base import Factor, Matrix, Shape, Structure
+
+
+class Dense(Structure):
+    """Stores every element. Fits all shapes; exact up to the precision."""
+
+    kind: Literal["dense"] = "dense"
+
+    def label(self) -> str:
+        """Return "dense"."""
+        return "dense"
+
+    def misfit(self, shape: Shape) -> str | None:
+        """Return None: every shape fits."""
+        del shape
+        return None
+
+    def factor_shapes(self, shape: Shape) -> dict[str, Shape]:
+        """Return the one factor's shape."""
+        return {"weight": shape}
+
+    def factorize(
+        self, weight: Matrix, row_frequencies: NDArray[np.float64] | None
+    ) -> dict[str, Factor]:
+        """Return the weight itself."""
+        return {"weight": Factor(weight, row_frequencies=row_frequencies)}
+
+    def reconstruct(self, factors: Mapping[str, Matrix]) -> Matrix:
+        """Return the factor itself."""
+        return factors["weight"]

@@ -1,0 +1,81 @@
+"""The task of language modelling."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from autocompress.lm import (
+    Corpus,
+    LanguageModel,
+    LanguageModelConfig,
+    LanguageModeling,
+    Vocabulary,
+    perplexity,
+)
+
+
+@pytest.fixture
+def corpus() -> Corpus:
+    rng = np.random.default_rng(0)
+    train, valid, test = (rng.integers(0, 4, size) for size in (1500, 50, 60))
+    return Corpus(Vocabulary(("<unk>", "<eos>", "a", "b", "c")), train, valid, test, "toy")
+
+
+def make_model(tied: bool = False) -> LanguageModel:
+    torch.manual_seed(0)
+    return LanguageModel(LanguageModelConfig("gru", 5, 4, 4, tied=tied))
+
+
+def test_evaluate_is_the_perplexity_of_the_split(corpus: Corpus) -> None:
+    task, model = LanguageModeling(corpus), make_model()
+    assert (task.metric, task.direction) == ("perplexity", "minimize")
+    assert task.evaluate(model, "valid") == perplexity(model, corpus.valid)
+    assert task.evaluate(model, "test") == perplexity(model, corpus.test)
+
+
+def test_calibration_reads_the_training_split_once(corpus: Corpus) -> None:
+    task = LanguageModeling(corpus)
+    batches = list(task.calibration_batches())
+    assert [tuple(batch.shape) for batch in batches] == [(35, 20), (35, 20), (4, 20)]
+    first_column = torch.cat(batches)[:, 0].numpy()
+    np.testing.assert_array_equal(first_column, corpus.train[:74])
+    assert task.forward(make_model(), batches[0]).shape == (35, 20, 5)
+
+
+def test_rows_are_as_frequent_as_their_words(corpus: Corpus) -> None:
+    task = LanguageModeling(corpus)
+    frequencies = task.row_frequencies(make_model())
+    assert sorted(frequencies) == ["decoder.weight", "embedding.weight"]
+    for counts in frequencies.values():
+        assert counts.tolist() == [(corpus.train == word).sum() for word in range(5)]
+    assert list(task.row_frequencies(make_model(tied=True))) == ["embedding.weight"]
+    assert task.row_frequencies(nn.Linear(2, 2)) == {}
+
+
+def test_fingerprint_tells_data_apart(corpus: Corpus) -> None:
+    base = LanguageModeling(corpus).fingerprint()
+    assert LanguageModeling(replace(corpus, name="other")).fingerprint() == base
+    words = ("<unk>", "<eos>", "a", "b", "d")
+    others = [
+        replace(corpus, vocabulary=Vocabulary(words)),
+        replace(corpus, test=corpus.test[:-1]),
+        replace(corpus, valid=corpus.test, test=corpus.valid),
+        replace(corpus, train=corpus.train[::-1]),
+    ]
+    assert len({base, *(LanguageModeling(other).fingerprint() for other in others)}) == 5
+
+
+def test_artifacts_get_what_they_need_to_run_alone(corpus: Corpus) -> None:
+    task, model = LanguageModeling(corpus), make_model()
+    assert task.assets() == {"vocab.txt": b"<unk>\n<eos>\na\nb\nc\n"}
+    config = task.model_config(model)
+    assert config is not None
+    values = dict(config)
+    assert values.pop("architecture") == "recurrent_lm"
+    assert LanguageModelConfig.from_json(values) == model.config
+    assert task.model_config(nn.Linear(2, 2)) is None
