@@ -18,7 +18,7 @@ from autocompress.container import (
     ItemRecord,
     decode_stream,
     read_container,
-    unpack_asset,
+    unpack_assets,
 )
 from autocompress.errors import ArtifactError, PlanError
 from autocompress.plan import CompressionPlan
@@ -91,9 +91,9 @@ class Artifact:
         """Return the files that the artifact carries, such as a vocabulary, by name.
 
         Raises:
-            ArtifactError: If one is damaged.
+            ArtifactError: If one is damaged, or all together become more than 2^30 bytes.
         """
-        return {name: unpack_asset(name, data) for name, data in self.contents.assets.items()}
+        return unpack_assets(self.contents.assets)
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """Decode all weights: float32 arrays (and buffers) under their state-dict names.
@@ -131,9 +131,12 @@ class Artifact:
         if zlib.crc32(data) != item.crc32:
             raise ArtifactError(f"{where} is damaged: its checksum does not match; copy it again")
         try:
-            matrix = _decode_matrix(item, data)
+            with np.errstate(all="ignore"):  # what is not finite is refused below
+                matrix = _decode_matrix(item, data)
         except (ArtifactError, PlanError, ValueError, KeyError, IndexError) as error:
             raise ArtifactError(f"{where} cannot be decoded: {error}") from error
+        if not np.isfinite(matrix).all():
+            raise ArtifactError(f"{where} is damaged: it decodes to NaN or infinity")
         first = 0
         for member in item.members:
             last = first + matrix_shape(member.shape)[0]

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from autocompress.errors import ModelError
+from autocompress.structures import matrix_shape
 from autocompress.task import Task
-from autocompress.weights import Site, find_sites
+from autocompress.weights import Site, find_sites, first_names
 
 
 @dataclass(frozen=True)
@@ -37,17 +38,27 @@ def calibrate(model: nn.Module, task: Task) -> Calibration:
     batch = next(task.calibration_batches(), None)
     if batch is None:
         raise ModelError("`task.calibration_batches()` must yield at least one batch")
-    training = model.training
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
-    sites = find_sites(model, lambda: task.forward(model, batch))
-    model.train(training)
-    rows = {name: tensor.shape[0] for name, tensor in model.state_dict().items() if tensor.ndim}
+    try:
+        sites = find_sites(model, lambda: task.forward(model, batch))
+    finally:
+        for module, training in modes:
+            module.training = training
+    return Calibration(_row_frequencies(model, task), sites)
+
+
+def _row_frequencies(model: nn.Module, task: Task) -> dict[str, NDArray[np.float64]]:
+    tensors = model.state_dict(keep_vars=True)
+    firsts = first_names(tensors)
     frequencies = {}
-    for name, counts in task.row_frequencies(model).items():
-        if name not in rows or counts.shape != (rows[name],) or not (counts >= 0).all():
+    for name, given in task.row_frequencies(model).items():
+        counts = np.asarray(given, dtype=np.float64)
+        rows = matrix_shape(tuple(tensors[name].shape))[0] if name in tensors else "no"
+        if counts.shape != (rows,) or not (np.isfinite(counts) & (counts >= 0)).all():
             raise ModelError(
-                f"`task.row_frequencies` must give a count of at least 0 for every row of a "
-                f"weight, but '{name}' has {rows.get(name, 'no')} rows and got {counts.shape}"
+                f"`task.row_frequencies` must give a finite count of at least 0 for every row of "
+                f"a weight, but '{name}' has {rows} rows and got {counts.shape}"
             )
-        frequencies[name] = np.asarray(counts, dtype=np.float64)
-    return Calibration(frequencies, sites)
+        frequencies[firsts[name]] = counts
+    return frequencies

@@ -1,7 +1,7 @@
 """The container: how an artifact's parts lie in one safetensors file, and what is checked.
 
-File layout, format version 1. The safetensors metadata are `{"format": "autocompress", "version":
-"1"}`. The tensors are:
+File layout, format version 1. The safetensors metadata are `{"autocompress": "1"}`: one key alone,
+since safetensors writes several in no fixed order. The tensors are:
 
 - `:header`: zlib-compressed JSON of `Header`, uint8;
 - one uint8 tensor per item, named by its weight or site: the streams of its factors one after
@@ -33,7 +33,7 @@ from autocompress.plan import Treatment, describe_validation_error
 from autocompress.precisions import Stream
 
 FORMAT_VERSION = 1
-_METADATA = {"format": "autocompress", "version": str(FORMAT_VERSION)}
+_VERSION = "autocompress"
 _HEADER, _ASSET, _BUFFER = ":header", ":asset:", ":buffer:"
 _FLOATS: dict[str, np.dtype[np.floating]] = {"f2": np.dtype("<f2"), "f4": np.dtype("<f4")}
 _MAX_HEADER_BYTES = 2**26
@@ -138,7 +138,7 @@ def write_container(
     tensors |= {_ASSET + name: _as_array(pack_asset(data)) for name, data in assets.items()}
     tensors |= {_BUFFER + name: np.ascontiguousarray(data) for name, data in buffers.items()}
     partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(safetensors.numpy.save(tensors, metadata=_METADATA))
+    partial.write_bytes(safetensors.numpy.save(tensors, metadata={_VERSION: str(FORMAT_VERSION)}))
     partial.replace(path)
 
 
@@ -181,9 +181,9 @@ def _as_array(data: bytes) -> Bytes:
 
 
 def _check_metadata(file: Path, metadata: Mapping[str, str]) -> None:
-    if metadata.get("format") != _METADATA["format"]:
+    version = metadata.get(_VERSION)
+    if version is None:
         raise ArtifactError(f"'{file}' is a safetensors file, but not an autocompress artifact")
-    version = metadata.get("version", "")
     if not version.isdecimal() or not 1 <= int(version) <= FORMAT_VERSION:
         raise ArtifactError(
             f"'{file}' has format version '{version}', but this package reads versions 1 to "

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -74,10 +75,14 @@ class Objective:
         Raises:
             ObjectiveError: If the function returned something else than a finite number.
         """
-        value = float(self.function(measured))
+        result = self.function(measured)
+        try:
+            value = float(result)
+        except (TypeError, ValueError, OverflowError):
+            value = math.nan
         if not math.isfinite(value):
             raise ObjectiveError(
-                f"objective '{self.name}' must be a finite number, but is {value} "
+                f"objective '{self.name}' must be a finite number, but is {result!r} "
                 f"for {measured.path.name}"
             )
         return value
@@ -107,7 +112,7 @@ class Budget:
         unit = match.group(2).upper() if match else ""
         if match is None or unit not in _UNITS:
             raise BudgetError(f"a budget is a size such as 2MB, 800kB or 2MiB, but got '{text}'")
-        limit = int(float(match.group(1)) * _UNITS[unit])
+        limit = int(Fraction(match.group(1)) * _UNITS[unit])
         if limit < 1:
             raise BudgetError(f"`budget >= 1 byte` must hold, but got '{text}'")
         return cls(limit)

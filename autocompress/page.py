@@ -43,7 +43,7 @@ svg .best-note { fill: var(--best); font-weight: 600; stroke: var(--page); strok
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: 5px 10px; text-align: right; white-space: nowrap; }
 th { color: var(--soft); font-weight: 500; border-bottom: 1px solid var(--grid); }
-th:last-child, td:last-child { text-align: left; white-space: normal; }
+th:last-child, td:last-child { text-align: left; white-space: normal; min-width: 16em; }
 tbody tr:nth-child(even) { background: var(--row); }
 tr.best-row td { color: var(--best); font-weight: 600; }
 #tip { position: fixed; display: none; max-width: 420px; padding: 6px 10px; pointer-events: none;

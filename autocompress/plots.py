@@ -215,7 +215,7 @@ def _y_ticks(low: float, high: float) -> list[float]:
 
 def plain(value: float) -> str:
     """Write a number without an exponent, as the label of an axis."""
-    return f"{value:.6g}"
+    return f"{value:.10g}"
 
 
 def _best_note(result: SearchResult) -> str:

@@ -70,6 +70,7 @@ def pareto_front(
         results: Finished trials.
         directions: By objective name, whether less or more of it is better.
     """
+    results = list(results)
     signs = {name: 1 if direction == "minimize" else -1 for name, direction in directions.items()}
     points = {
         result.number: tuple(sign * result.values[name] for name, sign in signs.items())

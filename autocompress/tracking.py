@@ -36,8 +36,9 @@ _FINISHED_TRIALS = f"metrics.{SIZE} > 0 and attributes.status = 'FINISHED'"
 _PARAMS_PER_BATCH = 100
 _RUNS_PER_SEARCH = 50_000
 _KEY_LENGTH = 250
-# MLflow reports its use over the network and logs every migration of a new database.
-_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "ERROR"}
+# MLflow reports its use over the network, logs every migration of a new database, and logs the
+# stack of each error that it raises as well.
+_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "CRITICAL"}
 
 
 @dataclass(frozen=True)
@@ -357,7 +358,7 @@ def _saved_view(result: SearchResult, now: int) -> dict[str, Any]:
 
     The addresses of the UI can name a filter and an order, but no columns; a saved view can.
     """
-    names = [*result.directions, f"test_{result.metric}", "seconds"]
+    names = [*result.directions, f"test_{result.metric}"]
     columns = [f"metrics.`{_key(name)}`" for name in names] + ["tags.`front`", "tags.`best`"]
     state = {
         "searchFilter": _FINISHED_TRIALS,

@@ -76,17 +76,17 @@ class ModelWeights:
             ModelError: If there are no weights, or a weight is empty or not finite everywhere.
         """
         roles = _roles(model)
-        groups: dict[int, list[str]] = {}
         tensors: dict[str, torch.Tensor] = model.state_dict(keep_vars=True)
-        for name, tensor in tensors.items():
-            groups.setdefault(id(tensor), []).append(name)
+        groups: dict[str, list[str]] = {}
+        for name, first in first_names(tensors).items():
+            groups.setdefault(first, []).append(name)
         weights, buffers, digest = {}, {}, hashlib.sha256()
         for first, *aliases in groups.values():
             tensor = tensors[first].detach().cpu()
             digest.update(f"{first} {aliases} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
             digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
             if not tensor.is_floating_point():
-                buffers[first] = tensor.numpy()
+                buffers |= dict.fromkeys((first, *aliases), tensor.numpy())
                 continue
             values = tensor.to(torch.float32).contiguous().numpy()
             _check_finite(first, values)
@@ -94,6 +94,12 @@ class ModelWeights:
         if not weights:
             raise ModelError("a model needs at least one floating-point weight, but this has none")
         return cls(weights, buffers, digest.hexdigest())
+
+
+def first_names(tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
+    """Map every state-dict name to the first name under which the same tensor appears."""
+    firsts: dict[int, str] = {}
+    return {name: firsts.setdefault(id(tensor), name) for name, tensor in tensors.items()}
 
 
 def _check_finite(name: str, values: NDArray[np.float32]) -> None:
@@ -150,7 +156,8 @@ def find_sites(model: nn.Module, run: Callable[[], object]) -> tuple[Site, ...]:
         if isinstance(module, nn.RNNBase):
             hooks.append(module.register_forward_hook(_keep_output(outputs, name)))
         elif isinstance(module, nn.Linear):
-            hooks.append(module.register_forward_hook(_keep_input(inputs, name)))
+            hook = _keep_input(inputs, name)
+            hooks.append(module.register_forward_hook(hook, with_kwargs=True))
     try:
         with torch.no_grad():
             run()
@@ -162,25 +169,30 @@ def find_sites(model: nn.Module, run: Callable[[], object]) -> tuple[Site, ...]:
         name: [linear for linear, seen in inputs.items() if _same(seen, output)]
         for name, output in outputs.items()
     }
-    return tuple(
-        site
+    firsts = first_names(model.state_dict(keep_vars=True))
+    order = list(firsts)
+    found = (
+        (site, sorted({firsts[member] for member in members}, key=order.index))
         for name, module in modules.items()
         if isinstance(module, nn.RNNBase)
-        for site in _recurrent_sites(name, module, readers.get(name, []))
+        for site, members in _recurrent_sites(name, module, readers.get(name, []))
     )
+    return tuple(Site(site, tuple(members)) for site, members in found if len(members) > 1)
 
 
-def _recurrent_sites(name: str, module: nn.RNNBase, readers: list[str]) -> Iterator[Site]:
+def _recurrent_sites(
+    name: str, module: nn.RNNBase, readers: list[str]
+) -> Iterator[tuple[str, list[str]]]:
+    prefix = f"{name}." if name else ""
     if module.bidirectional or module.proj_size:
         return
     for layer in range(module.num_layers):
-        members = [f"{name}.weight_hh_l{layer}"]
+        members = [f"{prefix}weight_hh_l{layer}"]
         if layer + 1 < module.num_layers:
-            members.append(f"{name}.weight_ih_l{layer + 1}")
+            members.append(f"{prefix}weight_ih_l{layer + 1}")
         else:
             members += [f"{reader}.weight" for reader in readers]
-        if len(members) > 1:
-            yield Site(f"h:{name}.l{layer}", tuple(members))
+        yield f"h:{prefix}l{layer}", members
 
 
 def _keep_output(store: dict[str, torch.Tensor], name: str) -> Callable[..., None]:
@@ -193,9 +205,14 @@ def _keep_output(store: dict[str, torch.Tensor], name: str) -> Callable[..., Non
 
 
 def _keep_input(store: dict[str, torch.Tensor], name: str) -> Callable[..., None]:
-    def hook(module: nn.Module, args: tuple[torch.Tensor, ...], output: Any) -> None:
+    def hook(
+        module: nn.Module,
+        args: tuple[torch.Tensor, ...],
+        named: Mapping[str, torch.Tensor],
+        output: Any,
+    ) -> None:
         del module, output
-        store[name] = args[0]
+        store[name] = args[0] if args else named["input"]
 
     return hook
 

@@ -16,12 +16,12 @@ from autocompress.cli.output import a_folder
 def ui(folder: Path, port: int) -> None:
     """Browse the trials of the search in FOLDER in the MLflow UI, until Ctrl-C."""
     from autocompress.errors import SearchError
-    from autocompress.tracking import server_command
+    from autocompress.tracking import server_command, server_environment
 
     if not (folder / "mlflow.db").is_file():
         raise SearchError(f"'{folder}' holds no tracked search; `autocompress search` makes one")
     click.echo(f"http://127.0.0.1:{port} (starting; Ctrl-C ends it)", err=True)
-    server = subprocess.Popen(server_command(folder, port))
+    server = subprocess.Popen(server_command(folder, port), env=server_environment())
     try:
         code = server.wait()
     except KeyboardInterrupt:

@@ -28,7 +28,7 @@ class EntropyCoder(Coder):
     Rows are sorted into classes by the octave (halved) of their mean magnitude; the class of each
     row and the table of each class are stored. A table holds one byte per level: the probability
     relative to the most probable level, in eighths of an octave, which costs below 0.001 bit per
-    integer. Does not apply to alphabets wider than 4096.
+    integer. Does not apply to alphabets wider than 4096, nor beyond 32 bits.
 
     References:
         [1] J. Duda. Asymmetric numeral systems. 2013, arXiv 1311.2540; coded by R. Bamler's
@@ -42,7 +42,8 @@ class EntropyCoder(Coder):
 
         One class and several are both tried; the shorter encoding is returned.
         """
-        if int(codes.max()) - int(codes.min()) >= _LARGEST_ALPHABET:
+        smallest, largest = int(codes.min()), int(codes.max())
+        if largest - smallest >= _LARGEST_ALPHABET or not -(2**31) <= smallest < 2**31:
             return None
         single = np.zeros(codes.shape[0], dtype=np.int64)
         classes = _row_classes(codes)

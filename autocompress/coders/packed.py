@@ -35,7 +35,7 @@ class PackedCoder(Coder):
         smallest, bits = _HEADER.unpack_from(data)
         size = shape[0] * shape[1]
         n_bytes = -(-size * bits // 8)
-        if bits > 63 or len(data) != _HEADER.size + n_bytes:
+        if bits > 64 or len(data) != _HEADER.size + n_bytes:
             raise ArtifactError(
                 f"{size} integers of {bits} bits need {n_bytes} bytes, "
                 f"but got {len(data) - _HEADER.size}"

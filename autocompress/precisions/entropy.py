@@ -52,13 +52,17 @@ class EntropyStep(Precision):
         return self.frequency_exponent > 0
 
     def misfit(self, factor: Factor) -> str | None:
-        """Refuse steps so fine that codes overflow."""
+        """Refuse steps so fine, or so coarse, that codes or levels overflow."""
         base, exponents = self._steps(factor)
-        finest = float(base) * 2.0 ** (int(exponents.min()) / _EXPONENTS_PER_OCTAVE)
-        largest = float(np.abs(factor.values).max(initial=0)) / finest
-        if largest <= _LARGEST_CODE:
-            return None
-        return f"`|weight| / step <= 2^30` must hold, but step={self.step:g} gives {largest:.3g}"
+        steps = _row_steps(base, exponents)
+        magnitude = float(np.abs(factor.values).max(initial=0))
+        largest = magnitude / float(steps.min())
+        if largest > _LARGEST_CODE:
+            rule = f"`|weight| / step <= {_LARGEST_CODE}` must hold"
+            return f"{rule}, but step={self.step:g} gives {largest:.3g}"
+        if magnitude + float(steps.max()) > np.finfo(np.float32).max:
+            return f"`|weight| + step` must be a float32, but step={self.step:g} is too large"
+        return None
 
     def encode(self, factor: Factor) -> dict[str, Stream]:
         """Return int64 codes, the base step, and the row exponents as differences."""
@@ -73,9 +77,15 @@ class EntropyStep(Precision):
     def decode(
         self, streams: Mapping[str, Stream], shape: Shape, mask: NDArray[np.bool_] | None
     ) -> Matrix:
-        """Return each code times the step of its row."""
+        """Return each code times the step of its row.
+
+        Raises:
+            ValueError: If there are exponents, but not one for every row.
+        """
         del mask
         differences = streams.get("row_exponents", np.zeros((1, 1), dtype=np.int64))
+        if "row_exponents" in streams and differences.size != shape[0]:
+            raise ValueError(f"{shape[0]} rows need as many exponents, not {differences.size}")
         exponents = np.cumsum(differences.ravel())
         steps = _row_steps(streams["step"].ravel()[0], exponents)
         values: Matrix = (streams["codes"].reshape(shape) * steps).astype(np.float32)
@@ -84,7 +94,8 @@ class EntropyStep(Precision):
     def _steps(self, factor: Factor) -> tuple[np.float32, NDArray[np.int64]]:
         """Return the base step, and exponents per row (or one for all) in quarter octaves."""
         rms = float(np.sqrt(np.mean(np.square(factor.values, dtype=np.float64))))
-        base = np.float32(self.step * rms)
+        with np.errstate(over="ignore"):  # refused by `misfit`
+            base = np.float32(self.step * rms)
         if not base > 0:  # all zero, or too small for single precision
             base = np.float32(1)
         if factor.row_frequencies is None:

@@ -34,7 +34,7 @@ class Float32(Precision):
         self, streams: Mapping[str, Stream], shape: Shape, mask: NDArray[np.bool_] | None
     ) -> Matrix:
         """Return the values."""
-        return spread(streams["values"], shape, mask)
+        return spread(streams["values"].astype(np.float32), shape, mask)
 
 
 class Float16(Precision):

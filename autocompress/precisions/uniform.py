@@ -55,7 +55,11 @@ class Uniform(Precision):
     def decode(
         self, streams: Mapping[str, Stream], shape: Shape, mask: NDArray[np.bool_] | None
     ) -> Matrix:
-        """Return `offset + spacing * code`, computed in single precision."""
+        """Return `offset + spacing * code`, computed in single precision.
+
+        Raises:
+            ValueError: If there is not one offset and one spacing for every group.
+        """
         codes = self._grouped(spread(streams["codes"], shape, mask))
         low, width = (
             self._per_element(streams[part], codes.shape) for part in ("offset", "spacing")
@@ -67,7 +71,7 @@ class Uniform(Precision):
         return array.reshape(1, -1) if self.group == "tensor" else array
 
     def _width(self, cols: int) -> int:
-        return self.group if isinstance(self.group, int) else max(cols, 1)
+        return min(self.group, cols) if isinstance(self.group, int) else cols
 
     def _levels(
         self, values: Matrix, inside: NDArray[np.bool_] | None
@@ -84,7 +88,11 @@ class Uniform(Precision):
         return offset, _round_half(reach / (2**self.bits - 1), up=True)
 
     def _per_element(self, per_group: Stream, shape: tuple[int, ...]) -> Matrix:
-        repeated = np.repeat(per_group.astype(np.float32), self._width(shape[1]), axis=1)
+        width = self._width(shape[1])
+        expected = shape[0], -(-shape[1] // width)
+        if per_group.shape != expected:
+            raise ValueError(f"groups of shape {expected} are needed, but got {per_group.shape}")
+        repeated = np.repeat(per_group.astype(np.float32), width, axis=1)
         return repeated[:, : shape[1]]
 
 

@@ -1,0 +1,93 @@
+from pathlib import Path
+
+import pytest
+
+from autocompress.errors import SpaceError
+from autocompress.searching.space import Range, Rule, Space, load_space, space_names
+from autocompress.weights import ModelWeights
+from support import teacher
+
+RULE = """
+[[rules]]
+name = "all"
+structures = [{ kind = "dense" }]
+precisions = [{ kind = "uniform", bits = [4, 8] }]
+"""
+
+
+def load(text: str, folder: Path) -> Space:
+    path = folder / "space.toml"
+    path.write_text('description = "for a test"\n' + text, encoding="utf-8")
+    return load_space(path)
+
+
+@pytest.mark.parametrize("name", space_names())
+def test_every_shipped_space_loads(name: str) -> None:
+    assert load_space(name).rules
+
+
+def test_the_default_space_ships() -> None:
+    assert "default" in space_names()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (RULE.replace("bits", "bit"), r"rules\.0\.precisions\.0\.uniform\.bit"),
+        (RULE + "colour = 1", r"rules\.0\.colour: Extra inputs"),
+        (RULE.replace("dense", "dens"), r"rules\.0\.structures\.0.*'dens'"),
+        (RULE.replace("[4, 8]", "[]"), r"rules\.0\.precisions\.0\.uniform\.bits"),
+        (RULE.replace("[4, 8]", "{ low = 8, high = 4 }"), r"bits\.range.*low < high"),
+        (
+            RULE.replace('"uniform", bits = [4, 8]', '"entropy", step = {low=0,high=1,log=true}'),
+            r"step\.range.*low > 0",
+        ),
+        ("rules = []", r"rules: "),
+        (RULE + "[[uniform]]\nlabel = 'x'\nrules = {}", "must name each of the rules all"),
+        ("rules = [", "is not TOML"),
+    ],
+)
+def test_a_wrong_key_is_reported_with_its_path(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(SpaceError, match=message):
+        load(text, tmp_path)
+
+
+def test_an_unknown_space_lists_the_known_ones() -> None:
+    with pytest.raises(SpaceError, match="no search space 'missing'.*default"):
+        load_space("missing")
+
+
+def test_a_range_of_integers_stays_one(tmp_path: Path) -> None:
+    space = load(RULE.replace("[4, 8]", "{ low = 2, high = 8 }"), tmp_path)
+    assert space.rules[0].precisions[0].bits == Range(low=2, high=8)
+
+
+def test_the_first_matching_rule_decides(tmp_path: Path) -> None:
+    first = RULE.replace('"all"', '"recurrent"\nroles = ["recurrent"]')
+    second = RULE.replace('"all"', '"named"\nnames = ["lstm.*_l1"]')
+    space = load(first + second + RULE, tmp_path)
+    weights = ModelWeights.of(teacher()).weights
+    decided = {name: space.rule_for(weight, False).name for name, weight in weights.items()}
+    assert decided["lstm.weight_hh_l1"] == "recurrent"
+    assert decided["lstm.weight_ih_l1"] == "named"
+    assert decided["head.weight"] == "all"
+
+
+def test_a_weight_without_a_rule_is_an_error(tmp_path: Path) -> None:
+    space = load(RULE.replace('"all"', '"some"\nroles = ["embedding"]'), tmp_path)
+    weight = ModelWeights.of(teacher()).weights["head.weight"]
+    with pytest.raises(SpaceError, match=r"no rule .* 'head\.weight'"):
+        space.rule_for(weight, False)
+
+
+@pytest.mark.parametrize(("wanted", "has", "matches"), [
+    (None, True, True), (None, False, True), (True, True, True), (True, False, False),
+    (False, True, False), (False, False, True),
+])  # fmt: skip
+def test_rules_tell_weights_with_frequencies(
+    wanted: bool | None, has: bool, matches: bool, tmp_path: Path
+) -> None:
+    base = load(RULE, tmp_path).rules[0]
+    rule = Rule(**{**dict(base), "frequencies": wanted})
+    weight = ModelWeights.of(teacher()).weights["head.weight"]
+    assert rule.matches(weight, has) is matches

@@ -1,0 +1,91 @@
+from collections.abc import Mapping
+from pathlib import Path
+
+import optuna
+import pytest
+
+from autocompress.objectives import SIZE, Budget, Direction
+from autocompress.plan import CompressionPlan
+from autocompress.results import TrialResult
+from autocompress.searching.folder import SamplerName
+from autocompress.searching.space import Range
+from autocompress.searching.study import Asking, Study
+
+DIRECTIONS: Mapping[str, Direction] = {SIZE: "minimize", "loss": "minimize"}
+BUDGET = Budget(150)
+FIRST = [{"kind": "b", "x": 3.0}, {"kind": "a", "x": 1.0}]
+
+
+def open_study(folder: Path, seed: int = 0, sampler: SamplerName = "tpe") -> Study:
+    return Study(folder / "journal", DIRECTIONS, sampler, seed, BUDGET)
+
+
+def answer(asking: Asking) -> tuple[str, float]:
+    kind = str(asking.pick("kind", ("a", "b", "c")))
+    return kind, float(asking.pick_number("x", Range(low=0.5, high=4.0, log=True)))
+
+
+def result(number: int, kind: str, x: float) -> TrialResult:
+    size = 100 * x * (1 + "abc".index(kind) / 2)
+    feasible = BUDGET.excess(int(size)) <= 0
+    values = {SIZE: size, "loss": 1 / x} if feasible else {SIZE: size}
+    return TrialResult(number, CompressionPlan(treatments={}), values, feasible, 0.0, 0.0, 0.0)
+
+
+def advance(study: Study, count: int) -> list[tuple[str, float]]:
+    answers = []
+    for _ in range(count):
+        asking = study.ask(FIRST)
+        answers.append(answer(asking))
+        study.tell(result(asking.number, *answers[-1]))
+    return answers
+
+
+def test_first_answers_come_first(tmp_path: Path) -> None:
+    assert advance(open_study(tmp_path), 2) == [("b", 3.0), ("a", 1.0)]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2"])
+def test_the_seed_decides(sampler: SamplerName, tmp_path: Path) -> None:
+    runs = []
+    for seed, name in [(1, "one"), (1, "two"), (2, "three")]:
+        (tmp_path / name).mkdir()
+        runs.append(advance(open_study(tmp_path / name, seed, sampler), 25))
+    assert runs[0] == runs[1]
+    assert runs[0][2:] != runs[2][2:]
+
+
+@pytest.mark.parametrize("stop", [1, 2, 9])
+def test_an_interrupted_study_makes_the_same_plans(stop: int, tmp_path: Path) -> None:
+    for name in ("whole", "broken"):
+        (tmp_path / name).mkdir()
+    whole = advance(open_study(tmp_path / "whole"), 20)
+    first = open_study(tmp_path / "broken")
+    begun = advance(first, stop)
+    answer(first.ask(FIRST))  # in flight when the process dies
+    second = open_study(tmp_path / "broken")
+    for number in second.unfinished():
+        second.abandon(number)
+    assert begun + advance(second, 20 - stop) == whole
+
+
+def test_a_trial_between_queue_and_start_is_not_repeated(tmp_path: Path) -> None:
+    study = open_study(tmp_path)
+    study._study.enqueue_trial(dict(FIRST[0]))  # killed right after this
+    assert advance(open_study(tmp_path), 3)[:2] == [("b", 3.0), ("a", 1.0)]
+
+
+def test_too_large_files_are_constrained_and_without_values(tmp_path: Path) -> None:
+    study = open_study(tmp_path)
+    advance(study, 1)  # kind b at x = 3: 450 bytes
+    trial = study._study.trials[0]
+    assert trial.state is optuna.trial.TrialState.PRUNED
+    assert trial.constraints == {SIZE: 2.0}
+
+
+def test_a_failure_counts_and_keeps_its_error(tmp_path: Path) -> None:
+    study = open_study(tmp_path)
+    study.fail(study.ask(FIRST).number, ValueError("no luck"))
+    again = open_study(tmp_path)
+    assert again.n_finished == 1
+    assert again._study.trials[0].user_attrs["error"] == "no luck"

@@ -1,0 +1,208 @@
+"""The search as a Python user calls it, on a model that knows nothing of words."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import autocompress
+from autocompress import Measured, Objective, SearchResult
+from autocompress.errors import BudgetError, ModelError, ObjectiveError, SearchError
+from autocompress.searching.folder import SearchFolder
+from support import Classification, Classifier, teacher
+
+BUDGET = 12_000
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished search of fourteen trials."""
+    out = tmp_path_factory.mktemp("search")
+    autocompress.search(teacher(), Classification(), budget=BUDGET, trials=14, out=out)
+    return out
+
+
+@pytest.fixture
+def found(folder: Path) -> SearchResult:
+    document = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    return SearchResult.from_json(document)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.parent.name: path.read_bytes() for path in folder.glob("trials/*/model.acz")}
+
+
+# The code of a user with a model and an objective of his own.
+class Parity(autocompress.Task):
+    metric, direction = "accuracy", "maximize"
+
+    def __init__(self) -> None:
+        self.bits = torch.randint(2, (200, 6), generator=torch.Generator().manual_seed(0))
+
+    def evaluate(self, model: nn.Module, split: autocompress.objectives.Split) -> float:
+        part = self.bits[:100] if split == "valid" else self.bits[100:]
+        return float((model(part).argmax(1) == part.sum(1) % 2).float().mean())
+
+    def calibration_batches(self) -> Iterator[torch.Tensor]:
+        yield self.bits
+
+
+def few_bits(measured: Measured) -> float:
+    lines = measured.artifact.report()
+    low = sum(line.size_bytes for line in lines if line.bits_per_weight <= 4)
+    return low / sum(line.size_bytes for line in lines)
+
+
+def test_a_model_and_an_objective_of_ones_own(tmp_path: Path) -> None:
+    share = Objective("share_of_low_bits", "maximize", few_bits)
+    result = autocompress.search(
+        Classifier(n_tokens=2), Parity(), objectives=[share], trials=6, out=tmp_path
+    )
+    assert result.trials == 6
+    assert list(result.directions) == ["size_bytes", "accuracy", "share_of_low_bits"]
+    assert all(0 <= member.values["share_of_low_bits"] <= 1 for member in result.front)
+    reopened = autocompress.open_artifact(result.front[0].artifact)
+    assert result.front[0].size_bytes == reopened.size_bytes
+
+
+def test_the_best_is_in_the_budget_and_on_the_front(found: SearchResult) -> None:
+    assert found.best is not None
+    assert found.best.size_bytes <= BUDGET
+    assert found.best in found.front
+    assert found.best.values["accuracy"] == max(m.values["accuracy"] for m in found.front)
+
+
+def test_sizes_are_those_of_the_files(found: SearchResult) -> None:
+    for member in (found.baseline, *found.front):
+        assert member.size_bytes == member.artifact.stat().st_size
+
+
+def test_scores_are_those_of_the_reloaded_files(found: SearchResult) -> None:
+    task = Classification()
+    for member in found.front:
+        model = autocompress.load(member.artifact, Classifier())
+        assert task.evaluate(model, "valid") == member.values["accuracy"]
+        assert task.evaluate(model, "test") == member.test
+
+
+def test_the_users_model_is_left_as_it_was(tmp_path: Path) -> None:
+    model = teacher().train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    autocompress.search(model, Classification(), trials=2, out=tmp_path)
+    assert model.training
+    assert all(torch.equal(before[name], now) for name, now in model.state_dict().items())
+
+
+def test_files_above_the_budget_are_not_evaluated(folder: Path) -> None:
+    rejected = [trial for trial in SearchFolder(folder).trials() if not trial.feasible]
+    assert rejected
+    assert all(list(trial.values) == ["size_bytes"] for trial in rejected)
+
+
+def test_the_same_seed_gives_the_same_plans_and_bytes(folder: Path, tmp_path: Path) -> None:
+    autocompress.search(teacher(), Classification(), budget=BUDGET, trials=14, out=tmp_path)
+    assert files(tmp_path) == files(folder)
+
+
+def test_an_interrupted_search_finds_what_an_uninterrupted_one_does(
+    folder: Path, tmp_path: Path
+) -> None:
+    class Impatient(Classification):
+        calls = 0
+
+        def evaluate(self, model: nn.Module, split: autocompress.objectives.Split) -> float:
+            self.calls += 1
+            if self.calls == 4:
+                raise KeyboardInterrupt
+            return super().evaluate(model, split)
+
+    with pytest.raises(KeyboardInterrupt):
+        autocompress.search(teacher(), Impatient(), budget=BUDGET, trials=14, out=tmp_path)
+    assert 0 < len(SearchFolder(tmp_path).trials()) < 14
+    with pytest.raises(SearchError, match="data is"):  # another task is another search
+        autocompress.search(teacher(), Classification(), budget=BUDGET, trials=14, out=tmp_path)
+    Impatient.calls = 10
+    result = autocompress.search(
+        teacher(), Impatient(), budget=BUDGET, trials=14, out=tmp_path
+    )
+    assert result.trials == 14
+    assert sorted(files(tmp_path).values()) == sorted(files(folder).values())
+
+
+def test_more_trials_are_added_to_those_there(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "copy")
+    before = files(tmp_path / "copy")
+    shutil.rmtree(tmp_path / "copy" / "mlartifacts")
+    (tmp_path / "copy" / "mlflow.db").unlink()  # tracking is made anew where it was lost
+    result = autocompress.search(
+        teacher(), Classification(), budget=BUDGET, trials=16, out=tmp_path / "copy"
+    )
+    after = files(tmp_path / "copy")
+    assert result.trials == 16
+    assert {name: after[name] for name in before} == before
+
+
+def test_nothing_feasible_names_the_smallest_file(tmp_path: Path) -> None:
+    result = autocompress.search(teacher(), Classification(), budget="1kB", out=tmp_path)
+    assert result.best is None
+    assert result.trials == 0
+    assert result.smallest_bytes is not None
+    assert result.smallest_bytes > 1000
+
+
+def test_three_failures_in_a_row_end_the_search(tmp_path: Path) -> None:
+    def broken(measured: Measured) -> float:
+        return float("nan") if "baseline" not in str(measured.path) else 1.0
+
+    with pytest.raises(SearchError, match="three trials in a row.*'fickle' must be a finite"):
+        autocompress.search(
+            teacher(),
+            Classification(),
+            objectives=[Objective("fickle", "minimize", broken)],
+            out=tmp_path,
+        )
+
+
+def test_a_single_failure_does_not_end_the_search(tmp_path: Path) -> None:
+    def fickle(measured: Measured) -> float:
+        return float("nan") if measured.path.parent.name == "0001" else 1.0
+
+    result = autocompress.search(
+        teacher(),
+        Classification(),
+        objectives=[Objective("fickle", "minimize", fickle)],
+        trials=4,
+        out=tmp_path,
+    )
+    assert result.trials == 3
+
+
+def test_another_search_in_the_folder_is_refused(folder: Path) -> None:
+    with pytest.raises(SearchError, match="budget_bytes is 12000 there and 8000 here"):
+        autocompress.search(teacher(), Classification(), budget=8000, out=folder)
+
+
+def test_a_folder_in_use_is_refused(folder: Path) -> None:
+    with (
+        SearchFolder(folder).claimed(),
+        pytest.raises(SearchError, match="another process is searching"),
+    ):
+        autocompress.search(teacher(), Classification(), budget=BUDGET, out=folder)
+
+
+def test_bad_arguments_are_refused_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(BudgetError, match="tiny"):
+        autocompress.search(teacher(), Classification(), budget="tiny", out=tmp_path / "a")
+    with pytest.raises(SearchError, match="trials >= 1"):
+        autocompress.search(teacher(), Classification(), trials=0, out=tmp_path / "a")
+    with pytest.raises(ObjectiveError, match="direction"):
+        Objective("speed", "up", lambda measured: 0.0)  # type: ignore[arg-type]
+    broken = teacher()
+    broken.head.weight.data[0, 0] = float("nan")
+    with pytest.raises(ModelError, match=r"'head\.weight' holds 1 NaN"):
+        autocompress.search(broken, Classification(), out=tmp_path / "a")
+    assert not (tmp_path / "a").exists()
