@@ -22,8 +22,8 @@ from autocompress.container import (
 )
 from autocompress.errors import ArtifactError, PlanError
 from autocompress.plan import CompressionPlan
-from autocompress.precisions import Stream
-from autocompress.structures import Matrix, matrix_shape, stacked_shape
+from autocompress.precisions import Precision, Stream
+from autocompress.structures import Matrix, Shape, matrix_shape, stacked_shape
 
 
 @dataclass(frozen=True)
@@ -163,19 +163,45 @@ def _decode_matrix(item: ItemRecord, data: bytes) -> Matrix:
     misfit = structure.misfit(shape)
     if misfit:
         raise PlanError(misfit)
-    offset, factors = 0, {}
-    for name, factor_shape in structure.factor_shapes(shape).items():
-        streams: dict[str, Stream] = {}
-        for record in item.factors[name]:
-            streams[record.name] = decode_stream(record, data[offset : offset + record.length])
-            offset += record.length
-        mask = streams.pop("mask", None)
-        inside = None if mask is None else mask.reshape(factor_shape).astype(np.bool_)
-        factors[name] = precision.decode(streams, factor_shape, inside)
-    weight = structure.reconstruct(factors)
+    decoder = _Factors(item, data)
+    integers = {
+        name: decoder.integers(name, factor_shape)
+        for name, factor_shape in structure.integer_shapes(shape).items()
+    }
+    factors = {
+        name: decoder.numbers(name, factor_shape, precision)
+        for name, factor_shape in structure.factor_shapes(shape, integers).items()
+    }
+    weight = structure.reconstruct(integers | factors)
     if weight.shape != shape:
         raise ArtifactError(f"it decodes to shape {weight.shape} instead of {shape}")
     return weight
+
+
+class _Factors:
+    """Reads the factors of an item in the order in which they were written."""
+
+    def __init__(self, item: ItemRecord, data: bytes) -> None:
+        self._item, self._data, self._offset = item, data, 0
+
+    def integers(self, name: str, shape: Shape) -> Matrix:
+        """Read a factor of whole numbers."""
+        return self._streams(name)["codes"].reshape(shape).astype(np.float32)
+
+    def numbers(self, name: str, shape: Shape, precision: Precision) -> Matrix:
+        """Read a factor that was stored in a precision."""
+        streams = self._streams(name)
+        mask = streams.pop("mask", None)
+        inside = None if mask is None else mask.reshape(shape).astype(np.bool_)
+        return precision.decode(streams, shape, inside)
+
+    def _streams(self, name: str) -> dict[str, Stream]:
+        streams = {}
+        for record in self._item.factors[name]:
+            last = self._offset + record.length
+            streams[record.name] = decode_stream(record, self._data[self._offset : last])
+            self._offset = last
+        return streams
 
 
 def _report_item(item: ItemRecord) -> Iterator[WeightReport]:

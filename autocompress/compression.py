@@ -137,7 +137,8 @@ def encode_item(source: Source, name: str, treatment: Treatment) -> tuple[ItemRe
         _check(name, treatment, "its rows have no frequencies, on which the steps are to depend")
     records, parts = {}, []
     for factor_name, factor in factors.items():
-        _check(name, treatment, treatment.precision.misfit(factor))
+        if not factor.integers:
+            _check(name, treatment, treatment.precision.misfit(factor))
         records[factor_name], data = _encode_factor(factor, treatment.precision)
         parts.append(data)
     payload = b"".join(parts)
@@ -168,6 +169,9 @@ def _frequencies(source: Source, members: tuple[Weight, ...]) -> NDArray[np.floa
 
 def _encode_factor(factor: Factor, precision: Precision) -> tuple[tuple[StreamRecord, ...], bytes]:
     streams: dict[str, Stream] = {}
+    if factor.integers:
+        record, data = encode_stream("codes", factor.values.astype(np.int64))
+        return (record,), data
     if factor.mask is not None and not precision.has_zero_level:
         streams["mask"] = factor.mask.astype(np.int64)
     elif factor.mask is not None:

@@ -36,12 +36,15 @@ FORMAT_VERSION = 1
 _VERSION = "autocompress"
 _HEADER, _ASSET, _BUFFER = ":header", ":asset:", ":buffer:"
 _FLOATS: dict[str, np.dtype[np.floating]] = {"f2": np.dtype("<f2"), "f4": np.dtype("<f4")}
-_MAX_HEADER_BYTES = 2**26
+_MAX_HEADER_BYTES = 2**22
 _MAX_ASSET_BYTES = 2**30
-_MAX_ELEMENTS = 2**33
+# A small file may hold large matrices of zeros, but not so large that memory runs out.
+_MAX_ELEMENTS = 2**26
+_MAX_ELEMENTS_PER_BYTE = 2**10
 _LZMA_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 4, "pb": 0}]
 
 Size = Annotated[int, Field(ge=0, lt=2**40)]
+Dimension = Annotated[int, Field(ge=1, lt=2**40)]
 Bytes = NDArray[np.uint8]
 
 
@@ -61,7 +64,7 @@ class StreamRecord(_Record):
 
     name: str
     coder: str
-    shape: tuple[Size, Size]
+    shape: tuple[Dimension, Dimension]
     length: Size
 
 
@@ -70,14 +73,14 @@ class MemberRecord(_Record):
 
     name: str
     aliases: tuple[str, ...] = ()
-    shape: tuple[Size, ...]
+    shape: tuple[Dimension, ...] = Field(max_length=64)
 
 
 class ItemRecord(_Record):
     """A weight, or the weights of a site, stored by one treatment."""
 
     name: str
-    members: tuple[MemberRecord, ...] = Field(min_length=1)
+    members: tuple[MemberRecord, ...] = Field(min_length=1, fail_fast=True)
     treatment: Treatment
     factors: dict[str, tuple[StreamRecord, ...]]
     crc32: Size
@@ -94,7 +97,7 @@ class Header(_Record):
 
     source_sha256: str
     model: dict[str, Any] | None
-    items: tuple[ItemRecord, ...]
+    items: tuple[ItemRecord, ...] = Field(fail_fast=True)
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,7 @@ def write_container(
     tensors: dict[str, NDArray[Any]] = {_HEADER: _as_array(zlib.compress(text, 9))}
     tensors |= {name: _as_array(data) for name, data in items.items()}
     tensors |= {_ASSET + name: _as_array(pack_asset(data)) for name, data in assets.items()}
-    tensors |= {_BUFFER + name: np.ascontiguousarray(data) for name, data in buffers.items()}
+    tensors |= {_BUFFER + name: np.asarray(data, order="C") for name, data in buffers.items()}
     partial = path.with_name(path.name + ".partial")
     partial.write_bytes(safetensors.numpy.save(tensors, metadata={_VERSION: str(FORMAT_VERSION)}))
     partial.replace(path)
@@ -154,9 +157,11 @@ def read_container(path: Path) -> Contents:
         with safetensors.safe_open(path, framework="np") as file:
             _check_metadata(path, file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except ArtifactError:
+        raise
     except OSError as error:
         raise ArtifactError(f"cannot read artifact '{path}': {error.strerror or error}") from error
-    except (safetensors.SafetensorError, ValueError, TypeError) as error:
+    except (safetensors.SafetensorError, ValueError, TypeError, AttributeError) as error:
         raise ArtifactError(
             f"'{path}' is not an artifact, or is truncated: {error}; copy it again"
         ) from error
@@ -184,7 +189,7 @@ def _check_metadata(file: Path, metadata: Mapping[str, str]) -> None:
     version = metadata.get(_VERSION)
     if version is None:
         raise ArtifactError(f"'{file}' is a safetensors file, but not an autocompress artifact")
-    if not version.isdecimal() or not 1 <= int(version) <= FORMAT_VERSION:
+    if version not in [str(known) for known in range(1, FORMAT_VERSION + 1)]:
         raise ArtifactError(
             f"'{file}' has format version '{version}', but this package reads versions 1 to "
             f"{FORMAT_VERSION}; upgrade autocompress"
@@ -222,8 +227,13 @@ def _check_items(file: Path, header: Header, items: Mapping[str, Bytes]) -> None
             )
         elements += sum(int(np.prod(member.shape, dtype=object)) for member in item.members)
         elements += sum(stream.shape[0] * stream.shape[1] for stream in streams)
-    if elements > _MAX_ELEMENTS:
-        raise ArtifactError(f"'{file}' claims {elements} elements; at most 2^33 are read")
+    n_bytes = sum(tensor.nbytes for tensor in items.values())
+    limit = _MAX_ELEMENTS + _MAX_ELEMENTS_PER_BYTE * n_bytes
+    if elements > limit:
+        raise ArtifactError(
+            f"'{file}' is damaged: {n_bytes} bytes claim to hold {elements} elements; at most "
+            f"{limit} are read"
+        )
 
 
 def decode_stream(record: StreamRecord, data: bytes) -> Stream:
@@ -255,17 +265,25 @@ def pack_asset(data: bytes) -> bytes:
     return lzma.compress(data, lzma.FORMAT_RAW, filters=_LZMA_FILTERS)
 
 
-def unpack_asset(name: str, data: Bytes) -> bytes:
-    """Undo `pack_asset`.
+def unpack_assets(assets: Mapping[str, Bytes]) -> dict[str, bytes]:
+    """Undo `pack_asset` for all files of an artifact.
 
     Raises:
-        ArtifactError: If the bytes are damaged, or would become more than 2^30.
+        ArtifactError: If one is damaged, or all together would become more than 2^30 bytes.
     """
-    try:
+    files: dict[str, bytes] = {}
+    left = _MAX_ASSET_BYTES
+    for name, data in assets.items():
         inflate = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_LZMA_FILTERS)
-        text = inflate.decompress(data.tobytes(), _MAX_ASSET_BYTES)
-    except lzma.LZMAError as error:
-        raise ArtifactError(f"asset '{name}' is damaged: {error}; copy the file again") from error
-    if not inflate.eof:
-        raise ArtifactError(f"asset '{name}' is damaged: incomplete, or longer than 2^30 bytes")
-    return text
+        try:
+            files[name] = inflate.decompress(data.tobytes(), left)
+        except lzma.LZMAError as error:
+            raise ArtifactError(
+                f"asset '{name}' is damaged: {error}; copy the file again"
+            ) from error
+        if not inflate.eof:
+            raise ArtifactError(
+                f"asset '{name}' is damaged: incomplete, or beyond {_MAX_ASSET_BYTES} bytes"
+            )
+        left -= len(files[name])
+    return files

@@ -80,7 +80,9 @@ class ModelWeights:
         groups: dict[str, list[str]] = {}
         for name, first in first_names(tensors).items():
             groups.setdefault(first, []).append(name)
-        weights, buffers, digest = {}, {}, hashlib.sha256()
+        weights: dict[str, Weight] = {}
+        buffers: dict[str, NDArray[Any]] = {}
+        digest = hashlib.sha256()
         for first, *aliases in groups.values():
             tensor = tensors[first].detach().cpu()
             digest.update(f"{first} {aliases} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -156,8 +158,8 @@ def find_sites(model: nn.Module, run: Callable[[], object]) -> tuple[Site, ...]:
         if isinstance(module, nn.RNNBase):
             hooks.append(module.register_forward_hook(_keep_output(outputs, name)))
         elif isinstance(module, nn.Linear):
-            hook = _keep_input(inputs, name)
-            hooks.append(module.register_forward_hook(hook, with_kwargs=True))
+            watch = _keep_input(inputs, name)
+            hooks.append(module.register_forward_hook(watch, with_kwargs=True))
     try:
         with torch.no_grad():
             run()

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from support import Classification, Classifier, teacher
 from torch import nn
 
 import autocompress
 from autocompress import Measured, Objective, SearchResult
 from autocompress.errors import BudgetError, ModelError, ObjectiveError, SearchError
 from autocompress.searching.folder import SearchFolder
-from support import Classification, Classifier, teacher
 
 BUDGET = 12_000
 
@@ -126,9 +126,7 @@ def test_an_interrupted_search_finds_what_an_uninterrupted_one_does(
     with pytest.raises(SearchError, match="data is"):  # another task is another search
         autocompress.search(teacher(), Classification(), budget=BUDGET, trials=14, out=tmp_path)
     Impatient.calls = 10
-    result = autocompress.search(
-        teacher(), Impatient(), budget=BUDGET, trials=14, out=tmp_path
-    )
+    result = autocompress.search(teacher(), Impatient(), budget=BUDGET, trials=14, out=tmp_path)
     assert result.trials == 14
     assert sorted(files(tmp_path).values()) == sorted(files(folder).values())
 
@@ -158,7 +156,7 @@ def test_three_failures_in_a_row_end_the_search(tmp_path: Path) -> None:
     def broken(measured: Measured) -> float:
         return float("nan") if "baseline" not in str(measured.path) else 1.0
 
-    with pytest.raises(SearchError, match="three trials in a row.*'fickle' must be a finite"):
+    with pytest.raises(SearchError, match=r"three trials in a row.*'fickle' must be a finite"):
         autocompress.search(
             teacher(),
             Classification(),

@@ -135,5 +135,5 @@ def _table(message: Codes) -> tuple[int, NDArray[np.uint8]]:
 
 def _model(levels: NDArray[np.uint8]) -> constriction.stream.model.Categorical:
     octave, eighth = np.divmod(levels.astype(np.int64), _LEVELS_PER_OCTAVE)
-    weights = np.where(levels == _ABSENT, 0.0, _MANTISSAS[eighth] / np.exp2(octave))
+    weights = np.where(levels == _ABSENT, 0.0, np.ldexp(_MANTISSAS[eighth], -octave))
     return constriction.stream.model.Categorical(weights / weights.sum(), perfect=False)

@@ -94,10 +94,10 @@ class EntropyStep(Precision):
     def _steps(self, factor: Factor) -> tuple[np.float32, NDArray[np.int64]]:
         """Return the base step, and exponents per row (or one for all) in quarter octaves."""
         rms = float(np.sqrt(np.mean(np.square(factor.values, dtype=np.float64))))
-        with np.errstate(over="ignore"):  # refused by `misfit`
+        with np.errstate(over="ignore"):  # infinity is refused by `misfit` as well
             base = np.float32(self.step * rms)
-        if not base > 0:  # all zero, or too small for single precision
-            base = np.float32(1)
+        # Any step will do for zeros; one that vanishes in single precision is refused by `misfit`.
+        base = max(base, np.finfo(np.float32).smallest_subnormal) if rms > 0 else np.float32(1)
         if factor.row_frequencies is None:
             return base, np.zeros(1, dtype=np.int64)
         # One is added so that rows which never occur have a finite step.

@@ -28,6 +28,7 @@ from autocompress.results import Scored, SearchResult, TrialResult, pareto_front
 
 SamplerName = Literal["tpe", "nsga2"]
 _ARTIFACT, _TRIAL = "model.acz", "trial.json"
+_TREATMENTS_SHOWN = 3
 
 
 class Settings(BaseModel):
@@ -214,16 +215,23 @@ def _best(front: Sequence[Scored], settings: Settings) -> Scored | None:
 
 
 def describe_artifact(path: Path) -> str:
-    """Name the treatments of an artifact, those of the most bytes first, on one line."""
+    """Name the treatments of an artifact on one line, those of the most bytes first.
+
+    Weights that are treated alike are counted: "embedding.weight +1" stands for two of them.
+    """
     sizes: dict[str, float] = {}
-    names: dict[str, str] = {}
+    names: dict[str, list[str]] = {}
     for line in open_artifact(path).report():
         label = f"{line.structure} + {line.precision}"
         sizes[label] = sizes.get(label, 0) + line.size_bytes
-        names.setdefault(label, line.site or line.name)
-    return ", ".join(
-        f"{names[label]}: {label}" for label in sorted(sizes, key=lambda s: -sizes[s])
-    )
+        names.setdefault(label, []).append(line.site or line.name)
+    ranked = sorted(sizes, key=lambda label: -sizes[label])
+    parts = [
+        f"{names[label][0]}{f' +{len(names[label]) - 1}' if len(names[label]) > 1 else ''}: {label}"
+        for label in ranked[:_TREATMENTS_SHOWN]
+    ]
+    more = len(ranked) - _TREATMENTS_SHOWN
+    return ", ".join(parts) + (f", {more} more" if more > 0 else "")
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:

@@ -25,11 +25,14 @@ class Factor:
         mask: Bool array of shape (rows, cols), or None. Where it is False the value is zero, and
             a precision need not store it.
         row_frequencies: Float64 array of shape (rows,), how often each row is used, or None.
+        integers: Whether the values are whole numbers, such as indices into a codebook. They are
+            coded as they are, whatever the precision.
     """
 
     values: Matrix
     mask: NDArray[np.bool_] | None = None
     row_frequencies: NDArray[np.float64] | None = None
+    integers: bool = False
 
 
 class Structure(BaseModel, ABC):
@@ -50,9 +53,22 @@ class Structure(BaseModel, ABC):
     def misfit(self, shape: Shape) -> str | None:
         """Say which rule a weight of this shape breaks, with the values, or None if it fits."""
 
+    def integer_shapes(self, shape: Shape) -> dict[str, Shape]:
+        """Give the shape of every factor of whole numbers of a weight of this shape, if any."""
+        del shape
+        return {}
+
     @abstractmethod
-    def factor_shapes(self, shape: Shape) -> dict[str, Shape]:
-        """Give the shape of every factor of a weight of this shape."""
+    def factor_shapes(self, shape: Shape, integers: Mapping[str, Matrix]) -> dict[str, Shape]:
+        """Give the shape of every other factor of a weight of this shape.
+
+        Args:
+            shape: Rows and columns of the weight.
+            integers: The factors of whole numbers, on which the shapes of the others may depend.
+
+        Raises:
+            ValueError: If the whole numbers cannot have come from `factorize`.
+        """
 
     @abstractmethod
     def factorize(
@@ -65,7 +81,8 @@ class Structure(BaseModel, ABC):
             row_frequencies: Float64 array of shape (rows,), or None.
 
         Returns:
-            The factors by name, of the shapes that `factor_shapes` gives.
+            The factors by name, in the order and of the shapes that `integer_shapes` and then
+            `factor_shapes` give.
         """
 
     @abstractmethod

@@ -25,8 +25,9 @@ class Dense(Structure):
         del shape
         return None
 
-    def factor_shapes(self, shape: Shape) -> dict[str, Shape]:
+    def factor_shapes(self, shape: Shape, integers: Mapping[str, Matrix]) -> dict[str, Shape]:
         """Return the one factor's shape."""
+        del integers
         return {"weight": shape}
 
     def factorize(

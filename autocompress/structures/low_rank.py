@@ -45,8 +45,9 @@ class LowRank(Structure):
             return None
         return f"`1 <= rank <= {min(shape)}` must hold for shape {shape}, but got rank={self.rank}"
 
-    def factor_shapes(self, shape: Shape) -> dict[str, Shape]:
+    def factor_shapes(self, shape: Shape, integers: Mapping[str, Matrix]) -> dict[str, Shape]:
         """Return the shapes of `left` (rows, rank) and `right` (rank, cols)."""
+        del integers
         return {"left": (shape[0], self.rank), "right": (self.rank, shape[1])}
 
     def factorize(

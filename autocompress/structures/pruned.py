@@ -41,8 +41,9 @@ class Pruned(Structure):
             f"{size} elements prunes {n_pruned}"
         )
 
-    def factor_shapes(self, shape: Shape) -> dict[str, Shape]:
+    def factor_shapes(self, shape: Shape, integers: Mapping[str, Matrix]) -> dict[str, Shape]:
         """Return the one factor's shape."""
+        del integers
         return {"weight": shape}
 
     def factorize(

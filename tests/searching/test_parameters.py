@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from support import Classification, teacher
 
 from autocompress.compression import Source
 from autocompress.errors import SpaceError
@@ -9,7 +10,6 @@ from autocompress.searching.parameters import UniformAsker, ask_plan, smallest_p
 from autocompress.searching.space import Range, Scalar, Space, load_space
 from autocompress.searching.warm import file_size, openings
 from autocompress.structures import LowRank
-from support import Classification, teacher
 
 
 class Scripted:

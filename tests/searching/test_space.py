@@ -1,11 +1,11 @@
 from pathlib import Path
 
 import pytest
+from support import teacher
 
 from autocompress.errors import SpaceError
 from autocompress.searching.space import Range, Rule, Space, load_space, space_names
 from autocompress.weights import ModelWeights
-from support import teacher
 
 RULE = """
 [[rules]]
@@ -53,7 +53,7 @@ def test_a_wrong_key_is_reported_with_its_path(text: str, message: str, tmp_path
 
 
 def test_an_unknown_space_lists_the_known_ones() -> None:
-    with pytest.raises(SpaceError, match="no search space 'missing'.*default"):
+    with pytest.raises(SpaceError, match=r"no search space 'missing'.*default"):
         load_space("missing")
 
 

@@ -13,7 +13,7 @@ from autocompress.searching.study import Asking, Study
 
 DIRECTIONS: Mapping[str, Direction] = {SIZE: "minimize", "loss": "minimize"}
 BUDGET = Budget(150)
-FIRST = [{"kind": "b", "x": 3.0}, {"kind": "a", "x": 1.0}]
+FIRST: list[dict[str, int | float | str]] = [{"kind": "b", "x": 3.0}, {"kind": "a", "x": 1.0}]
 
 
 def open_study(folder: Path, seed: int = 0, sampler: SamplerName = "tpe") -> Study:

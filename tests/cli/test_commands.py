@@ -1,0 +1,284 @@
+"""Commands as real processes: exit codes, one-line errors, results on stdout, progress apart."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+from support import toy_corpus, toy_model
+
+from autocompress.searching.folder import SearchFolder
+
+Done = subprocess.CompletedProcess[str]
+
+
+def run(*arguments: object, expect: int = 0) -> Done:
+    command = [sys.executable, "-m", "autocompress", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == expect, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def only_line(done: Done) -> str:
+    """Return the one line of an error; usage hints of click come before it."""
+    lines = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert len(lines) == 1
+    assert done.stderr.endswith(lines[0] + "\n")
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return toy_corpus(tmp_path_factory.mktemp("data") / "toy")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
+    return toy_model(tmp_path_factory.mktemp("model") / "toy-lm", corpus)
+
+
+@pytest.fixture(scope="module")
+def searched(
+    tmp_path_factory: pytest.TempPathFactory, corpus: Path, model: Path
+) -> tuple[Path, Done]:
+    out = tmp_path_factory.mktemp("out") / "search"
+    options = ["--data", corpus, "--budget", "8kB", "--trials", "12", "--out", out, "--json"]
+    return out, run("search", model, *options)
+
+
+def test_help_lists_the_commands() -> None:
+    output = run("--help").stdout
+    for command in ("demo", "train", "search", "evaluate", "inspect", "front", "ui"):
+        assert re.search(rf"^  {command} ", output, re.MULTILINE)
+
+
+def test_help_and_import_load_nothing_heavy() -> None:
+    code = (
+        "import sys, autocompress, autocompress.cli\n"
+        "heavy = {'torch', 'mlflow', 'optuna', 'pandas', 'matplotlib', 'numpy'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_search_prints_one_json_document(searched: tuple[Path, Done]) -> None:
+    document = json.loads(searched[1].stdout)
+    assert document["trials"] == 12
+    assert document["seconds"] > 0
+    assert {"size_bytes", "valid_perplexity", "test_perplexity"} <= set(document["baseline"])
+    best = document["best"]
+    assert {"trial", "artifact", "size_bytes", "valid_perplexity", "test_perplexity"} <= set(best)
+    assert best["size_bytes"] == Path(best["artifact"]).stat().st_size <= 8000
+    assert best in document["front"]
+
+
+def test_search_reports_progress_on_stderr(searched: tuple[Path, Done]) -> None:
+    assert "trials: 12/12" in searched[1].stderr
+
+
+def test_search_leaves_pictures_and_runs(searched: tuple[Path, Done]) -> None:
+    names = {path.name for path in searched[0].iterdir()}
+    assert {"front.csv", "front.png", "front.html", "mlflow.db", "result.json"} <= names
+
+
+@pytest.mark.parametrize("split", ["valid", "test"])
+def test_evaluate_agrees_with_the_search(
+    split: str, searched: tuple[Path, Done], corpus: Path
+) -> None:
+    best = json.loads(searched[1].stdout)["best"]
+    options = ["--data", corpus, "--split", split, "--json"]
+    document = json.loads(run("evaluate", best["artifact"], *options).stdout)
+    assert document["perplexity"] == pytest.approx(best[f"{split}_perplexity"], rel=1e-9)
+    assert document["size_bytes"] == best["size_bytes"]
+    assert document["split"] == split
+    assert document["tokens"] == 600  # sixty sentences of nine words and an end
+
+
+def test_inspect_accounts_for_every_byte(searched: tuple[Path, Done]) -> None:
+    best = json.loads(searched[1].stdout)["best"]
+    document = json.loads(run("inspect", best["artifact"], "--json").stdout)
+    assert sum(document["parts"].values()) == best["size_bytes"]
+    weights = sum(line["size_bytes"] for line in document["weights"])
+    assert weights == pytest.approx(document["parts"]["weights"])
+    assert "embedding.weight" in run("inspect", best["artifact"]).stdout
+
+
+def test_front_shows_the_same_as_the_search(searched: tuple[Path, Done]) -> None:
+    shown = json.loads(run("front", searched[0], "--json").stdout)
+    assert shown["front"] == json.loads(searched[1].stdout)["front"]
+    assert "best" in run("front", searched[0]).stdout
+
+
+def test_the_same_search_again_returns_at_once(
+    searched: tuple[Path, Done], corpus: Path, model: Path
+) -> None:
+    options = ["--budget", "8kB", "--trials", "12", "--out", searched[0], "--json"]
+    again = run("search", model, "--data", corpus, *options)
+    assert json.loads(again.stdout)["front"] == json.loads(searched[1].stdout)["front"]
+    assert "trials: " not in again.stderr
+
+
+@pytest.mark.parametrize("shape", [{"cell": "gru"}, {"cell": "rnn", "tied": True}])
+def test_other_models_are_searched_too(
+    shape: dict[str, object], corpus: Path, tmp_path: Path
+) -> None:
+    folder = toy_model(tmp_path / "model", corpus, **shape)
+    done = run(
+        "search", folder, "--data", corpus, "--trials", 3, "--out", tmp_path / "out", "--json"
+    )
+    assert json.loads(done.stdout)["best"]
+
+
+def test_train_makes_a_model_that_search_takes(corpus: Path, tmp_path: Path) -> None:
+    # The preset's text must fill 20 columns; a toy corpus is enough for that.
+    done = run("train", "--data", corpus, "--preset", "small", "--out", tmp_path / "lm")
+    assert done.stdout.strip() == str(tmp_path / "lm")
+    assert {"model.safetensors", "config.json", "vocab.txt"} <= {
+        path.name for path in (tmp_path / "lm").iterdir()
+    }
+
+
+def test_missing_model(corpus: Path, tmp_path: Path) -> None:
+    done = run("search", tmp_path / "nowhere", "--data", corpus, expect=1)
+    assert "nowhere" in only_line(done)
+
+
+def test_missing_corpus(model: Path, tmp_path: Path) -> None:
+    done = run("search", model, "--data", tmp_path / "nowhere", expect=1)
+    assert "nowhere" in only_line(done)
+
+
+def test_truncated_artifact(searched: tuple[Path, Done], corpus: Path, tmp_path: Path) -> None:
+    source = Path(json.loads(searched[1].stdout)["best"]["artifact"])
+    broken = tmp_path / "broken.acz"
+    broken.write_bytes(source.read_bytes()[:3000])
+    for command in (["evaluate", broken, "--data", corpus], ["inspect", broken]):
+        assert "broken.acz" in only_line(run(*command, expect=1))
+
+
+def test_unknown_words_without_a_replacement(corpus: Path, tmp_path: Path) -> None:
+    known = ["red green blue"] * 60
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    for split in ("train", "valid", "test"):
+        (plain / f"{split}.txt").write_text("\n".join(known) + "\n", encoding="utf-8")
+    folder = toy_model(tmp_path / "model", plain)
+    message = only_line(run("search", folder, "--data", corpus, expect=1))
+    assert "<unk>" in message
+    assert "word" in message
+
+
+def test_a_budget_that_nothing_meets(corpus: Path, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    options = ["--data", corpus, "--budget", "1kB", "--out", out]
+    done = run("search", model, *options, expect=3)
+    assert "smallest" in done.stdout
+    document = json.loads(run("search", model, *options, "--json", expect=3).stdout)
+    assert document["best"] is None
+    assert document["smallest_bytes"] > 1000
+
+
+def test_an_unknown_key_in_a_space(corpus: Path, model: Path, tmp_path: Path) -> None:
+    space = tmp_path / "space.toml"
+    space.write_text(
+        'description = "x"\n[[rules]]\nname = "all"\nstructures = [{ kind = "dense", sise = 1 }]\n'
+        'precisions = [{ kind = "float16" }]\n',
+        encoding="utf-8",
+    )
+    done = run("search", model, "--data", corpus, "--space", space, expect=1)
+    assert "rules.0.structures.0.dense.sise" in only_line(done)
+
+
+def test_nan_in_a_weight(corpus: Path, model: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(model, broken)
+    tensors = load_file(broken / "model.safetensors")
+    tensors["decoder.weight"][1, 1] = float("nan")
+    save_file(tensors, broken / "model.safetensors")
+    done = run("search", broken, "--data", corpus, expect=1)
+    assert "decoder.weight" in only_line(done)
+
+
+def test_an_output_that_cannot_be_written(corpus: Path, model: Path) -> None:
+    # /proc refuses new folders to every user, root included.
+    done = run("search", model, "--data", corpus, "--out", "/proc/search", expect=1)
+    assert "/proc/search" in only_line(done)
+
+
+@pytest.mark.parametrize("budget", ["much", "-2MB", "0"])
+def test_a_budget_that_is_none(budget: str, corpus: Path, model: Path) -> None:
+    done = run("search", model, "--data", corpus, f"--budget={budget}", expect=1)
+    assert budget in only_line(done)
+
+
+def test_wrong_usage_exits_with_2(model: Path, tmp_path: Path) -> None:
+    run("search", model, expect=2)
+    run("search", model, "--data", tmp_path, "--trials", 0, expect=2)
+    run("evaluate", model, "--split", "train", expect=2)
+    run("nonsense", expect=2)
+
+
+def test_front_and_ui_need_a_search(tmp_path: Path) -> None:
+    assert "holds no search" in only_line(run("front", tmp_path, expect=1))
+    assert "holds no tracked search" in only_line(run("ui", tmp_path, expect=1))
+
+
+def start(arguments: Sequence[object]) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "autocompress", *map(str, arguments)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def wait_for_trials(out: Path, count: int) -> None:
+    deadline = time.monotonic() + 120
+    while len(list(out.glob("trials/[0-9]*/trial.json"))) < count:
+        assert time.monotonic() < deadline, "the search makes no progress"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_a_stopped_search_continues(
+    how: signal.Signals, code: int, corpus: Path, model: Path, tmp_path: Path
+) -> None:
+    from mlflow.tracking import MlflowClient
+
+    out, trials = tmp_path / "out", 14
+    options = ["search", model, "--data", corpus, "--trials", trials, "--out", out, "--json"]
+    process = start(options)
+    wait_for_trials(out, 5)
+    os.killpg(process.pid, how)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code
+    if how is signal.SIGINT:
+        assert errors.rstrip().endswith("the same command continues where this one was")
+    before = {trial.number: trial.to_json() for trial in SearchFolder(out).trials()}
+    assert 5 <= len(before) < trials
+
+    document = json.loads(run(*options).stdout)
+    after = {trial.number: trial.to_json() for trial in SearchFolder(out).trials()}
+    assert document["trials"] == len(after) == trials
+    assert {number: after[number] for number in before} == before
+    plans = [json.dumps(trial["plan"]) for trial in after.values()]
+    assert len(set(plans)) == len(plans)
+
+    client = MlflowClient(f"sqlite:///{out / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("autocompress")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    assert not [run for run in runs if run.info.status == "RUNNING"]
+    finished = [
+        run.data.tags.get("autocompress.trial") for run in runs if run.info.status == "FINISHED"
+    ]
+    logged = sorted(int(number) for number in finished if number is not None)
+    assert logged == sorted(after)

@@ -1,0 +1,84 @@
+"""Low rank is the best approximation of its rank."""
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+from strategies import gaussian
+
+from autocompress.structures import LowRank, Matrix, Shape
+
+
+def approximate(weight: Matrix, rank: int) -> Matrix:
+    structure = LowRank(rank=rank)
+    factors = structure.factorize(weight, None)
+    return structure.reconstruct({name: factor.values for name, factor in factors.items()})
+
+
+def of_rank(rank: int, shape: Shape) -> Matrix:
+    return gaussian((shape[0], rank), 1) @ gaussian((rank, shape[1]), 2)
+
+
+MATRICES = [
+    pytest.param(gaussian((60, 9)), id="tall"),
+    pytest.param(gaussian((9, 60)), id="wide"),
+    pytest.param(gaussian((24, 24)), id="square"),
+    pytest.param(of_rank(3, (30, 20)), id="deficient"),
+    pytest.param(gaussian((40, 25)) * np.logspace(0, -6, 25, dtype=np.float32), id="decaying"),
+    pytest.param(np.ones((12, 7), np.float32), id="constant"),
+    pytest.param(np.zeros((7, 12), np.float32), id="zero"),
+    pytest.param(gaussian((20, 30), scale=1e-15), id="tiny"),
+    pytest.param(gaussian((20, 30), scale=1e15), id="huge"),
+]
+
+
+@pytest.mark.parametrize("rank", [1, 2, 5])
+@pytest.mark.parametrize("weight", MATRICES)
+def test_the_error_is_the_norm_of_the_singular_values_left_out(weight: Matrix, rank: int) -> None:
+    tail = np.linalg.norm(np.linalg.svd(weight.astype(np.float64), compute_uv=False)[rank:])
+    error = np.linalg.norm(approximate(weight, rank).astype(np.float64) - weight)
+    norm = float(np.linalg.norm(weight.astype(np.float64)))
+    assert error == pytest.approx(tail, rel=1e-5, abs=1e-6 * norm)
+
+
+@pytest.mark.parametrize("weight", MATRICES)
+def test_full_rank_is_exact(weight: Matrix) -> None:
+    norm = float(np.linalg.norm(weight.astype(np.float64)))
+    error = np.linalg.norm(approximate(weight, min(weight.shape)).astype(np.float64) - weight)
+    assert error <= 1e-6 * norm
+
+
+def test_the_true_rank_is_exact() -> None:
+    weight = of_rank(3, (30, 20))
+    assert np.allclose(approximate(weight, 3), weight, atol=1e-5)
+
+
+@pytest.mark.parametrize("weight", MATRICES)
+def test_both_factors_are_finite(weight: Matrix) -> None:
+    factors = LowRank(rank=4).factorize(weight, None)
+    assert all(np.isfinite(factor.values).all() for factor in factors.values())
+
+
+def test_singular_values_are_split_evenly() -> None:
+    factors = LowRank(rank=4).factorize(gaussian((50, 30)), None)
+    left, right = factors["left"].values, factors["right"].values
+    norms = np.linalg.norm(left, axis=0)
+    assert np.allclose(norms, np.linalg.norm(right, axis=1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(8, 5), (5, 8)])
+def test_a_rank_above_the_shape_is_named(shape: Shape) -> None:
+    misfit = LowRank(rank=6).misfit(shape)
+    assert misfit is not None
+    assert "rank=6" in misfit
+    assert f"`1 <= rank <= 5` must hold for shape {shape}" in misfit
+
+
+@pytest.mark.parametrize("shape", [(1, 8), (8, 1), (1, 1)])
+def test_vectors_are_refused(shape: Shape) -> None:
+    assert LowRank(rank=1).misfit(shape) == f"low rank needs a matrix, but the shape is {shape}"
+
+
+@pytest.mark.parametrize("rank", [0, -1, 1.5, "many"])
+def test_ranks_are_positive_integers(rank: object) -> None:
+    with pytest.raises(ValidationError, match="rank"):
+        LowRank.model_validate({"rank": rank})

@@ -1,0 +1,66 @@
+"""Magnitude pruning keeps the largest elements and nothing else."""
+
+import math
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+from strategies import each_shape, gaussian
+
+from autocompress.structures import Factor, Pruned, Shape
+
+each_sparsity = pytest.mark.parametrize("sparsity", [0.2, 0.5, 0.85])
+
+
+def prune(weight: np.ndarray, sparsity: float) -> Factor:  # type: ignore[type-arg]
+    return Pruned(sparsity=sparsity).factorize(weight, None)["weight"]
+
+
+@each_shape
+@each_sparsity
+def test_exactly_the_promised_number_is_kept(shape: Shape, sparsity: float) -> None:
+    kept = prune(gaussian(shape), sparsity).values != 0
+    size = math.prod(shape)
+    assert kept.sum() == size - round(sparsity * size)
+
+
+@each_shape
+@each_sparsity
+def test_what_is_kept_is_kept_bit_for_bit(shape: Shape, sparsity: float) -> None:
+    weight = gaussian(shape)
+    factor = prune(weight, sparsity)
+    assert factor.mask is not None
+    assert factor.values[factor.mask].tobytes() == weight[factor.mask].tobytes()
+
+
+@each_shape
+@each_sparsity
+def test_the_largest_magnitudes_are_kept(shape: Shape, sparsity: float) -> None:
+    weight = gaussian(shape)
+    mask = prune(weight, sparsity).mask
+    assert mask is not None
+    assert np.abs(weight[mask]).min() >= np.abs(weight[~mask]).max()
+
+
+def test_of_equal_magnitudes_the_earlier_is_pruned() -> None:
+    factor = prune(np.array([[1, -1, 1, -1]], np.float32), 0.5)
+    assert factor.values.tolist() == [[0, 0, 1, -1]]
+
+
+def test_the_number_kept_holds_with_zeros_in_the_weight() -> None:
+    factor = prune(np.zeros((4, 5), np.float32), 0.25)
+    assert factor.mask is not None
+    assert factor.mask.sum() == 15
+
+
+@pytest.mark.parametrize(("sparsity", "n_pruned"), [(0.01, 0), (0.99, 8)])
+def test_a_sparsity_that_prunes_nothing_or_all_is_named(sparsity: float, n_pruned: int) -> None:
+    misfit = Pruned(sparsity=sparsity).misfit((1, 8))
+    assert misfit is not None
+    assert f"sparsity={sparsity:g} of 8 elements prunes {n_pruned}" in misfit
+
+
+@pytest.mark.parametrize("sparsity", [0, 1, -0.5, math.nan])
+def test_sparsity_lies_between_zero_and_one(sparsity: float) -> None:
+    with pytest.raises(ValidationError, match="sparsity"):
+        Pruned(sparsity=sparsity)
