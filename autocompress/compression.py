@@ -91,12 +91,25 @@ def compress(
     return open_artifact(path)
 
 
-def write_artifact(source: Source, plan: CompressionPlan, path: Path) -> None:
-    """Compress by a plan into a file; raises as `compress` does."""
+def write_artifact(
+    source: Source,
+    plan: CompressionPlan,
+    path: Path,
+    factors: Mapping[str, Mapping[str, Factor]] | None = None,
+) -> None:
+    """Compress by a plan into a file; raises as `compress` does.
+
+    Args:
+        source: The model.
+        plan: A treatment for every weight.
+        path: The file; replaced if it exists.
+        factors: By the plan's entries, what to store instead of the weights' own factors.
+    """
     _check_coverage(source, plan)
     records, items = [], {}
     for name, treatment in plan.treatments.items():
-        record, items[name] = encode_item(source, name, treatment)
+        own = factorize_item(source, name, treatment) if factors is None else factors[name]
+        record, items[name] = _encode_factors(source.members(name), name, treatment, own)
         records.append(record)
     header = Header(
         source_sha256=source.weights.sha256,
@@ -127,14 +140,30 @@ def encode_item(source: Source, name: str, treatment: Treatment) -> tuple[ItemRe
     Raises:
         PlanError: If the treatment does not fit; the message names both.
     """
+    factors = factorize_item(source, name, treatment)
+    return _encode_factors(source.members(name), name, treatment, factors)
+
+
+def factorize_item(source: Source, name: str, treatment: Treatment) -> dict[str, Factor]:
+    """Represent one entry of a plan by the factors of its structure.
+
+    Raises:
+        PlanError: If the treatment does not fit; the message names both.
+    """
     members = source.members(name)
     matrix = np.concatenate([weight.matrix for weight in members])
     _check(name, treatment, treatment.structure.misfit(matrix.shape))
     factors = treatment.structure.factorize(matrix, _frequencies(source, members))
     if treatment.precision.needs_row_frequencies and all(
-        factor.row_frequencies is None for factor in factors.values()
+        factor.integers or factor.row_frequencies is None for factor in factors.values()
     ):
         _check(name, treatment, "its rows have no frequencies, on which the steps are to depend")
+    return factors
+
+
+def _encode_factors(
+    members: tuple[Weight, ...], name: str, treatment: Treatment, factors: Mapping[str, Factor]
+) -> tuple[ItemRecord, bytes]:
     records, parts = {}, []
     for factor_name, factor in factors.items():
         if not factor.integers:

@@ -49,6 +49,8 @@ Bytes = NDArray[np.uint8]
 
 
 class _Record(BaseModel):
+    # Sequences fail fast: a small hostile header could have millions of findings.
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
@@ -72,7 +74,7 @@ class MemberRecord(_Record):
     """A weight of an item; the rows of its members are stacked in this order."""
 
     name: str
-    aliases: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = Field((), fail_fast=True)
     shape: tuple[Dimension, ...] = Field(max_length=64)
 
 
@@ -82,7 +84,7 @@ class ItemRecord(_Record):
     name: str
     members: tuple[MemberRecord, ...] = Field(min_length=1, fail_fast=True)
     treatment: Treatment
-    factors: dict[str, tuple[StreamRecord, ...]]
+    factors: dict[str, Annotated[tuple[StreamRecord, ...], Field(fail_fast=True)]]
     crc32: Size
 
 

@@ -19,7 +19,7 @@ def describe_validation_error(error: ValidationError) -> str:
     """Put pydantic's first findings on one line, each with the path of the wrong key."""
     findings = [
         f"{'.'.join(str(part) for part in finding['loc']) or 'document'}: {finding['msg']}"
-        for finding in error.errors(include_url=False)
+        for finding in error.errors(include_url=False, include_context=False, include_input=False)
     ]
     more = len(findings) - _FINDINGS_SHOWN
     return "; ".join(findings[:_FINDINGS_SHOWN]) + (f"; and {more} more" if more > 0 else "")

@@ -50,7 +50,17 @@ def summary_lines(result: SearchResult) -> list[str]:
         spare = result.budget_bytes - best.size_bytes
         share = -Budget(result.budget_bytes).excess(best.size_bytes)
         lines.append(f"{format_bytes(spare)} ({100 * share:.1f} %) of the budget are left")
-    return [*lines, f"file: {best.artifact}"]
+    return [*lines, f"file: {best.artifact}", *_recovery_lines(result)]
+
+
+def _recovery_lines(result: SearchResult) -> list[str]:
+    """Tell what fine-tuning gave, each model beside its control."""
+    return [
+        f"{scored.artifact.parent.name}: {format_bytes(scored.size_bytes)}, {result.metric} "
+        f"{_number(scored.values[result.metric])} ({_change(result, scored)}): {scored.artifact}"
+        for pair in zip(result.recovered, result.controls, strict=True)
+        for scored in pair
+    ]
 
 
 def write_front(result: SearchResult, trials: Sequence[TrialResult], folder: Path) -> list[Path]:

@@ -5,6 +5,7 @@ Knows neither torch nor Optuna nor MLflow, so that a finished search is read in 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -145,6 +146,8 @@ class SearchResult:
         baseline: The model in single precision, stored and reloaded like every trial.
         best: The feasible trial with the best metric, or None.
         front: The feasible trials that no other one beats, by size.
+        recovered: The best plan after fine-tuning, once for each length of it.
+        controls: The uncompressed model after the same fine-tuning, in the same order.
         trials: Number of finished trials.
         smallest_bytes: The smallest file seen, feasible or not; None before the first trial.
         seconds: Wall time spent on the search, interruptions left out.
@@ -160,10 +163,18 @@ class SearchResult:
     trials: int
     smallest_bytes: int | None
     seconds: float
+    recovered: tuple[Scored, ...] = ()
+    controls: tuple[Scored, ...] = ()
 
     def rise(self, scored: Scored) -> float:
-        """Return the relative change of the metric against the baseline; 0.01 is +1 %."""
-        return scored.values[self.metric] / self.baseline.values[self.metric] - 1
+        """Return the relative change of the metric against the baseline; 0.01 is +1 %.
+
+        Infinite for any change of a baseline of zero.
+        """
+        before, now = self.baseline.values[self.metric], scored.values[self.metric]
+        if before == 0:
+            return math.copysign(math.inf, now) if now else 0.0
+        return now / before - 1
 
     def ratio(self, scored: Scored) -> float:
         """Return how many times smaller than the baseline a file is."""
@@ -174,16 +185,18 @@ class SearchResult:
         document = {**asdict(self), "directions": dict(self.directions)}
         document["baseline"] = self.baseline.to_json(self.metric)
         document["best"] = self.best.to_json(self.metric) if self.best else None
-        document["front"] = [scored.to_json(self.metric) for scored in self.front]
+        for name in ("front", "recovered", "controls"):
+            document[name] = [scored.to_json(self.metric) for scored in getattr(self, name)]
         return document
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> SearchResult:
         """Read a document that `to_json` gave."""
         metric, best = document["metric"], document["best"]
-        scored = {
+        scored: dict[str, Any] = {
             "baseline": Scored.from_json(document["baseline"], metric),
             "best": Scored.from_json(best, metric) if best else None,
-            "front": tuple(Scored.from_json(entry, metric) for entry in document["front"]),
         }
+        for name in ("front", "recovered", "controls"):
+            scored[name] = tuple(Scored.from_json(entry, metric) for entry in document[name])
         return cls(**{**document, **scored})

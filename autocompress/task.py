@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -43,6 +44,25 @@ class Task(ABC):
     def forward(self, model: nn.Module, batch: Any) -> Any:
         """Run a model on one calibration batch; by default `model(batch)`."""
         return model(batch)
+
+    def training_losses(
+        self, model: nn.Module, teacher: nn.Module, distillation: float, seed: int
+    ) -> Iterator[torch.Tensor]:
+        """Yield the loss of one training batch after another, as long as it is asked.
+
+        A model is changed between two losses. Needed for recovery alone.
+
+        Args:
+            model: What is trained.
+            teacher: The original model, whose predictions may serve as targets.
+            distillation: Share, in [0, 1], of the loss that compares with the teacher.
+            seed: Of the order of the data.
+
+        Yields:
+            Scalar tensors with gradients.
+        """
+        del model, teacher, distillation, seed
+        return iter(())
 
     def row_frequencies(self, model: nn.Module) -> Mapping[str, NDArray[np.float64]]:
         """Tell how often each row of a weight is used in training data.

@@ -31,6 +31,7 @@ EXPERIMENT = "autocompress"
 _PARENT = "mlflow.parentRunId"
 _SEARCH = "autocompress.search"
 _TRIAL = "autocompress.trial"
+_RECOVERED = "autocompress.recovered"
 _VIEW = "autocompress"
 _FINISHED_TRIALS = f"metrics.{SIZE} > 0 and attributes.status = 'FINISHED'"
 _PARAMS_PER_BATCH = 100
@@ -159,6 +160,30 @@ class Tracker:
                 self._client.log_artifact(self._parent, str(file))
             self._save_view(result)
 
+    def log_recovered(self, scored: Scored, metric: str) -> None:
+        """Write a fine-tuned model as a child run, once.
+
+        Args:
+            scored: Its numbers and its file; the name of the file's folder names the run.
+            metric: Name of the task's metric.
+
+        Raises:
+            SearchError: If MLflow fails.
+        """
+        name = scored.artifact.parent.name
+        with _mlflow_errors(f"log {name}"):
+            parent = f"tags.`{_PARENT}` = '{self._parent}'"
+            for run in self._search(f"{parent} and tags.`{_RECOVERED}` = '{name}'"):
+                if run.info.status == "FINISHED":
+                    return
+                self._client.set_terminated(run.info.run_id, "KILLED")
+            tags = {_PARENT: self._parent, _RECOVERED: name, "of_trial": str(scored.trial)}
+            started = self._client.create_run(self._experiment, tags=tags, run_name=name)
+            run_id = str(started.info.run_id)
+            self._log_metrics(run_id, {**scored.values, **_test_metric("", scored, metric)})
+            self._client.log_artifact(run_id, str(scored.artifact))
+            self._client.set_terminated(run_id, "FINISHED")
+
     def end(self, status: Literal["FINISHED", "KILLED", "FAILED"]) -> None:
         """Mark the search as ended; opening its folder again continues it."""
         with _mlflow_errors("end the run of the search"):
@@ -213,8 +238,8 @@ class Tracker:
         return list(self._client.search_runs([self._experiment], condition, 1, _RUNS_PER_SEARCH))
 
     def _children(self, condition: str | None = None) -> list[Run]:
-        parent = f"tags.`{_PARENT}` = '{self._parent}'"
-        return self._search(f"{parent} and {condition}" if condition else parent)
+        trials = f"tags.`{_PARENT}` = '{self._parent}' and tags.`{_TRIAL}` != ''"
+        return self._search(f"{trials} and {condition}" if condition else trials)
 
     def _start_trial(self, result: TrialResult) -> str:
         tags = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from torch import nn
@@ -24,6 +24,7 @@ from autocompress.objectives import (
 from autocompress.plan import CompressionPlan
 from autocompress.results import TrialResult
 from autocompress.runtime import fill
+from autocompress.structures import Factor
 from autocompress.task import Task
 
 
@@ -33,6 +34,7 @@ class Evaluator:
     Attributes:
         source: The model, ready for compression.
         objectives: Size first, then the task's metric, then the user's own.
+        budget: The limit on the size, or None.
     """
 
     def __init__(
@@ -45,7 +47,7 @@ class Evaluator:
         self.source = Source.of(model, task)
         self._model = copy.deepcopy(model)
         self._task = task
-        self._budget = budget
+        self.budget = budget
         metric = Objective(
             task.metric, task.direction, lambda measured: task.evaluate(measured.model, "valid")
         )
@@ -56,19 +58,37 @@ class Evaluator:
         """By objective name, whether less or more of it is better."""
         return {objective.name: objective.direction for objective in self.objectives}
 
-    def run(self, number: int, plan: CompressionPlan, path: Path) -> TrialResult:
+    def without_budget(self) -> Evaluator:
+        """Return an evaluator that measures files of any size."""
+        unlimited = copy.copy(self)
+        unlimited.budget = None
+        return unlimited
+
+    def run(
+        self,
+        number: int,
+        plan: CompressionPlan,
+        path: Path,
+        factors: Mapping[str, Mapping[str, Factor]] | None = None,
+    ) -> TrialResult:
         """Carry out a plan into a file and measure that file.
 
         A file above the budget is not evaluated any further.
+
+        Args:
+            number: The trial's number.
+            plan: A treatment for every weight.
+            path: The file; its folder is made where it is missing.
+            factors: By the plan's entries, what to store instead of the weights' own factors.
 
         Raises:
             PlanError: If the plan does not fit the model.
             ObjectiveError: If an objective is not a finite number.
         """
         started, clock, cpu = time.time(), time.perf_counter(), time.process_time()
-        artifact = self._write(plan, path)
+        artifact = self._write(plan, path, factors)
         size = artifact.size_bytes
-        feasible = self._budget is None or self._budget.excess(size) <= 0
+        feasible = self.budget is None or self.budget.excess(size) <= 0
         values = self._measure(plan, artifact) if feasible else {SIZE: float(size)}
         return TrialResult(
             number=number,
@@ -98,9 +118,14 @@ class Evaluator:
         """Return the task's metric of an artifact on a split."""
         return float(self._task.evaluate(fill(self._model, open_artifact(path)), split))
 
-    def _write(self, plan: CompressionPlan, path: Path) -> Artifact:
+    def _write(
+        self,
+        plan: CompressionPlan,
+        path: Path,
+        factors: Mapping[str, Mapping[str, Factor]] | None = None,
+    ) -> Artifact:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_artifact(self.source, plan, path)
+        write_artifact(self.source, plan, path, factors)
         return open_artifact(path)
 
     def _measure(self, plan: CompressionPlan, artifact: Artifact) -> dict[str, float]:

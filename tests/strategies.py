@@ -16,8 +16,17 @@ from autocompress import Task
 from autocompress.compression import Source, write_artifact
 from autocompress.objectives import Split
 from autocompress.plan import CompressionPlan, Treatment
-from autocompress.precisions import EntropyStep, Float16, Float32, Precision, Uniform
-from autocompress.structures import Dense, LowRank, Pruned, Shape, Structure
+from autocompress.precisions import Codebook, EntropyStep, Float16, Float32, Precision, Uniform
+from autocompress.structures import (
+    Dense,
+    GroupReduce,
+    LowRank,
+    Pruned,
+    Shape,
+    Structure,
+    TensorTrain,
+    VectorQuantized,
+)
 
 SHAPES: tuple[Shape, ...] = ((1, 8), (7, 5), (64, 64), (130, 33))
 STRUCTURES: tuple[Structure, ...] = (
@@ -26,6 +35,9 @@ STRUCTURES: tuple[Structure, ...] = (
     LowRank(rank=5),
     Pruned(sparsity=0.3),
     Pruned(sparsity=0.85),
+    GroupReduce(blocks=1, rank=4),
+    TensorTrain(rank=2),
+    VectorQuantized(dimension=4, bits=2, parts=2),
 )
 PRECISIONS: tuple[Precision, ...] = (
     Float32(),
@@ -36,6 +48,7 @@ PRECISIONS: tuple[Precision, ...] = (
     Uniform(bits=3, group=1000),
     EntropyStep(step=0.1),
     EntropyStep(step=0.5, frequency_exponent=0.5),
+    Codebook(bits=3),
 )
 
 FITTING = [
@@ -58,7 +71,7 @@ def gaussian(shape: tuple[int, ...], seed: int = 0, scale: float = 1.0) -> NDArr
 
 def frequencies(rows: int) -> NDArray[np.float64]:
     """Return counts that fall as those of words do; the last row never occurs."""
-    counts = np.floor(1000 / np.arange(1, rows + 1))
+    counts: NDArray[np.float64] = np.floor(1000 / np.arange(1, rows + 1))
     counts[-1] = 0
     return counts
 
@@ -85,7 +98,8 @@ class Tiny(nn.Module):
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         hidden, _ = self.lstm(self.norm(self.convolution(self.embedding(tokens).mT)).mT)
         logits: torch.Tensor = self.decoder(hidden) / self.temperature
-        return logits + self.head(hidden).sum()
+        logits += self.head(hidden).sum()
+        return logits
 
 
 def tiny_model(seed: int = 1) -> Tiny:

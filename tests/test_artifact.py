@@ -25,7 +25,8 @@ class Block:
 sys.meta_path.insert(0, Block())
 from autocompress import open_artifact
 state = open_artifact(sys.argv[1]).state_dict()
-print(json.dumps({name: hashlib.sha256(array.tobytes()).hexdigest() for name, array in state.items()}))
+sums = {name: hashlib.sha256(array.tobytes()).hexdigest() for name, array in state.items()}
+print(json.dumps(sums))
 """
 
 WRITE_ALONE = """

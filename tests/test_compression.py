@@ -6,10 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from strategies import (
     PRECISIONS,
     STRUCTURES,
     TinyTask,
+    frequencies,
+    gaussian,
     mixed_plan,
     tiny_model,
     tiny_source,
@@ -26,6 +29,7 @@ from autocompress.structures import Dense, LowRank, Matrix, Pruned, Structure
 
 SOURCE = tiny_source()
 EXACT = treat(Dense(), Float32())
+Counts = NDArray[np.float64] | None
 SITE = "h:lstm.l0"
 SITE_MEMBERS = ("lstm.weight_hh_l0", "lstm.weight_ih_l1")
 
@@ -42,18 +46,35 @@ def written(plan: CompressionPlan, path: Path, source: Source = SOURCE) -> Artif
     return open_artifact(path)
 
 
-def in_memory(weight: Matrix, treatment: Treatment, counts: np.ndarray | None) -> Matrix:  # type: ignore[type-arg]
+def in_memory(weight: Matrix, treatment: Treatment, counts: Counts) -> Matrix:
     """Represent a weight without any file."""
     decoded = {}
     for name, factor in treatment.structure.factorize(weight, counts).items():
+        if factor.integers:
+            decoded[name] = factor.values
+            continue
         streams = treatment.precision.encode(factor)
         rows, cols = factor.values.shape
         decoded[name] = treatment.precision.decode(streams, (rows, cols), factor.mask)
     return treatment.structure.reconstruct(decoded)
 
 
-@pytest.mark.parametrize("precision", PRECISIONS, ids=lambda precision: precision.label())
-@pytest.mark.parametrize("structure", STRUCTURES, ids=lambda structure: structure.label())
+def goes_with(structure: Structure, precision: Precision) -> bool:
+    """Whether the structure keeps the rows, if the precision has to know their frequencies."""
+    factors = structure.factorize(gaussian((17, 6)), frequencies(17)).values()
+    kept = any(factor.row_frequencies is not None for factor in factors)
+    return kept or not precision.needs_row_frequencies
+
+
+@pytest.mark.parametrize(
+    ("structure", "precision"),
+    [
+        pytest.param(structure, precision, id=f"{structure.label()}-{precision.label()}")
+        for structure in STRUCTURES
+        for precision in PRECISIONS
+        if goes_with(structure, precision)
+    ],
+)
 def test_the_file_holds_what_structure_and_precision_say(
     tmp_path: Path, structure: Structure, precision: Precision
 ) -> None:
@@ -241,6 +262,18 @@ def test_pruned_zeros_are_zeros_in_the_file(tmp_path: Path) -> None:
         for name in ("lstm.weight_ih_l0", "convolution.weight")
     }
     assert shares == {"lstm.weight_ih_l0": 0.5, "convolution.weight": pytest.approx(0.3, abs=0.01)}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("lstm.weight_ih_l0", True), ("convolution.weight", True), ("lstm.weight_hh_l1", False)],
+)
+def test_a_mask_is_stored_only_where_zero_is_no_level(
+    tmp_path: Path, name: str, expected: bool
+) -> None:
+    items = written(mixed_plan(), tmp_path / "model.acz").contents.header.items
+    (factors,) = [item.factors for item in items if item.name == name]
+    assert ("mask" in [stream.name for stream in factors["weight"]]) is expected
 
 
 def test_frequent_rows_are_stored_finer(tmp_path: Path) -> None:

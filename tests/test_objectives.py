@@ -114,7 +114,9 @@ def test_other_names_are_refused(name: str) -> None:
 
 
 def test_other_directions_are_refused() -> None:
-    with pytest.raises(ObjectiveError, match="`direction` of objective 'a' must be .* got 'down'"):
+    with pytest.raises(
+        ObjectiveError, match=r"`direction` of objective 'a' must be .* got 'down'"
+    ):
         Objective("a", cast(Direction, "down"), lambda _: 0.0)
 
 

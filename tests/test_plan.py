@@ -55,7 +55,7 @@ def test_labels_name_structure_and_precision() -> None:
 def test_treatments_cannot_be_changed() -> None:
     treatment = Treatment(structure=Dense(), precision=Float32())
     with pytest.raises(ValidationError, match="frozen"):
-        treatment.structure = LowRank(rank=2)
+        treatment.structure = LowRank(rank=2)  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Results: the front, and documents that come back as they were."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -148,6 +149,12 @@ def test_sizes_are_whole_bytes_in_the_document() -> None:
 
 def test_the_rise_is_relative_to_the_baseline() -> None:
     assert RESULT.rise(RESULT.front[0]) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(("now", "rise"), [(0.0, 0), (0.5, math.inf), (-0.5, -math.inf)])
+def test_the_rise_from_zero_is_none_or_infinite(now: float, rise: float) -> None:
+    result = replace(RESULT, baseline=scored(None, 4000, 0.0))
+    assert result.rise(scored(1, 500, now)) == rise
 
 
 def test_the_ratio_counts_how_often_a_file_fits_into_the_baseline() -> None:

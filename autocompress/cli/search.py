@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 @click.option("--out", type=a_folder, help="Folder of the search.  [default: runs/MODEL-BUDGET]")
 @click.option("--space", default="default", show_default=True, help="Search space: name or file.")
 @click.option("--sampler", type=click.Choice(["tpe", "nsga2"]), default="tpe", show_default=True)
+@click.option("--recover", help="Fine-tune the best plan, for a time as 10m or for 2000steps.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @as_json
 def search(
@@ -37,6 +38,7 @@ def search(
     out: Path | None,
     space: str,
     sampler: str,
+    recover: str | None,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -47,11 +49,13 @@ def search(
     """
     from autocompress.lm import LanguageModeling, load_model, read_corpus
     from autocompress.objectives import Budget
+    from autocompress.recovery import RecoveryBudget, RecoverySettings
     from autocompress.searching.run import search as run
     from autocompress.searching.space import load_space
 
     limit = Budget.parse(budget) if budget else None
     chosen = load_space(space)
+    fine_tuning = RecoverySettings(RecoveryBudget.parse(recover), seed=seed) if recover else None
     network, vocabulary = load_model(model)
     name = model.resolve().name
     folder = out or Path("runs") / (f"{name}-{budget}" if budget else name)
@@ -65,6 +69,7 @@ def search(
         seed=seed,
         sampler="nsga2" if sampler == "nsga2" else "tpe",
         name=name,
+        recovery=fine_tuning,
     )
     conclude(result, folder, as_json)
 
@@ -74,6 +79,5 @@ def conclude(result: SearchResult, folder: Path, document: bool) -> None:
     print_result(result, document)
     if not document and result.best is not None:
         click.echo(f"picture: {folder / 'front.png'}")
-        click.echo(f"trials in MLflow: autocompress ui {folder}")
     if result.best is None:
         click.get_current_context().exit(NOTHING_FEASIBLE)

@@ -7,13 +7,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from autocompress.lm.batches import columns, windows
 from autocompress.lm.corpus import Corpus
 from autocompress.lm.evaluate import perplexity
-from autocompress.lm.model import LanguageModel
+from autocompress.lm.model import LanguageModel, detach_state
 from autocompress.objectives import Split
 from autocompress.task import Task
 
@@ -42,6 +44,36 @@ class LanguageModeling(Task):
         """Compute the logits (time, batch, vocabulary) of a batch, from a state of zeros."""
         logits: Tensor = model(batch)[0]
         return logits
+
+    def training_losses(
+        self, model: nn.Module, teacher: nn.Module, distillation: float, seed: int
+    ) -> Iterator[Tensor]:
+        """Yield cross-entropy per word, mixed with the divergence from the teacher's prediction.
+
+        Passes over the training split have no end. The state is carried from window to window,
+        and each pass begins its columns at other words.
+        """
+        generator = np.random.default_rng(seed)
+        while True:
+            start = int(generator.integers(len(self.corpus.train)))
+            text = columns(np.roll(self.corpus.train, -start), _BATCH)
+            state = teacher_state = None
+            for words, following in windows(text, _STEPS):
+                logits, state = model(words, state)
+                state = detach_state(state)
+                scores = logits.flatten(0, 1)
+                loss = functional.cross_entropy(scores, following.flatten())
+                if distillation:
+                    with torch.no_grad():
+                        target, teacher_state = teacher(words, teacher_state)
+                    divergence = functional.kl_div(
+                        scores.log_softmax(-1),
+                        target.flatten(0, 1).log_softmax(-1),
+                        log_target=True,
+                        reduction="batchmean",
+                    )
+                    loss = (1 - distillation) * loss + distillation * divergence
+                yield loss
 
     def row_frequencies(self, model: nn.Module) -> Mapping[str, NDArray[np.float64]]:
         """Count the training words, whose ids are the rows of embedding and decoder."""

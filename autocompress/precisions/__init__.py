@@ -5,14 +5,18 @@ from typing import Annotated
 from pydantic import Field
 
 from autocompress.precisions.base import Precision, Stream
+from autocompress.precisions.codebook import Codebook
 from autocompress.precisions.entropy import EntropyStep
 from autocompress.precisions.float import Float16, Float32
 from autocompress.precisions.uniform import Uniform
 
-AnyPrecision = Annotated[Float32 | Float16 | Uniform | EntropyStep, Field(discriminator="kind")]
+AnyPrecision = Annotated[
+    Float32 | Float16 | Uniform | EntropyStep | Codebook, Field(discriminator="kind")
+]
 
 __all__ = [
     "AnyPrecision",
+    "Codebook",
     "EntropyStep",
     "Float16",
     "Float32",

@@ -54,6 +54,10 @@ class Precision(BaseModel, ABC):
     ) -> Matrix:
         """Turn streams back into a float32 factor of this shape, zero outside the mask."""
 
+    def quantize(self, factor: Factor) -> Matrix:
+        """Return the factor as it is after storing and loading, float32 of the same shape."""
+        return self.decode(self.encode(factor), factor.values.shape, factor.mask)
+
 
 def survivors(values: NDArray[Any], mask: NDArray[np.bool_] | None) -> NDArray[Any]:
     """Return the elements to store: all, of shape (rows, cols), or those in the mask, (1, n)."""

@@ -7,6 +7,7 @@ Knows neither torch nor Optuna, so that a running search can be looked at from o
     trials/0007/    a trial: model.acz and trial.json; `trials/baseline/` the uncompressed model
     test.json       the metric on test data, for members of the front
     result.json     the outcome, as `autocompress search --json` prints it
+    recovered/          the best plan fine-tuned, and its control: model.acz and trial.json
     front.{csv,png,html}, optuna.journal, mlflow.db, mlartifacts/
 """
 
@@ -27,7 +28,8 @@ from autocompress.objectives import Direction
 from autocompress.results import Scored, SearchResult, TrialResult, pareto_front
 
 SamplerName = Literal["tpe", "nsga2"]
-_ARTIFACT, _TRIAL = "model.acz", "trial.json"
+TRIAL = "trial.json"
+_ARTIFACT = "model.acz"
 _TREATMENTS_SHOWN = 3
 
 
@@ -129,18 +131,18 @@ class SearchFolder:
 
     def save_trial(self, result: TrialResult) -> None:
         """Make a result durable; it is there whole or not at all."""
-        write_json(self.artifact(result.number).with_name(_TRIAL), result.to_json())
+        write_json(self.artifact(result.number).with_name(TRIAL), result.to_json())
 
     def trial(self, number: int) -> TrialResult | None:
         """Return a finished trial, or None if it did not finish."""
-        path = self.artifact(number).with_name(_TRIAL)
+        path = self.artifact(number).with_name(TRIAL)
         if not path.exists():
             return None
         return TrialResult.from_json(json.loads(path.read_text(encoding="utf-8")))
 
     def trials(self) -> list[TrialResult]:
         """Return all finished trials by number."""
-        paths = (self.path / "trials").glob(f"[0-9]*/{_TRIAL}")
+        paths = (self.path / "trials").glob(f"[0-9]*/{TRIAL}")
         numbers = sorted(int(path.parent.name) for path in paths)
         return [result for number in numbers if (result := self.trial(number))]
 
@@ -152,16 +154,20 @@ class SearchFolder:
         """Keep the uncompressed model's numbers."""
         write_json(self.path / "baseline.json", values)
 
-    def test_scores(self) -> dict[int | None, float]:
-        """Return the metric on test data by trial number; None stands for the baseline."""
+    def recovered(self, name: str, budget: str) -> Path:
+        """Return the path of a fine-tuned artifact: "recovered" or its "control"."""
+        return self.path / "recovered" / f"{name}-{budget.replace(' ', '')}" / _ARTIFACT
+
+    def test_scores(self) -> dict[Path, float]:
+        """Return the metric on test data by the path of the artifact."""
         if not (self.path / "test.json").exists():
             return {}
         scores: dict[str, float] = self._read("test.json")
-        return {None if key == "baseline" else int(key): score for key, score in scores.items()}
+        return {self.path / name: score for name, score in scores.items()}
 
-    def save_test_scores(self, scores: Mapping[int | None, float]) -> None:
+    def save_test_scores(self, scores: Mapping[Path, float]) -> None:
         """Keep the metric on test data."""
-        named = {"baseline" if key is None else str(key): score for key, score in scores.items()}
+        named = {str(path.relative_to(self.path)): score for path, score in scores.items()}
         write_json(self.path / "test.json", named)
 
     def result(self, seconds: float, smallest_bytes: int | None = None) -> SearchResult:
@@ -179,7 +185,10 @@ class SearchFolder:
             raise SearchError(f"the search in '{self.path}' has not measured its baseline yet")
         trials, tests = self.trials(), self.test_scores()
         front = pareto_front(trials, settings.directions)
-        scored = [self._scored(result.number, result.values, tests) for result in front]
+        scored = [
+            self._scored(result.number, self.artifact(result.number), result.values, tests)
+            for result in front
+        ]
         sizes = [result.size_bytes for result in trials]
         sizes += [] if smallest_bytes is None else [smallest_bytes]
         return SearchResult(
@@ -187,7 +196,9 @@ class SearchFolder:
             metric=settings.metric,
             directions=settings.directions,
             budget_bytes=settings.budget_bytes,
-            baseline=self._scored(None, baseline, tests),
+            baseline=self._scored(None, self.artifact(None), baseline, tests),
+            recovered=tuple(self._recovered("recovered", tests)),
+            controls=tuple(self._recovered("control", tests)),
             best=_best(scored, settings),
             front=tuple(scored),
             trials=len(trials),
@@ -195,11 +206,20 @@ class SearchFolder:
             seconds=seconds,
         )
 
+    def _recovered(self, name: str, tests: Mapping[Path, float]) -> Iterator[Scored]:
+        for path in sorted((self.path / "recovered").glob(f"{name}-*/{TRIAL}")):
+            result = TrialResult.from_json(json.loads(path.read_text(encoding="utf-8")))
+            artifact = path.with_name(_ARTIFACT)
+            yield self._scored(result.number, artifact, result.values, tests)
+
     def _scored(
-        self, number: int | None, values: Mapping[str, float], tests: Mapping[int | None, float]
+        self,
+        number: int | None,
+        path: Path,
+        values: Mapping[str, float],
+        tests: Mapping[Path, float],
     ) -> Scored:
-        path = self.artifact(number)
-        return Scored(number, path, values, tests.get(number), describe_artifact(path))
+        return Scored(number, path, values, tests.get(path), describe_artifact(path))
 
     def _trial(self, name: str) -> Path:
         return self.path / "trials" / name
@@ -226,10 +246,10 @@ def describe_artifact(path: Path) -> str:
         sizes[label] = sizes.get(label, 0) + line.size_bytes
         names.setdefault(label, []).append(line.site or line.name)
     ranked = sorted(sizes, key=lambda label: -sizes[label])
-    parts = [
-        f"{names[label][0]}{f' +{len(names[label]) - 1}' if len(names[label]) > 1 else ''}: {label}"
-        for label in ranked[:_TREATMENTS_SHOWN]
-    ]
+    others = {
+        label: f" +{len(same) - 1}" if len(same) > 1 else "" for label, same in names.items()
+    }
+    parts = [f"{names[label][0]}{others[label]}: {label}" for label in ranked[:_TREATMENTS_SHOWN]]
     more = len(ranked) - _TREATMENTS_SHOWN
     return ", ".join(parts) + (f", {more} more" if more > 0 else "")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -15,10 +16,12 @@ from autocompress import progress
 from autocompress.errors import AutocompressError, SearchError
 from autocompress.objectives import Budget, Objective, format_bytes
 from autocompress.plan import CompressionPlan
+from autocompress.recovery import RecoveryBudget, RecoverySettings
 from autocompress.report import write_front
 from autocompress.results import SearchResult, TrialResult
 from autocompress.searching.folder import SamplerName, SearchFolder, Settings, write_json
 from autocompress.searching.parameters import ask_plan, smallest_plan
+from autocompress.searching.recovering import recover_best
 from autocompress.searching.space import Space, load_space
 from autocompress.searching.study import Study
 from autocompress.searching.warm import Opening, file_size, openings
@@ -41,6 +44,7 @@ def search(
     seed: int = 0,
     sampler: SamplerName = "tpe",
     name: str | None = None,
+    recovery: str | RecoverySettings | None = None,
 ) -> SearchResult:
     """Search for the best ways to store a model's weights.
 
@@ -59,6 +63,8 @@ def search(
         seed: Seed of the sampler.
         sampler: "tpe" or "nsga2".
         name: What to call the model; by default its class.
+        recovery: How to fine-tune the best plan after the search, such as "10m"; the
+            uncompressed model is then fine-tuned as well, as a control. None leaves it out.
 
     Returns:
         The front, the best plan in the budget (None if no plan fits it) and the baseline.
@@ -74,6 +80,8 @@ def search(
     if sampler not in get_args(SamplerName):
         raise SearchError(f"`sampler` must be 'tpe' or 'nsga2', but got '{sampler}'")
     name = name or type(model).__name__
+    if isinstance(recovery, str):
+        recovery = RecoverySettings(RecoveryBudget.parse(recovery), seed=seed)
     folder = SearchFolder(Path(out or Path("runs") / name))
     evaluator = Evaluator(model, task, limit, objectives)
     settings = Settings(
@@ -89,7 +97,10 @@ def search(
     )
     with folder.claimed():
         folder.adopt(settings)
-        return _Search(folder, settings, evaluator, chosen, limit).run(trials)
+        fine_tune = None
+        if recovery is not None:
+            fine_tune = partial(recover_best, folder, model, task, evaluator, settings=recovery)
+        return _Search(folder, settings, evaluator, chosen, limit).run(trials, fine_tune)
 
 
 class _Search:
@@ -117,7 +128,9 @@ class _Search:
         self._seconds_before = sum(result.seconds for result in folder.trials())
         self._smallest: int | None = None
 
-    def run(self, trials: int) -> SearchResult:
+    def run(
+        self, trials: int, fine_tune: Callable[[TrialResult], None] | None = None
+    ) -> SearchResult:
         try:
             self._reconcile()
             if self._folder.baseline() is None:
@@ -128,6 +141,11 @@ class _Search:
                 first = self._prepare()
                 if first is not None:
                     self._try_plans(first, trials)
+            best = self._result().best
+            if fine_tune is not None and best is not None and best.trial is not None:
+                found = self._folder.trial(best.trial)
+                assert found is not None
+                fine_tune(found)
             result = self._conclude()
         except BaseException as error:
             interrupted = isinstance(error, KeyboardInterrupt)
@@ -135,7 +153,16 @@ class _Search:
             self._tracker.end("KILLED" if interrupted else "FAILED")
             raise
         self._tracker.end("FINISHED")
+        if result.front:
+            self._show_links()
         return result
+
+    def _show_links(self) -> None:
+        links = self._tracker.links()
+        progress.say(f"`autocompress ui {self._folder.path}` shows every trial in MLflow:")
+        for name, link in vars(links).items():
+            if link is not None:
+                progress.say(f"  {name}: {link}")
 
     def _reconcile(self) -> None:
         """Bring study, folder and tracking to agree after an interruption at any point."""
@@ -203,19 +230,21 @@ class _Search:
 
     def _conclude(self) -> SearchResult:
         """Score the front on test data, write the outcome, and say so in MLflow."""
-        scores = self._folder.test_scores()
-        members = [None, *(scored.trial for scored in self._result().front)]
-        missing = [number for number in members if number not in scores]
-        with progress.bar("test data", max(len(missing), 1)) as bar:
-            for number in missing:
-                path = self._folder.artifact(number)
-                scores[number] = self._evaluator.score(path, "test")
-                bar.advance()
+        found, scores = self._result(), self._folder.test_scores()
+        everything = (found.baseline, *found.front, *found.recovered, *found.controls)
+        missing = [scored.artifact for scored in everything if scored.artifact not in scores]
+        if missing:
+            with progress.bar("test data", len(missing)) as bar:
+                for path in missing:
+                    scores[path] = self._evaluator.score(path, "test")
+                    bar.advance()
         self._folder.save_test_scores(scores)
         result = self._result()
         write_json(self._folder.path / "result.json", result.to_json())
         files = write_front(result, self._folder.trials(), self._folder.path)
         self._tracker.log_front(result, files)
+        for scored in (*result.recovered, *result.controls):
+            self._tracker.log_recovered(scored, result.metric)
         return result
 
     def _result(self) -> SearchResult:

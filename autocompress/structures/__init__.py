@@ -13,20 +13,29 @@ from autocompress.structures.base import (
     stacked_shape,
 )
 from autocompress.structures.dense import Dense
+from autocompress.structures.group_reduce import GroupReduce
 from autocompress.structures.low_rank import LowRank
 from autocompress.structures.pruned import Pruned
+from autocompress.structures.tensor_train import TensorTrain
+from autocompress.structures.vector_quantized import VectorQuantized
 
-AnyStructure = Annotated[Dense | LowRank | Pruned, Field(discriminator="kind")]
+AnyStructure = Annotated[
+    Dense | GroupReduce | LowRank | Pruned | TensorTrain | VectorQuantized,
+    Field(discriminator="kind"),
+]
 
 __all__ = [
     "AnyStructure",
     "Dense",
     "Factor",
+    "GroupReduce",
     "LowRank",
     "Matrix",
     "Pruned",
     "Shape",
     "Structure",
+    "TensorTrain",
+    "VectorQuantized",
     "matrix_shape",
     "stacked_shape",
 ]

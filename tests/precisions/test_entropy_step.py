@@ -65,7 +65,7 @@ def test_frequent_rows_have_finer_steps() -> None:
 
 @pytest.mark.parametrize("exponent", [0.25, 0.5, 1.0])
 def test_steps_fall_with_the_power_of_the_frequency(exponent: float) -> None:
-    counts = 2.0 ** np.arange(3, 15) - 1  # one is added to every count
+    counts = np.exp2(np.arange(3, 15, dtype=np.float64)) - 1  # one is added to every count
     factor = Factor(gaussian((12, 5)), row_frequencies=counts)
     steps = row_steps(EntropyStep(step=0.1, frequency_exponent=exponent), factor)
     slope = np.polyfit(np.log2(counts + 1), np.log2(steps), 1)[0]

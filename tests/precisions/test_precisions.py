@@ -54,7 +54,8 @@ def test_decoding_gives_single_precision_of_the_same_shape(
     precision: Precision, shape: Shape
 ) -> None:
     values = decoded(precision, Factor(gaussian(shape), row_frequencies=frequencies(shape[0])))
-    assert (values.shape, values.dtype) == (shape, np.float32)
+    assert values.dtype == np.float32
+    assert values.shape == shape
 
 
 @each_shape

@@ -1,0 +1,6 @@
+"""Recovery: fine-tuning of what an artifact stores, so that the model regains what it lost."""
+
+from autocompress.recovery.settings import RecoveryBudget, RecoverySettings
+from autocompress.recovery.training import recover
+
+__all__ = ["RecoveryBudget", "RecoverySettings", "recover"]

@@ -1,0 +1,78 @@
+"""How long and how a compressed model is fine-tuned."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from autocompress.errors import BudgetError
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+
+@dataclass(frozen=True)
+class RecoveryBudget:
+    """A limit on fine-tuning: a time, or a number of steps. One of both is given.
+
+    Attributes:
+        seconds: Wall time, evaluations left out.
+        steps: Training batches. Two runs with equal seeds then give equal bytes.
+    """
+
+    seconds: float | None = None
+    steps: int | None = None
+
+    def __post_init__(self) -> None:
+        limits = [limit for limit in (self.seconds, self.steps) if limit is not None]
+        if len(limits) != 1 or limits[0] <= 0:
+            raise BudgetError(
+                f"recovery needs either a time or a number of steps above zero, but got "
+                f"seconds={self.seconds}, steps={self.steps}"
+            )
+
+    @classmethod
+    def parse(cls, text: str | RecoveryBudget) -> RecoveryBudget:
+        """Understand "90s", "10m", "1h" and "2000 steps".
+
+        Raises:
+            BudgetError: If the text is neither.
+        """
+        if isinstance(text, RecoveryBudget):
+            return text
+        match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(s|m|h|steps)\s*", text)
+        if match is None:
+            raise BudgetError(f"a recovery is a time or steps, as 10m or 2000steps, got '{text}'")
+        amount, unit = float(match.group(1)), match.group(2)
+        if unit == "steps":
+            return cls(steps=int(amount))
+        return cls(seconds=amount * _SECONDS[unit])
+
+    def share(self, seconds: float, steps: int) -> float:
+        """Return which share of the limit is used up; at least 1 at its end."""
+        if self.steps is not None:
+            return steps / self.steps
+        assert self.seconds is not None
+        return seconds / self.seconds
+
+    def __str__(self) -> str:
+        return f"{self.steps} steps" if self.steps is not None else f"{self.seconds:g} s"
+
+
+@dataclass(frozen=True)
+class RecoverySettings:
+    """How to fine-tune.
+
+    Attributes:
+        budget: How long.
+        dropout: Probability of dropping what enters and leaves each layer, in [0, 1).
+        learning_rate: Largest step of Adam, in units of each factor's root mean square. It falls
+            to zero along half a cosine.
+        distillation: Share of the loss that compares with the original model, in [0, 1].
+        seed: Of dropout and of the order of the data.
+    """
+
+    budget: RecoveryBudget = field(default_factory=lambda: RecoveryBudget(seconds=600))
+    dropout: float = 0.3
+    learning_rate: float = 0.01
+    distillation: float = 0.3
+    seed: int = 0

@@ -1,0 +1,52 @@
+"""After a search: fine-tune the best plan, and beside it the uncompressed model as a control."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from autocompress import progress
+from autocompress.compression import uncompressed_plan
+from autocompress.plan import CompressionPlan
+from autocompress.recovery import RecoverySettings, recover
+from autocompress.results import TrialResult
+from autocompress.searching.folder import TRIAL, SearchFolder, write_json
+from autocompress.task import Task
+from autocompress.trial import Evaluator
+
+
+def recover_best(
+    folder: SearchFolder,
+    model: nn.Module,
+    task: Task,
+    evaluator: Evaluator,
+    best: TrialResult,
+    settings: RecoverySettings,
+) -> None:
+    """Fine-tune the best plan, then the control, each once; what is finished is kept.
+
+    The control tells apart what recovery regains from what any further training of the model
+    would gain: it is the uncompressed model, trained alike and for as long.
+
+    Args:
+        folder: The search.
+        model: The original model.
+        task: Gives the training losses.
+        evaluator: Measures files under the search's budget.
+        best: The trial whose plan is taken.
+        settings: How to fine-tune.
+
+    Raises:
+        SearchError: If the task has no training losses.
+    """
+    unlimited = evaluator.without_budget()
+    jobs: list[tuple[str, Evaluator, CompressionPlan]] = [
+        ("recovered", evaluator, best.plan),
+        ("control", unlimited, uncompressed_plan(evaluator.source)),
+    ]
+    for name, measure, plan in jobs:
+        artifact = folder.recovered(name, str(settings.budget))
+        record = artifact.with_name(TRIAL)
+        if not record.exists():
+            progress.say(f"fine-tuning the {name} model for {settings.budget}")
+            result = recover(model, task, measure, plan, artifact.parent, settings, best.number)
+            write_json(record, result.to_json())

@@ -1,0 +1,415 @@
+"""GroupReduce: rows in blocks by frequency, each block with a low rank of its own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from autocompress.structures.base import Factor, Matrix, Shape, Structure
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
+Rows = NDArray[np.floating[Any]]
+
+_CHUNK_ROWS = 8192
+_SHARE_MOVED = 0.1
+_FEWEST_CANDIDATES = 5
+# Gains below this share of a row's norm are rounding: residuals are projected in float32.
+_SMALLEST_GAIN = 1e-5
+_PRICE_OCTAVES, _PRICE_STEPS = 40.0, 14
+_SCALE_STEPS = 60
+
+
+class GroupReduce(Structure):
+    """Cuts the rows into blocks by frequency and factorises each by a weighted SVD [1].
+
+    A row that is used n_i times has the weight q_i = n_i + 1, so that rows which were never seen
+    still count; without frequencies all weights are one, and the blocks follow the order of rows.
+
+    1. Rows are sorted by frequency and cut into `blocks` blocks of equal size.
+    2. A block gets the rank `r * (q_b / q_min)^exponent` for the mean weight q_b of its rows and
+       the least such mean q_min; at least `floor`, at most its number of rows or the width. An
+       exponent of 1 is the rule of [1], but word counts differ by factors of thousands, so that
+       it leaves next to nothing for rare words; 0 gives all blocks one rank. The scale r is the
+       largest with which the factors have no more parameters than a `LowRank` of `rank`; it need
+       not be whole.
+    3. Each block is stored as `left @ right` that minimises the weighted error
+       `sum_i q_i ||a_i - left_i right||^2`: the SVD of the rows times sqrt(q_i), truncated, the
+       rows divided by sqrt(q_i) again.
+    4. In each of `rounds` rounds, rows move to the block whose row space leaves the least
+       weighted residual; only the tenth with the largest gains moves, then blocks are fitted
+       anew. Rows pay for the rank of their block, at the lowest price that keeps the parameters
+       within the budget: otherwise all would crowd into the block of the largest rank. A round
+       that does not lower the weighted error is undone and is the last, as is one with fewer than
+       five candidates.
+
+    The block of each row costs bits too. It is stored as the difference to that of the row above
+    modulo the number of blocks, which is nearly free for a vocabulary in order of frequency, and
+    at most log2(blocks) bits a row. It is not part of the budget.
+
+    Time is that of a Gram matrix, plus for every round one projection onto all row spaces and the
+    Gram matrices of what moved. Beside the weight, memory holds the factors, one Gram matrix per
+    block, one residual per row and block, and one chunk of 8192 rows in float64. Where there are
+    more columns than rows, the weight is first reduced to a square by a QR decomposition.
+
+    Attributes:
+        blocks: Number of blocks c.
+        rank: Average rank: the parameters are at most `rank * (rows + cols)`.
+        exponent: How strongly ranks follow frequencies; 1 is the rule of [1].
+        floor: Least rank of a block.
+        rounds: Most rounds of refinement.
+
+    References:
+        [1] P. Chen, S. Si, Y. Li, C. Chelba, C. Hsieh. GroupReduce: Block-Wise Low-Rank
+            Approximation for Neural Language Model Shrinking. NeurIPS 2018, arXiv 1806.06950.
+    """
+
+    kind: Literal["group_reduce"] = "group_reduce"
+    blocks: Annotated[int, Field(ge=1)] = 5
+    rank: Annotated[int, Field(ge=1)]
+    exponent: Annotated[float, Field(ge=0, le=1)] = 0.5
+    floor: Annotated[int, Field(ge=1)] = 1
+    rounds: Annotated[int, Field(ge=0)] = 2
+
+    def label(self) -> str:
+        """Return blocks, rank, exponent and, where it is not 1, the least rank, and rounds."""
+        floor = f" floor {self.floor}" if self.floor != 1 else ""
+        return (
+            f"{self.blocks} groups rank {self.rank} rows^{self.exponent:.2g}{floor} "
+            f"rounds {self.rounds}"
+        )
+
+    def misfit(self, shape: Shape) -> str | None:
+        """Refuse vectors, ranks and blocks above the shape, and floors above the budget."""
+        rows, cols = shape
+        if min(shape) == 1:
+            return f"group_reduce needs a matrix, but the shape is {shape}"
+        if self.rank > min(shape):
+            return (
+                f"`1 <= rank <= {min(shape)}` must hold for shape {shape}, but got "
+                f"rank={self.rank}"
+            )
+        if self.blocks > rows:
+            return (
+                f"`1 <= blocks <= {rows}` must hold for shape {shape}, but got "
+                f"blocks={self.blocks}"
+            )
+        least, budget = self.floor * (rows + self.blocks * cols), self._parameters(shape)
+        if least > budget:
+            return (
+                "`floor * (rows + blocks * cols) <= rank * (rows + cols)` must hold, but "
+                f"floor={self.floor}, blocks={self.blocks} and rank={self.rank} give {least} > "
+                f"{budget} for shape {shape}"
+            )
+        return None
+
+    def integer_shapes(self, shape: Shape) -> dict[str, Shape]:
+        """Return the shapes of `assignment` (1, rows) and `ranks` (1, blocks).
+
+        `assignment` holds the block of each row minus that of the row above (the first: minus
+        zero), modulo the number of blocks; a block that lost all rows has rank zero.
+        """
+        return {"assignment": (1, shape[0]), "ranks": (1, self.blocks)}
+
+    def factor_shapes(self, shape: Shape, integers: Mapping[str, Matrix]) -> dict[str, Shape]:
+        """Return the shapes of `left0` (rows of block 0, its rank), `right0` (rank, cols), ...
+
+        Blocks without rows have no factors.
+        """
+        self._check_integers(shape, integers)
+        sizes = np.bincount(self._assignment(integers), minlength=self.blocks).tolist()
+        ranks = integers["ranks"].ravel().astype(np.int64).tolist()
+        shapes: dict[str, Shape] = {}
+        for block, (size, rank) in enumerate(zip(sizes, ranks, strict=True)):
+            if not min(size, 1) <= rank <= min(size, shape[1]):
+                raise ValueError(
+                    f"block {block} of {size} rows and {shape[1]} columns cannot have rank {rank}"
+                )
+            if size:
+                shapes |= {f"left{block}": (size, rank), f"right{block}": (rank, shape[1])}
+        return shapes
+
+    def factorize(self, weight: Matrix, row_frequencies: Floats | None) -> dict[str, Factor]:
+        """Partition, fit and refine; each left factor has the frequencies of its rows."""
+        n_rows = weight.shape[0]
+        weights = np.ones(n_rows) if row_frequencies is None else row_frequencies + 1.0
+        rows, rotation = _reduced(weight)
+        budget = _Budget(self._parameters(weight.shape), weight.shape[1])
+        groups = self._fitted(rows, weights, budget)
+        factors = {
+            "assignment": _integers(np.diff(groups.assignment, prepend=0) % self.blocks),
+            "ranks": _integers(groups.ranks),
+        }
+        for block, basis in enumerate(groups.bases):
+            members = groups.members(block)
+            if not members.size:
+                continue
+            left, right = _balanced(rows, weights, members, basis)
+            right = right if rotation is None else right @ rotation.T
+            counts = None if row_frequencies is None else row_frequencies[members]
+            factors[f"left{block}"] = Factor(left, row_frequencies=counts)
+            factors[f"right{block}"] = Factor(right.astype(np.float32))
+        return factors
+
+    def reconstruct(self, factors: Mapping[str, Matrix]) -> Matrix:
+        """Return the rows of all blocks, each `left @ right`, in their places."""
+        assignment = self._assignment(factors)
+        cols = next(factors[name].shape[1] for name in factors if name.startswith("right"))
+        weight = np.empty((assignment.size, cols), dtype=np.float32)
+        for block in np.unique(assignment).tolist():
+            left, right = factors[f"left{block}"], factors[f"right{block}"]
+            members = np.flatnonzero(assignment == block)
+            for where in _slices(members.size):
+                weight[members[where]] = left[where] @ right
+        return weight
+
+    def _parameters(self, shape: Shape) -> int:
+        return self.rank * (shape[0] + shape[1])
+
+    def _assignment(self, integers: Mapping[str, Matrix]) -> Indices:
+        """Return the block of each row, int64 of shape (rows,)."""
+        differences = np.rint(integers["assignment"].ravel()).astype(np.int64)
+        return np.cumsum(differences) % self.blocks
+
+    def _check_integers(self, shape: Shape, integers: Mapping[str, Matrix]) -> None:
+        for name, expected in self.integer_shapes(shape).items():
+            if integers[name].shape != expected:
+                raise ValueError(f"`{name}` must be {expected}, not {integers[name].shape}")
+        differences = integers["assignment"]
+        if not ((differences >= 0) & (differences < self.blocks)).all():
+            raise ValueError(
+                f"`0 <= assignment < {self.blocks}` must hold, but it goes from "
+                f"{differences.min():g} to {differences.max():g}"
+            )
+
+    def _fitted(self, rows: Rows, weights: Floats, budget: _Budget) -> _Groups:
+        """Return the refined partition with its row spaces."""
+        assignment = _by_frequency(weights, self.blocks)
+        grams = [
+            _weighted_gram(rows, weights, np.flatnonzero(assignment == block))
+            for block in range(self.blocks)
+        ]
+        groups = _fit(grams, assignment, self._ranks(assignment, weights, budget))
+        if self.rounds and self.blocks > 1:
+            groups = _refined(rows, weights, groups, grams, budget, self.rounds)
+        return groups
+
+    def _ranks(self, assignment: Indices, weights: Floats, budget: _Budget) -> Indices:
+        """Return the rank of each block, int64 of shape (blocks,), the largest that fit."""
+        sizes = np.bincount(assignment, minlength=self.blocks)
+        means = np.bincount(assignment, weights, minlength=self.blocks) / sizes
+        ratios = (means / means.min()) ** self.exponent
+        most = np.minimum(sizes, budget.cols)
+
+        def ranks(scale: float) -> Indices:
+            wanted: Indices = np.maximum(scale * ratios, self.floor).astype(np.int64)
+            return np.minimum(wanted, most)
+
+        low, high = 0.0, float(budget.cols)
+        if budget.admits(assignment, ranks(high)):
+            return ranks(high)
+        for _ in range(_SCALE_STEPS):
+            middle = (low + high) / 2
+            if budget.admits(assignment, ranks(middle)):
+                low = middle
+            else:
+                high = middle
+        return ranks(low)
+
+
+@dataclass(frozen=True)
+class _Budget:
+    """How many parameters the factors of a weight with `cols` columns may have."""
+
+    parameters: int
+    cols: int
+
+    def admits(self, assignment: Indices, ranks: Indices) -> bool:
+        """Whether these blocks fit, their ranks capped by their sizes."""
+        sizes = np.bincount(assignment, minlength=ranks.size)
+        ranks = np.minimum(ranks, sizes)
+        return int(sizes @ ranks + self.cols * ranks.sum()) <= self.parameters
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """A partition of the rows, and the best row space of each block.
+
+    Attributes:
+        assignment: Int64 array of shape (rows,), the block of each row.
+        ranks: Int64 array of shape (blocks,); zero for blocks without rows.
+        bases: Float64 arrays of shape (cols, rank), orthonormal columns, one per block.
+        error: The weighted squared error that all row spaces leave.
+    """
+
+    assignment: Indices
+    ranks: Indices
+    bases: tuple[Floats, ...]
+    error: float
+
+    def members(self, block: int) -> Indices:
+        """Return the rows of a block in their order, int64 of shape (members,)."""
+        return np.flatnonzero(self.assignment == block)
+
+
+def _integers(values: Indices) -> Factor:
+    return Factor(values[None, :].astype(np.float32), integers=True)
+
+
+def _slices(size: int) -> Iterator[slice]:
+    return (slice(first, first + _CHUNK_ROWS) for first in range(0, size, _CHUNK_ROWS))
+
+
+def _by_frequency(weights: Floats, blocks: int) -> Indices:
+    """Cut the rows, heaviest first, into blocks of equal size; int64 of shape (rows,)."""
+    assignment = np.empty(weights.size, dtype=np.int64)
+    order = np.argsort(-weights, kind="stable")
+    assignment[order] = np.arange(weights.size) * blocks // weights.size
+    return assignment
+
+
+def _reduced(weight: Matrix) -> tuple[Rows, Floats | None]:
+    """Return rows, and a rotation where there are more columns than rows: rows @ rotation.T.
+
+    The Gram matrices of the rows are then no larger than (rows, rows).
+    """
+    if weight.shape[0] >= weight.shape[1]:
+        return weight, None
+    rotation, triangle = np.linalg.qr(weight.T.astype(np.float64))
+    return triangle.T, rotation
+
+
+def _weighted_gram(rows: Rows, weights: Floats, members: Indices) -> Floats:
+    """Return the sum of `weight * row^T row` over the members, float64 of shape (cols, cols)."""
+    gram = np.zeros((rows.shape[1], rows.shape[1]))
+    for where in _slices(members.size):
+        part = members[where]
+        chunk = rows[part].astype(np.float64)
+        chunk *= np.sqrt(weights[part])[:, None]
+        gram += chunk.T @ chunk
+    return gram
+
+
+def _fit(grams: list[Floats], assignment: Indices, ranks: Indices) -> _Groups:
+    """Fit the row space of every block; ranks are capped by the blocks' sizes."""
+    ranks = np.minimum(ranks, np.bincount(assignment, minlength=ranks.size))
+    fits = [_row_space(gram, rank) for gram, rank in zip(grams, ranks.tolist(), strict=True)]
+    bases = tuple(basis for basis, _ in fits)
+    return _Groups(assignment, ranks, bases, sum(error for _, error in fits))
+
+
+def _row_space(gram: Floats, rank: int) -> tuple[Floats, float]:
+    """Return the basis of the best row space, and the weighted error that it leaves.
+
+    The sign of each vector is fixed, so that equal input gives equal bytes.
+    """
+    if rank == 0:
+        return np.zeros((gram.shape[0], 0)), 0.0
+    values, vectors = np.linalg.eigh(gram)
+    basis = vectors[:, ::-1][:, :rank]
+    basis = basis * np.where(basis.sum(axis=0) < 0, -1.0, 1.0)
+    return basis, float(np.maximum(values[:-rank], 0).sum())
+
+
+def _refined(
+    rows: Rows, weights: Floats, groups: _Groups, grams: list[Floats], budget: _Budget, rounds: int
+) -> _Groups:
+    """Move rows to better blocks while that lowers the error; updates `grams` in place."""
+    energies = weights * _squared_norms(rows)
+    for _ in range(rounds):
+        residuals = _residuals(rows, weights, energies, groups.bases)
+        assignment = _reassigned(residuals, energies, groups, budget)
+        moved = np.flatnonzero(assignment != groups.assignment)
+        if not moved.size:
+            break
+        for block, gram in enumerate(grams):
+            gram += _weighted_gram(rows, weights, moved[assignment[moved] == block])
+            gram -= _weighted_gram(rows, weights, moved[groups.assignment[moved] == block])
+        candidate = _fit(grams, assignment, groups.ranks)
+        if candidate.error >= groups.error:
+            break
+        groups = candidate
+    return groups
+
+
+def _squared_norms(rows: Rows) -> Floats:
+    """Return the squared norm of each row, float64 of shape (rows,)."""
+    norms = [np.square(rows[part], dtype=np.float64).sum(axis=1) for part in _slices(len(rows))]
+    return np.concatenate(norms)
+
+
+def _residuals(rows: Rows, weights: Floats, energies: Floats, bases: tuple[Floats, ...]) -> Floats:
+    """Return what each row space leaves of each row, weighted; float64 of shape (rows, blocks)."""
+    residuals = np.empty((rows.shape[0], len(bases)))
+    singles = [basis.astype(np.float32) for basis in bases]
+    for part in _slices(rows.shape[0]):
+        chunk = rows[part].astype(np.float32, copy=False)
+        for block, basis in enumerate(singles):
+            kept = np.square(chunk @ basis, dtype=np.float64).sum(axis=1)
+            residuals[part, block] = energies[part] - weights[part] * kept
+    return np.maximum(residuals, 0, out=residuals)
+
+
+def _reassigned(residuals: Floats, energies: Floats, groups: _Groups, budget: _Budget) -> Indices:
+    """Return the block of each row after the best moves, at the lowest price of rank that fits."""
+
+    def at(price: float) -> Indices:
+        costs = residuals + price * groups.ranks
+        return _moved(costs, _SMALLEST_GAIN * energies, groups.assignment)
+
+    free = at(0.0)
+    if budget.admits(free, groups.ranks):
+        return free
+    # At the highest price no row moves to a larger rank, so that the parameters cannot grow.
+    highest = float(energies.max())
+    low, high = -_PRICE_OCTAVES, 0.0
+    best = at(highest)
+    for _ in range(_PRICE_STEPS):
+        middle = (low + high) / 2
+        moved = at(highest * 2**middle)
+        if budget.admits(moved, groups.ranks):
+            high, best = middle, moved
+        else:
+            low = middle
+    return best
+
+
+def _moved(costs: Floats, tolerances: Floats, assignment: Indices) -> Indices:
+    """Move the tenth of the candidates that gains most to the block of least cost."""
+    everyone = np.arange(assignment.size)
+    targets = costs.argmin(axis=1)
+    gains = costs[everyone, assignment] - costs[everyone, targets]
+    candidates = np.flatnonzero(gains > tolerances)
+    if candidates.size < _FEWEST_CANDIDATES:
+        return assignment
+    count = math.ceil(_SHARE_MOVED * candidates.size)
+    chosen = candidates[np.argsort(-gains[candidates], kind="stable")[:count]]
+    moved = assignment.copy()
+    moved[chosen] = targets[chosen]
+    return moved
+
+
+def _balanced(
+    rows: Rows, weights: Floats, members: Indices, basis: Floats
+) -> tuple[Matrix, Floats]:
+    """Return factors of shapes (members, rank), (rank, cols) of the rows in a row space.
+
+    The weighted singular values are split evenly over both, for weights of mean one: with equal
+    weights, columns of `left` are as long as rows of `right`.
+    """
+    left = np.empty((members.size, basis.shape[1]), dtype=np.float32)
+    squares = np.zeros(basis.shape[1])
+    for where in _slices(members.size):
+        part = members[where]
+        projected = rows[part].astype(np.float64) @ basis
+        squares += weights[part] @ np.square(projected)
+        left[where] = projected
+    norms = (squares / weights[members].mean()) ** 0.25
+    left /= np.where(norms > 0, norms, 1.0).astype(np.float32)
+    return left, (basis * norms).T

@@ -1,0 +1,104 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from strategies import PRECISIONS, STRUCTURES
+from support import Classification, Classifier, teacher
+
+import autocompress
+from autocompress.compression import Source, uncompressed_plan, write_artifact
+from autocompress.errors import PlanError
+from autocompress.plan import CompressionPlan, Treatment
+from autocompress.precisions import EntropyStep, Precision
+from autocompress.recovery.represented import Represented
+from autocompress.structures import LowRank, Pruned, Structure
+
+
+@pytest.fixture(scope="module")
+def source() -> Source:
+    return Source.of(teacher(), Classification())
+
+
+def plan_with(source: Source, treatment: Treatment) -> CompressionPlan:
+    """Treat the embedding, whose rows have frequencies, and leave the rest as it is."""
+    return CompressionPlan(
+        treatments={**uncompressed_plan(source).treatments, "embedding.weight": treatment}
+    )
+
+
+def represented(source: Source, treatment: Treatment) -> tuple[Represented, CompressionPlan]:
+    plan = plan_with(source, treatment)
+    try:
+        return Represented(teacher(), source, plan), plan
+    except PlanError as error:
+        pytest.skip(f"does not fit: {error}")
+
+
+@pytest.mark.parametrize("structure", STRUCTURES, ids=lambda structure: structure.label())
+@pytest.mark.parametrize("precision", PRECISIONS, ids=lambda precision: precision.label())
+def test_it_computes_what_the_file_will(
+    structure: Structure, precision: Precision, source: Source, tmp_path: Path
+) -> None:
+    model, plan = represented(source, Treatment(structure=structure, precision=precision))
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for latent in model.latents:
+            latent += 0.01 * torch.randn_like(latent)
+        model.refresh()
+        ours = model.eval()(Classification().tokens[:50])
+    write_artifact(source, plan, tmp_path / "model.acz", model.factors())
+    reloaded = autocompress.load(tmp_path / "model.acz", Classifier())
+    with torch.no_grad():
+        torch.testing.assert_close(ours, reloaded(Classification().tokens[:50]))
+
+
+@pytest.mark.parametrize("structure", STRUCTURES, ids=lambda structure: structure.label())
+def test_gradients_reach_every_factor(structure: Structure, source: Source) -> None:
+    treatment = Treatment(structure=structure, precision=EntropyStep(step=0.1))
+    model, _ = represented(source, treatment)
+    model(Classification().tokens[:50]).square().sum().backward()
+    assert all(latent.grad is not None for latent in model.latents)
+    assert all(
+        bool(latent.grad.abs().sum() > 0) for latent in model.latents if latent.grad is not None
+    )
+
+
+def test_pruned_elements_stay_zero(source: Source) -> None:
+    treatment = Treatment(structure=Pruned(sparsity=0.5), precision=EntropyStep(step=0.1))
+    model, _ = represented(source, treatment)
+    before = model.factors()["embedding.weight"]["weight"]
+    with torch.no_grad():
+        for latent in model.latents:
+            latent += 1.0
+    after = model.factors()["embedding.weight"]["weight"]
+    assert before.mask is not None
+    assert (after.values[~before.mask] == 0).all()
+    assert (after.values[before.mask] != before.values[before.mask]).all()
+
+
+def test_a_shared_site_is_trained_as_one(source: Source) -> None:
+    shared = Treatment(structure=LowRank(rank=4), precision=EntropyStep(step=0.1))
+    treatments = dict(uncompressed_plan(source).treatments)
+    for member in ("lstm.weight_hh_l0", "lstm.weight_ih_l1"):
+        del treatments[member]
+    plan = CompressionPlan(treatments={**treatments, "h:lstm.l0": shared})
+    model = Represented(teacher(), source, plan)
+    factors = model.factors()["h:lstm.l0"]
+    assert factors["left"].values.shape == (256, 4)
+    assert factors["right"].values.shape == (4, 32)
+
+
+def test_the_original_model_is_not_touched(source: Source) -> None:
+    model = teacher()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    wrapped = Represented(model, source, uncompressed_plan(source))
+    wrapped.set_dropout(0.5)
+    with torch.no_grad():
+        for latent in wrapped.latents:
+            latent.zero_()
+    assert model.lstm.dropout == 0
+    assert all(torch.equal(before[name], now) for name, now in model.state_dict().items())
+    np.testing.assert_array_equal(
+        source.weights.weights["head.weight"].values, before["head.weight"].numpy()
+    )

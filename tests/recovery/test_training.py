@@ -1,0 +1,123 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from support import Classification, Classifier, teacher
+
+import autocompress
+from autocompress import Budget, SearchResult, TrialResult
+from autocompress.errors import BudgetError, SearchError
+from autocompress.objectives import Split
+from autocompress.plan import CompressionPlan, Treatment
+from autocompress.precisions import EntropyStep
+from autocompress.recovery import RecoveryBudget, RecoverySettings, recover
+from autocompress.structures import Dense
+from autocompress.trial import Evaluator
+
+SETTINGS = RecoverySettings(RecoveryBudget(steps=200), dropout=0.0, learning_rate=0.02)
+
+
+class Silent(Classification):
+    def training_losses(self, *_: object) -> object:  # type: ignore[override]
+        return iter(())
+
+
+class Broken(Classification):
+    """Stops in the middle, as a process that is killed."""
+
+    evaluations = 0
+
+    def evaluate(self, model: torch.nn.Module, split: Split) -> float:
+        self.evaluations += 1
+        if self.evaluations == 4:
+            raise KeyboardInterrupt
+        return super().evaluate(model, split)
+
+
+def coarse(evaluator: Evaluator) -> CompressionPlan:
+    treatment = Treatment(structure=Dense(), precision=EntropyStep(step=1.5))
+    return CompressionPlan(treatments=dict.fromkeys(evaluator.source.weights.weights, treatment))
+
+
+def run(folder: Path, task: Classification, budget: Budget | None = None) -> TrialResult:
+    evaluator = Evaluator(teacher(), task, budget)
+    return recover(teacher(), task, evaluator, coarse(evaluator), folder, SETTINGS, 7)
+
+
+def test_recovery_regains_what_compression_lost(tmp_path: Path) -> None:
+    task = Classification()
+    evaluator = Evaluator(teacher(), task)
+    before = evaluator.run(0, coarse(evaluator), tmp_path / "before.acz")
+    after = run(tmp_path, task)
+    assert before.values["accuracy"] < 0.9
+    assert after.values["accuracy"] > before.values["accuracy"] + 0.05
+
+
+def test_the_numbers_are_those_of_the_file(tmp_path: Path) -> None:
+    result = run(tmp_path, Classification())
+    path = tmp_path / "model.acz"
+    assert result.number == 7
+    assert result.size_bytes == path.stat().st_size
+    model = autocompress.load(path, Classifier())
+    assert result.values["accuracy"] == Classification().evaluate(model, "valid")
+
+
+def test_an_interrupted_recovery_gives_the_same_bytes(tmp_path: Path) -> None:
+    whole = run(tmp_path / "whole", Classification())
+    task = Broken()
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "broken", task)
+    continued = run(tmp_path / "broken", task)
+    assert continued.values == whole.values
+    files = [tmp_path / name / "model.acz" for name in ("whole", "broken")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_files_above_the_budget_are_not_chosen(tmp_path: Path) -> None:
+    result = run(tmp_path, Classification(), Budget(1000))
+    assert not result.feasible
+    assert list(result.values) == ["size_bytes"]
+
+
+def test_a_task_without_losses_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SearchError, match="define `training_losses`"):
+        run(tmp_path, Silent())
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("90s", RecoveryBudget(seconds=90)),
+        ("10m", RecoveryBudget(seconds=600)),
+        ("1.5h", RecoveryBudget(seconds=5400)),
+        ("2000steps", RecoveryBudget(steps=2000)),
+        ("2000 steps", RecoveryBudget(steps=2000)),
+    ],
+)
+def test_budgets_are_times_or_steps(text: str, expected: RecoveryBudget) -> None:
+    assert RecoveryBudget.parse(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "10", "ten minutes", "-5m", "0s", "0steps", "10MB"])
+def test_what_is_neither_is_refused(text: str) -> None:
+    with pytest.raises(BudgetError):
+        RecoveryBudget.parse(text)
+
+
+def test_a_search_recovers_its_best_plan_beside_a_control(tmp_path: Path) -> None:
+    def find() -> SearchResult:
+        return autocompress.search(
+            teacher(), Classification(), budget=9000, trials=9, out=tmp_path, recovery="30steps"
+        )
+
+    found = find()
+    assert len(found.recovered) == len(found.controls) == 1
+    assert found.recovered[0].size_bytes == found.recovered[0].artifact.stat().st_size <= 9000
+    assert found.recovered[0].test is not None
+    assert found.controls[0].size_bytes > 9000
+    written = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
+    assert SearchResult.from_json(written).recovered == found.recovered
+    times = found.recovered[0].artifact.stat().st_mtime_ns
+    assert find().recovered == found.recovered
+    assert found.recovered[0].artifact.stat().st_mtime_ns == times
