@@ -13,6 +13,7 @@ from torch.func import functional_call
 
 from autocompress.compression import Source, factorize_item
 from autocompress.plan import CompressionPlan, Treatment
+from autocompress.precisions import EntropyStep
 from autocompress.structures import Factor
 
 
@@ -43,6 +44,36 @@ class Represented(nn.Module):
         )
         self._weights: dict[str, torch.Tensor] = {}
         self.refresh()
+
+    @property
+    def plan(self) -> CompressionPlan:
+        """How the factors are stored: the plan given, with its steps as they are by now."""
+        return CompressionPlan(
+            treatments={name: item.treatment for name, item in self._items.items()}
+        )
+
+    def adopt(self, plan: CompressionPlan) -> None:
+        """Take over the treatments of a plan for the same entries and structures."""
+        for name, treatment in plan.treatments.items():
+            self._items[name].treatment = treatment
+
+    @property
+    def n_stepped(self) -> int:
+        """How many numbers are stored in entropy-constrained steps."""
+        return sum(
+            latent.numel()
+            for item in self._items.values()
+            if isinstance(item.treatment.precision, EntropyStep)
+            for latent in item.latents.values()
+        )
+
+    def widen_steps(self, octaves: float) -> None:
+        """Multiply all entropy-constrained steps by 2^octaves; below zero they get finer."""
+        for item in self._items.values():
+            precision = item.treatment.precision
+            if isinstance(precision, EntropyStep):
+                wider = precision.model_copy(update={"step": precision.step * 2.0**octaves})
+                item.treatment = item.treatment.model_copy(update={"precision": wider})
 
     def set_dropout(self, probability: float) -> None:
         """Set the probability of all dropout, between recurrent layers too."""
@@ -75,9 +106,11 @@ class Represented(nn.Module):
 class _Item:
     """One entry of a plan: its factors, those of them that are trained, and its weights."""
 
+    treatment: Treatment
+
     def __init__(self, source: Source, name: str, treatment: Treatment) -> None:
         self._members = source.members(name)
-        self._treatment = treatment
+        self.treatment = treatment
         self._factors = factorize_item(source, name, treatment)
         self.latents = {
             key: nn.Parameter(torch.from_numpy(factor.values.copy()))
@@ -100,7 +133,7 @@ class _Item:
         """Yield each weight by its name and aliases, with gradients that reach the latents."""
         # Structures use operations that arrays and tensors share.
         rounded: Any = {key: self._rounded(key, factor) for key, factor in self.factors().items()}
-        matrix: Any = self._treatment.structure.reconstruct(rounded)
+        matrix: Any = self.treatment.structure.reconstruct(rounded)
         first = 0
         for weight in self._members:
             last = first + weight.matrix.shape[0]
@@ -115,5 +148,5 @@ class _Item:
         latent: torch.Tensor = self.latents[key]
         if factor.mask is not None:
             latent = latent * torch.from_numpy(factor.mask)
-        stored = torch.from_numpy(self._treatment.precision.quantize(factor))
+        stored = torch.from_numpy(self.treatment.precision.quantize(factor))
         return latent + (stored - latent).detach()

@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 from autocompress import progress
+from autocompress.compression import Source, write_artifact
 from autocompress.errors import SearchError
-from autocompress.objectives import format_bytes
+from autocompress.objectives import Budget, format_bytes
 from autocompress.plan import CompressionPlan
 from autocompress.recovery.represented import Represented
 from autocompress.recovery.settings import RecoverySettings
@@ -25,6 +26,7 @@ from autocompress.trial import Evaluator
 _SEGMENTS = 10
 _WARM_UP = 0.02
 _FIRST_STEP = 1e-4
+_FITTINGS, _FILLING, _SLACK, _LARGEST_STRIDE = 12, 0.995, 0.01, 0.5
 _CLIP = 1.0
 _CHECKPOINT, _CANDIDATE, _ARTIFACT = "checkpoint.pt", "candidate.acz", "model.acz"
 
@@ -41,7 +43,8 @@ def recover(
     """Fine-tune a model in the representation of a plan and keep the best file.
 
     After each tenth of the budget the factors are written into a file, which is reloaded and
-    measured; the best that is feasible stays in `folder / "model.acz"`. Called again, it
+    measured; with a size budget, entropy-constrained steps are first widened or narrowed until
+    the file just fits. The best that is feasible stays in `folder / "model.acz"`. Called again, it
     continues after the last tenth that was finished.
 
     Args:
@@ -73,7 +76,9 @@ def recover(
             while run.segment < _SEGMENTS:
                 run.train_segment()
                 candidate = artifact.with_name(_CANDIDATE)
-                result = evaluator.run(number, plan, candidate, represented.factors())
+                if evaluator.budget is not None:
+                    fit_steps(represented, evaluator.source, evaluator.budget, candidate)
+                result = evaluator.run(number, represented.plan, candidate, represented.factors())
                 if run.best is None or _better(result, TrialResult.from_json(run.best), task):
                     candidate.replace(artifact)
                     run.best = result.to_json()
@@ -85,6 +90,28 @@ def recover(
         model.train(was_training)
     assert run.best is not None
     return TrialResult.from_json(run.best)
+
+
+def fit_steps(represented: Represented, source: Source, budget: Budget, path: Path) -> None:
+    """Widen or narrow the steps until the file just fits the budget.
+
+    Training moves the numbers, and with them the bits that they need. One octave of all steps is
+    worth about one bit of each number.
+
+    Args:
+        represented: The factors; the steps of its plan are changed.
+        source: The model.
+        budget: The limit on the file.
+        path: A file to write to.
+    """
+    octave_bytes = represented.n_stepped / 8
+    for _ in range(_FITTINGS if octave_bytes else 0):
+        write_artifact(source, represented.plan, path, represented.factors())
+        excess = path.stat().st_size - _FILLING * budget.limit_bytes
+        if -_SLACK * budget.limit_bytes <= excess <= (1 - _FILLING) * budget.limit_bytes:
+            return
+        octaves = excess / octave_bytes
+        represented.widen_steps(min(max(octaves, -_LARGEST_STRIDE), _LARGEST_STRIDE))
 
 
 def _better(result: TrialResult, best: TrialResult, task: Task) -> bool:
@@ -159,6 +186,7 @@ class _Run:
             "steps": self.steps,
             "seconds": self.seconds,
             "best": json.dumps(self.best),
+            "plan": self._represented.plan.dumps(),
             "latents": [latent.detach() for latent in self._represented.latents],
             "optimizer": self._optimizer.state_dict(),
         }
@@ -171,6 +199,7 @@ class _Run:
         document = torch.load(path, weights_only=True)
         self.segment, self.steps = document["segment"], document["steps"]
         self.seconds, self.best = document["seconds"], json.loads(document["best"])
+        self._represented.adopt(CompressionPlan.from_json(json.loads(document["plan"])))
         with torch.no_grad():
             for latent, saved in zip(self._represented.latents, document["latents"], strict=True):
                 latent.copy_(saved)

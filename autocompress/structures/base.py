@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,7 +88,11 @@ class Structure(BaseModel, ABC):
 
     @abstractmethod
     def reconstruct(self, factors: Mapping[str, Matrix]) -> Matrix:
-        """Return the weight, float32 of shape (rows, cols), that the factors stand for."""
+        """Return the weight, float32 of shape (rows, cols), that the factors stand for.
+
+        Uses only operations that arrays share with torch tensors: recovery hands in tensors (but
+        for whole numbers) and differentiates through this method.
+        """
 
 
 def matrix_shape(shape: tuple[int, ...]) -> Shape:
@@ -108,3 +113,32 @@ def stacked_shape(shapes: list[tuple[int, ...]]) -> Shape:
     if len(widths) != 1:
         raise PlanError(f"weights of one site must have equal widths, but have {sorted(widths)}")
     return sum(rows for rows, _ in matrices), widths.pop()
+
+
+def permuted(array: Matrix, axes: list[int]) -> Matrix:
+    """Return an array, or a tensor, with its axes in another order."""
+    permute = getattr(array, "permute", None)
+    result: Matrix = array.transpose(axes) if permute is None else permute(axes)
+    return result
+
+
+def interleaved(parts: list[Matrix], places: list[NDArray[np.int64]]) -> Matrix:
+    """Return the matrix whose rows `places[k]` are the rows of `parts[k]`.
+
+    Args:
+        parts: Arrays, or tensors, of shape (rows of the part, cols).
+        places: Int64 arrays of shape (rows of the part,), together each row once.
+    """
+    order = np.concatenate(places)
+    first: Any = parts[0]
+    if isinstance(first, np.ndarray):
+        matrix = np.empty((order.size, first.shape[1]), dtype=np.float32)
+        for part, place in zip(parts, places, strict=True):
+            matrix[place] = part
+        return matrix
+    import torch  # tensors come in only where it is loaded already
+
+    tensors: Any = parts
+    joined: Any = torch.cat(tensors)
+    result: Matrix = joined[torch.from_numpy(np.argsort(order))]
+    return result

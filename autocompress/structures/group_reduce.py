@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from autocompress.structures.base import Factor, Matrix, Shape, Structure
+from autocompress.structures.base import Factor, Matrix, Shape, Structure, interleaved
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -160,14 +160,9 @@ class GroupReduce(Structure):
     def reconstruct(self, factors: Mapping[str, Matrix]) -> Matrix:
         """Return the rows of all blocks, each `left @ right`, in their places."""
         assignment = self._assignment(factors)
-        cols = next(factors[name].shape[1] for name in factors if name.startswith("right"))
-        weight = np.empty((assignment.size, cols), dtype=np.float32)
-        for block in np.unique(assignment).tolist():
-            left, right = factors[f"left{block}"], factors[f"right{block}"]
-            members = np.flatnonzero(assignment == block)
-            for where in _slices(members.size):
-                weight[members[where]] = left[where] @ right
-        return weight
+        blocks = np.unique(assignment).tolist()
+        parts = [factors[f"left{block}"] @ factors[f"right{block}"] for block in blocks]
+        return interleaved(parts, [np.flatnonzero(assignment == block) for block in blocks])
 
     def _parameters(self, shape: Shape) -> int:
         return self.rank * (shape[0] + shape[1])

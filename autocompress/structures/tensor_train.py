@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from autocompress.structures.base import Factor, Matrix, Shape, Structure
+from autocompress.structures.base import Factor, Matrix, Shape, Structure, permuted
 from autocompress.structures.low_rank import truncated_svd
 
 _LARGEST_RATIO = 3
@@ -115,10 +115,10 @@ class TensorTrain(Structure):
 
     def reconstruct(self, factors: Mapping[str, Matrix]) -> Matrix:
         """Multiply the cores, undo the folding, and cut the added zeros off."""
-        chain = np.ones((1, 1), dtype=np.float32)
-        for name in self._core_names():
-            core, bond = factors[name], chain.shape[1]
-            chain = (chain @ core.reshape(bond, -1)).reshape(-1, core.shape[1])
+        first, *others = (factors[name] for name in self._core_names())
+        chain = first
+        for core in others:
+            chain = (chain @ core.reshape(chain.shape[1], -1)).reshape(-1, core.shape[1])
         return _unfold(chain, _stored_shape(factors), self.modes)
 
     def _core_names(self) -> list[str]:
@@ -227,8 +227,8 @@ def _unfold(tensor: Matrix, shape: Shape, modes: int) -> Matrix:
     rows, cols = paired_modes(shape, modes)
     pairs = [size for pair in zip(rows, cols, strict=True) for size in pair]
     digits = [*range(0, 2 * modes, 2), *range(1, 2 * modes, 2)]
-    padded = tensor.reshape(pairs).transpose(digits).reshape(math.prod(rows), math.prod(cols))
-    return np.ascontiguousarray(padded[: shape[0], : shape[1]])
+    padded = permuted(tensor.reshape(pairs), digits).reshape(math.prod(rows), math.prod(cols))
+    return padded[: shape[0], : shape[1]]
 
 
 def _tt_svd(tensor: NDArray[np.float64], shapes: list[Shape]) -> list[NDArray[np.float64]]:

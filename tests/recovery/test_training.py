@@ -36,7 +36,7 @@ class Broken(Classification):
 
 
 def coarse(evaluator: Evaluator) -> CompressionPlan:
-    treatment = Treatment(structure=Dense(), precision=EntropyStep(step=1.5))
+    treatment = Treatment(structure=Dense(), precision=EntropyStep(step=2.5))
     return CompressionPlan(treatments=dict.fromkeys(evaluator.source.weights.weights, treatment))
 
 
