@@ -97,6 +97,17 @@ def test_the_users_model_is_left_as_it_was(tmp_path: Path) -> None:
     assert all(torch.equal(before[name], now) for name, now in model.state_dict().items())
 
 
+def test_every_method_at_once_can_be_searched(tmp_path: Path) -> None:
+    result = autocompress.search(teacher(), Classification(), space="all", trials=30, out=tmp_path)
+    kinds = {
+        treatment.structure.kind
+        for trial in SearchFolder(tmp_path).trials()
+        for treatment in trial.plan.treatments.values()
+    }
+    assert result.trials > 10
+    assert kinds >= {"dense", "pruned", "low_rank", "vector_quantized", "group_reduce"}
+
+
 def test_files_above_the_budget_are_not_evaluated(folder: Path) -> None:
     rejected = [trial for trial in SearchFolder(folder).trials() if not trial.feasible]
     assert rejected

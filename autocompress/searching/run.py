@@ -13,7 +13,7 @@ from typing import get_args
 from torch import nn
 
 from autocompress import progress
-from autocompress.errors import AutocompressError, SearchError
+from autocompress.errors import AutocompressError, PlanError, SearchError
 from autocompress.objectives import Budget, Objective, format_bytes
 from autocompress.plan import CompressionPlan
 from autocompress.recovery import RecoveryBudget, RecoverySettings
@@ -205,7 +205,8 @@ class _Search:
                     path = self._folder.artifact(asking.number)
                     result = self._evaluator.run(asking.number, plan, path)
                 except AutocompressError as error:
-                    failures.append(error)
+                    # A plan that does not fit says nothing about the plans to come.
+                    failures += [] if isinstance(error, PlanError) else [error]
                     self._study.fail(asking.number, error)
                     progress.say(f"trial {asking.number} failed: {error}")
                     if len(failures) == _FAILURES_IN_A_ROW:

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from autocompress.structures.base import Factor, Matrix, Shape, Structure, interleaved
+from autocompress.structures.row_groups import (
+    Floats,
+    Groups,
+    Indices,
+    ParameterBudget,
+    Rows,
+    by_frequency,
+    fit,
+    reduced,
+    refined,
+    slices,
+    weighted_gram,
+)
 
-Floats = NDArray[np.float64]
-Indices = NDArray[np.int64]
-Rows = NDArray[np.floating[Any]]
-
-_CHUNK_ROWS = 8192
-_SHARE_MOVED = 0.1
-_FEWEST_CANDIDATES = 5
-# Gains below this share of a row's norm are rounding: residuals are projected in float32.
-_SMALLEST_GAIN = 1e-5
-_PRICE_OCTAVES, _PRICE_STEPS = 40.0, 14
 _SCALE_STEPS = 60
 
 
@@ -139,8 +139,8 @@ class GroupReduce(Structure):
         """Partition, fit and refine; each left factor has the frequencies of its rows."""
         n_rows = weight.shape[0]
         weights = np.ones(n_rows) if row_frequencies is None else row_frequencies + 1.0
-        rows, rotation = _reduced(weight)
-        budget = _Budget(self._parameters(weight.shape), weight.shape[1])
+        rows, rotation = reduced(weight)
+        budget = ParameterBudget(self._parameters(weight.shape), weight.shape[1])
         groups = self._fitted(rows, weights, budget)
         factors = {
             "assignment": _integers(np.diff(groups.assignment, prepend=0) % self.blocks),
@@ -183,19 +183,19 @@ class GroupReduce(Structure):
                 f"{differences.min():g} to {differences.max():g}"
             )
 
-    def _fitted(self, rows: Rows, weights: Floats, budget: _Budget) -> _Groups:
+    def _fitted(self, rows: Rows, weights: Floats, budget: ParameterBudget) -> Groups:
         """Return the refined partition with its row spaces."""
-        assignment = _by_frequency(weights, self.blocks)
+        assignment = by_frequency(weights, self.blocks)
         grams = [
-            _weighted_gram(rows, weights, np.flatnonzero(assignment == block))
+            weighted_gram(rows, weights, np.flatnonzero(assignment == block))
             for block in range(self.blocks)
         ]
-        groups = _fit(grams, assignment, self._ranks(assignment, weights, budget))
+        groups = fit(grams, assignment, self._ranks(assignment, weights, budget))
         if self.rounds and self.blocks > 1:
-            groups = _refined(rows, weights, groups, grams, budget, self.rounds)
+            groups = refined(rows, weights, groups, grams, budget, self.rounds)
         return groups
 
-    def _ranks(self, assignment: Indices, weights: Floats, budget: _Budget) -> Indices:
+    def _ranks(self, assignment: Indices, weights: Floats, budget: ParameterBudget) -> Indices:
         """Return the rank of each block, int64 of shape (blocks,), the largest that fit."""
         sizes = np.bincount(assignment, minlength=self.blocks)
         means = np.bincount(assignment, weights, minlength=self.blocks) / sizes
@@ -218,176 +218,8 @@ class GroupReduce(Structure):
         return ranks(low)
 
 
-@dataclass(frozen=True)
-class _Budget:
-    """How many parameters the factors of a weight with `cols` columns may have."""
-
-    parameters: int
-    cols: int
-
-    def admits(self, assignment: Indices, ranks: Indices) -> bool:
-        """Whether these blocks fit, their ranks capped by their sizes."""
-        sizes = np.bincount(assignment, minlength=ranks.size)
-        ranks = np.minimum(ranks, sizes)
-        return int(sizes @ ranks + self.cols * ranks.sum()) <= self.parameters
-
-
-@dataclass(frozen=True)
-class _Groups:
-    """A partition of the rows, and the best row space of each block.
-
-    Attributes:
-        assignment: Int64 array of shape (rows,), the block of each row.
-        ranks: Int64 array of shape (blocks,); zero for blocks without rows.
-        bases: Float64 arrays of shape (cols, rank), orthonormal columns, one per block.
-        error: The weighted squared error that all row spaces leave.
-    """
-
-    assignment: Indices
-    ranks: Indices
-    bases: tuple[Floats, ...]
-    error: float
-
-    def members(self, block: int) -> Indices:
-        """Return the rows of a block in their order, int64 of shape (members,)."""
-        return np.flatnonzero(self.assignment == block)
-
-
 def _integers(values: Indices) -> Factor:
     return Factor(values[None, :].astype(np.float32), integers=True)
-
-
-def _slices(size: int) -> Iterator[slice]:
-    return (slice(first, first + _CHUNK_ROWS) for first in range(0, size, _CHUNK_ROWS))
-
-
-def _by_frequency(weights: Floats, blocks: int) -> Indices:
-    """Cut the rows, heaviest first, into blocks of equal size; int64 of shape (rows,)."""
-    assignment = np.empty(weights.size, dtype=np.int64)
-    order = np.argsort(-weights, kind="stable")
-    assignment[order] = np.arange(weights.size) * blocks // weights.size
-    return assignment
-
-
-def _reduced(weight: Matrix) -> tuple[Rows, Floats | None]:
-    """Return rows, and a rotation where there are more columns than rows: rows @ rotation.T.
-
-    The Gram matrices of the rows are then no larger than (rows, rows).
-    """
-    if weight.shape[0] >= weight.shape[1]:
-        return weight, None
-    rotation, triangle = np.linalg.qr(weight.T.astype(np.float64))
-    return triangle.T, rotation
-
-
-def _weighted_gram(rows: Rows, weights: Floats, members: Indices) -> Floats:
-    """Return the sum of `weight * row^T row` over the members, float64 of shape (cols, cols)."""
-    gram = np.zeros((rows.shape[1], rows.shape[1]))
-    for where in _slices(members.size):
-        part = members[where]
-        chunk = rows[part].astype(np.float64)
-        chunk *= np.sqrt(weights[part])[:, None]
-        gram += chunk.T @ chunk
-    return gram
-
-
-def _fit(grams: list[Floats], assignment: Indices, ranks: Indices) -> _Groups:
-    """Fit the row space of every block; ranks are capped by the blocks' sizes."""
-    ranks = np.minimum(ranks, np.bincount(assignment, minlength=ranks.size))
-    fits = [_row_space(gram, rank) for gram, rank in zip(grams, ranks.tolist(), strict=True)]
-    bases = tuple(basis for basis, _ in fits)
-    return _Groups(assignment, ranks, bases, sum(error for _, error in fits))
-
-
-def _row_space(gram: Floats, rank: int) -> tuple[Floats, float]:
-    """Return the basis of the best row space, and the weighted error that it leaves.
-
-    The sign of each vector is fixed, so that equal input gives equal bytes.
-    """
-    if rank == 0:
-        return np.zeros((gram.shape[0], 0)), 0.0
-    values, vectors = np.linalg.eigh(gram)
-    basis = vectors[:, ::-1][:, :rank]
-    basis = basis * np.where(basis.sum(axis=0) < 0, -1.0, 1.0)
-    return basis, float(np.maximum(values[:-rank], 0).sum())
-
-
-def _refined(
-    rows: Rows, weights: Floats, groups: _Groups, grams: list[Floats], budget: _Budget, rounds: int
-) -> _Groups:
-    """Move rows to better blocks while that lowers the error; updates `grams` in place."""
-    energies = weights * _squared_norms(rows)
-    for _ in range(rounds):
-        residuals = _residuals(rows, weights, energies, groups.bases)
-        assignment = _reassigned(residuals, energies, groups, budget)
-        moved = np.flatnonzero(assignment != groups.assignment)
-        if not moved.size:
-            break
-        for block, gram in enumerate(grams):
-            gram += _weighted_gram(rows, weights, moved[assignment[moved] == block])
-            gram -= _weighted_gram(rows, weights, moved[groups.assignment[moved] == block])
-        candidate = _fit(grams, assignment, groups.ranks)
-        if candidate.error >= groups.error:
-            break
-        groups = candidate
-    return groups
-
-
-def _squared_norms(rows: Rows) -> Floats:
-    """Return the squared norm of each row, float64 of shape (rows,)."""
-    norms = [np.square(rows[part], dtype=np.float64).sum(axis=1) for part in _slices(len(rows))]
-    return np.concatenate(norms)
-
-
-def _residuals(rows: Rows, weights: Floats, energies: Floats, bases: tuple[Floats, ...]) -> Floats:
-    """Return what each row space leaves of each row, weighted; float64 of shape (rows, blocks)."""
-    residuals = np.empty((rows.shape[0], len(bases)))
-    singles = [basis.astype(np.float32) for basis in bases]
-    for part in _slices(rows.shape[0]):
-        chunk = rows[part].astype(np.float32, copy=False)
-        for block, basis in enumerate(singles):
-            kept = np.square(chunk @ basis, dtype=np.float64).sum(axis=1)
-            residuals[part, block] = energies[part] - weights[part] * kept
-    return np.maximum(residuals, 0, out=residuals)
-
-
-def _reassigned(residuals: Floats, energies: Floats, groups: _Groups, budget: _Budget) -> Indices:
-    """Return the block of each row after the best moves, at the lowest price of rank that fits."""
-
-    def at(price: float) -> Indices:
-        costs = residuals + price * groups.ranks
-        return _moved(costs, _SMALLEST_GAIN * energies, groups.assignment)
-
-    free = at(0.0)
-    if budget.admits(free, groups.ranks):
-        return free
-    # At the highest price no row moves to a larger rank, so that the parameters cannot grow.
-    highest = float(energies.max())
-    low, high = -_PRICE_OCTAVES, 0.0
-    best = at(highest)
-    for _ in range(_PRICE_STEPS):
-        middle = (low + high) / 2
-        moved = at(highest * 2**middle)
-        if budget.admits(moved, groups.ranks):
-            high, best = middle, moved
-        else:
-            low = middle
-    return best
-
-
-def _moved(costs: Floats, tolerances: Floats, assignment: Indices) -> Indices:
-    """Move the tenth of the candidates that gains most to the block of least cost."""
-    everyone = np.arange(assignment.size)
-    targets = costs.argmin(axis=1)
-    gains = costs[everyone, assignment] - costs[everyone, targets]
-    candidates = np.flatnonzero(gains > tolerances)
-    if candidates.size < _FEWEST_CANDIDATES:
-        return assignment
-    count = math.ceil(_SHARE_MOVED * candidates.size)
-    chosen = candidates[np.argsort(-gains[candidates], kind="stable")[:count]]
-    moved = assignment.copy()
-    moved[chosen] = targets[chosen]
-    return moved
 
 
 def _balanced(
@@ -400,7 +232,7 @@ def _balanced(
     """
     left = np.empty((members.size, basis.shape[1]), dtype=np.float32)
     squares = np.zeros(basis.shape[1])
-    for where in _slices(members.size):
+    for where in slices(members.size):
         part = members[where]
         projected = rows[part].astype(np.float64) @ basis
         squares += weights[part] @ np.square(projected)

@@ -30,7 +30,7 @@ from autocompress.structures import (
     Matrix,
     Shape,
     Structure,
-    group_reduce,
+    row_groups,
 )
 
 Counts = NDArray[np.float64]
@@ -366,7 +366,7 @@ def test_a_round_that_raises_the_error_is_undone(monkeypatch: pytest.MonkeyPatch
     weight, counts = embedding((300, 24)), zipf(300)
     unrefined = GroupReduce(blocks=3, rank=5, rounds=0).factorize(weight, counts)
     shuffled = np.random.default_rng(0).integers(3, size=300)
-    monkeypatch.setattr(group_reduce, "_reassigned", lambda *_: shuffled)
+    monkeypatch.setattr(row_groups, "_reassigned", lambda *_: shuffled)
     refined = GroupReduce(blocks=3, rank=5, rounds=3).factorize(weight, counts)
     assert all(np.array_equal(refined[name].values, unrefined[name].values) for name in unrefined)
 
@@ -376,7 +376,7 @@ def test_the_tenth_that_gains_most_moves(candidates: int, expected: list[int]) -
     costs = np.stack([1.0 + np.arange(20), np.arange(20)[::-1] * 100.0], axis=1)
     costs[:candidates, 1] = 0
     costs[candidates:, 1] = 1000
-    moved = group_reduce._moved(costs, np.zeros(20), np.zeros(20, dtype=np.int64))
+    moved = row_groups._moved(costs, np.zeros(20), np.zeros(20, dtype=np.int64))
     assert np.flatnonzero(moved).tolist() == expected
 
 
@@ -413,7 +413,7 @@ def test_rows_beyond_one_chunk_are_all_there(monkeypatch: pytest.MonkeyPatch) ->
     weight, counts = embedding((333, 20)), zipf(333)
     structure = GroupReduce(blocks=3, rank=5, rounds=4)
     expected = approximate(structure, weight, counts)
-    monkeypatch.setattr("autocompress.structures.group_reduce._CHUNK_ROWS", 10)
+    monkeypatch.setattr("autocompress.structures.row_groups._CHUNK_ROWS", 10)
     assert np.allclose(approximate(structure, weight, counts), expected, atol=1e-4)
 
 
