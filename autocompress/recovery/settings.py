@@ -72,7 +72,7 @@ class RecoverySettings:
     """
 
     budget: RecoveryBudget = field(default_factory=lambda: RecoveryBudget(seconds=600))
-    dropout: float = 0.3
-    learning_rate: float = 0.01
-    distillation: float = 0.3
+    dropout: float = 0.2
+    learning_rate: float = 0.005
+    distillation: float = 0.0
     seed: int = 0

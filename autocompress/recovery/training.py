@@ -26,7 +26,7 @@ from autocompress.trial import Evaluator
 _SEGMENTS = 10
 _WARM_UP = 0.02
 _FIRST_STEP = 1e-4
-_FITTINGS, _FILLING, _SLACK, _LARGEST_STRIDE = 12, 0.995, 0.01, 0.5
+_FITTINGS, _FILLING, _SLACK, _LARGEST_STRIDE = 12, 0.985, 0.02, 0.5
 _CLIP = 1.0
 _CHECKPOINT, _CANDIDATE, _ARTIFACT = "checkpoint.pt", "candidate.acz", "model.acz"
 
