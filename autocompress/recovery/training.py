@@ -92,6 +92,12 @@ def recover(
     return TrialResult.from_json(run.best)
 
 
+def clean_up(folder: Path) -> None:
+    """Remove what only an unfinished recovery needs: the checkpoint, and the last candidate."""
+    for name in (_CHECKPOINT, _CANDIDATE):
+        (folder / name).unlink(missing_ok=True)
+
+
 def fit_steps(represented: Represented, source: Source, budget: Budget, path: Path) -> None:
     """Widen or narrow the steps until the file just fits the budget.
 

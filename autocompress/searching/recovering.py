@@ -7,7 +7,7 @@ from torch import nn
 from autocompress import progress
 from autocompress.compression import uncompressed_plan
 from autocompress.plan import CompressionPlan
-from autocompress.recovery import RecoverySettings, recover
+from autocompress.recovery import RecoverySettings, clean_up, recover
 from autocompress.results import TrialResult
 from autocompress.searching.folder import TRIAL, SearchFolder, write_json
 from autocompress.task import Task
@@ -50,3 +50,4 @@ def recover_best(
             progress.say(f"fine-tuning the {name} model for {settings.budget}")
             result = recover(model, task, measure, plan, artifact.parent, settings, best.number)
             write_json(record, result.to_json())
+            clean_up(artifact.parent)

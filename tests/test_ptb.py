@@ -1,0 +1,43 @@
+"""The promise on a real trained model, as a user would check it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import PTB, PTB_SMALL, needs_ptb
+
+pytestmark = [pytest.mark.slow, needs_ptb]
+
+
+def run(*arguments: object) -> dict[str, Any]:
+    command = [sys.executable, "-m", "autocompress", *map(str, arguments), "--json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, timeout=900, check=True)
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+@pytest.mark.parametrize(
+    ("budget", "limit", "perplexity"), [("2MB", 2_000_000, 117.9), ("1.5MB", 1_500_000, 118.9)]
+)
+def test_a_budget_is_met_at_little_cost(
+    budget: str, limit: int, perplexity: float, tmp_path: Path
+) -> None:
+    options = ["--data", PTB, "--budget", budget, "--trials", 4, "--seed", 0, "--out", tmp_path]
+    best = run("search", PTB_SMALL, *options)["best"]
+    measured = run("evaluate", best["artifact"], "--data", PTB, "--split", "valid")
+    assert measured["size_bytes"] == Path(best["artifact"]).stat().st_size <= limit
+    assert measured["perplexity"] <= perplexity
+    assert measured["tokens"] == 73_760
+
+
+def test_a_short_recovery_regains_most_of_the_loss(tmp_path: Path) -> None:
+    options = ["--data", PTB, "--budget", "800kB", "--trials", 3, "--out", tmp_path]
+    found = run("search", PTB_SMALL, *options, "--recover", "60steps")
+    recovered = found["recovered"][0]
+    base = found["baseline"]["valid_perplexity"]
+    assert recovered["size_bytes"] <= 800_000
+    lost = found["best"]["valid_perplexity"] - base
+    assert recovered["valid_perplexity"] - base < 0.6 * lost
