@@ -22,6 +22,7 @@ from autocompress.results import SearchResult, TrialResult
 from autocompress.searching.folder import SamplerName, SearchFolder, Settings, write_json
 from autocompress.searching.parameters import ask_plan, smallest_plan
 from autocompress.searching.recovering import recover_best
+from autocompress.searching.shield import shielded
 from autocompress.searching.space import Space, load_space
 from autocompress.searching.study import Study
 from autocompress.searching.warm import Opening, file_size, openings
@@ -117,14 +118,12 @@ class _Search:
         self._clock = time.perf_counter()
         self._folder, self._settings, self._evaluator = folder, settings, evaluator
         self._space, self._budget = space, budget
-        self._study = Study(
-            folder.path / "optuna.journal",
-            settings.directions,
-            settings.sampler,
-            settings.seed,
-            budget,
-        )
-        self._tracker = Tracker(folder.path, settings.name, _tracked(settings))
+        journal = folder.path / "optuna.journal"
+        with shielded():
+            self._study = Study(
+                journal, settings.directions, settings.sampler, settings.seed, budget
+            )
+            self._tracker = Tracker(folder.path, settings.name, _tracked(settings))
         self._seconds_before = sum(result.seconds for result in folder.trials())
         self._smallest: int | None = None
 
@@ -132,7 +131,8 @@ class _Search:
         self, trials: int, fine_tune: Callable[[TrialResult], None] | None = None
     ) -> SearchResult:
         try:
-            self._reconcile()
+            with shielded():
+                self._reconcile()
             if self._folder.baseline() is None:
                 progress.say("measuring the uncompressed model")
                 path = self._folder.artifact(None)
@@ -148,11 +148,10 @@ class _Search:
                 fine_tune(found)
             result = self._conclude()
         except BaseException as error:
-            interrupted = isinstance(error, KeyboardInterrupt)
-            self._reconcile()
-            self._tracker.end("KILLED" if interrupted else "FAILED")
+            with shielded():
+                self._reconcile()
+                self._tracker.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
             raise
-        self._tracker.end("FINISHED")
         if result.front:
             self._show_links()
         return result
@@ -199,9 +198,11 @@ class _Search:
         with progress.bar("trials", trials) as bar:
             bar.advance(self._study.n_finished)
             while self._study.n_finished < trials:
-                asking = self._study.ask([opening.answers for opening in first])
+                with shielded():
+                    asking = self._study.ask([opening.answers for opening in first])
                 try:
-                    plan = ask_plan(self._space, self._evaluator.source, asking)
+                    with shielded():
+                        plan = ask_plan(self._space, self._evaluator.source, asking)
                     path = self._folder.artifact(asking.number)
                     result = self._evaluator.run(asking.number, plan, path)
                 except AutocompressError as error:
@@ -219,9 +220,10 @@ class _Search:
 
     def _keep(self, result: TrialResult) -> None:
         """Make a result durable in the folder first: from there, the rest can be restored."""
-        self._folder.save_trial(result)
-        self._study.tell(result)
-        self._tracker.log_trial(result, self._folder.artifact(result.number))
+        with shielded():
+            self._folder.save_trial(result)
+            self._study.tell(result)
+            self._tracker.log_trial(result, self._folder.artifact(result.number))
 
     def _note(self, result: TrialResult) -> str:
         size = format_bytes(result.size_bytes)
@@ -243,9 +245,11 @@ class _Search:
         result = self._result()
         write_json(self._folder.path / "result.json", result.to_json())
         files = write_front(result, self._folder.trials(), self._folder.path)
-        self._tracker.log_front(result, files)
-        for scored in (*result.recovered, *result.controls):
-            self._tracker.log_recovered(scored, result.metric)
+        with shielded():
+            self._tracker.log_front(result, files)
+            for scored in (*result.recovered, *result.controls):
+                self._tracker.log_recovered(scored, result.metric)
+            self._tracker.end("FINISHED")
         return result
 
     def _result(self) -> SearchResult:

@@ -253,7 +253,7 @@ def test_a_stopped_search_continues(
 ) -> None:
     from mlflow.tracking import MlflowClient
 
-    out, trials = tmp_path / "out", 14
+    out, trials = tmp_path / "out", 40
     options = ["search", model, "--data", corpus, "--trials", trials, "--out", out, "--json"]
     process = start(options)
     wait_for_trials(out, 5)

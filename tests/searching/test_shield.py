@@ -1,0 +1,50 @@
+import os
+import signal
+import threading
+
+import pytest
+
+from autocompress.searching.shield import shielded
+
+
+def test_an_interrupt_waits_for_the_end_of_the_block() -> None:
+    done = []
+
+    def work() -> None:
+        with shielded():
+            os.kill(os.getpid(), signal.SIGINT)
+            done.append("written")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == ["written"]
+
+
+def test_without_an_interrupt_nothing_happens() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with shielded():
+        assert signal.getsignal(signal.SIGINT) is not before
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_an_error_in_the_block_comes_first() -> None:
+    def work() -> None:
+        with shielded():
+            os.kill(os.getpid(), signal.SIGINT)
+            raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        work()
+
+
+def test_other_threads_may_use_it() -> None:
+    entered = []
+
+    def work() -> None:
+        with shielded():
+            entered.append(True)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert entered == [True]
