@@ -28,7 +28,7 @@ _WARM_UP = 0.02
 _FIRST_STEP = 1e-4
 _FITTINGS, _FILLING, _SLACK, _LARGEST_STRIDE = 12, 0.985, 0.02, 0.5
 _CLIP = 1.0
-_CHECKPOINT, _CANDIDATE, _ARTIFACT = "checkpoint.pt", "candidate.acz", "model.acz"
+_CHECKPOINT, _ARTIFACT = "checkpoint.pt", "model.acz"
 
 
 def recover(
@@ -75,27 +75,35 @@ def recover(
             bar.advance(run.segment)
             while run.segment < _SEGMENTS:
                 run.train_segment()
-                candidate = artifact.with_name(_CANDIDATE)
+                candidate = folder / _file_of(run.segment)
                 if evaluator.budget is not None:
                     fit_steps(represented, evaluator.source, evaluator.budget, candidate)
                 result = evaluator.run(number, represented.plan, candidate, represented.factors())
                 if run.best is None or _better(result, TrialResult.from_json(run.best), task):
-                    candidate.replace(artifact)
-                    run.best = result.to_json()
+                    run.best, run.best_segment = result.to_json(), run.segment
                 run.save(checkpoint)
                 size = format_bytes(result.size_bytes)
                 score = result.values.get(task.metric, math.nan)
                 bar.advance(note=f"{size}, {task.metric} {score:.2f}, {run.steps} steps")
     finally:
         model.train(was_training)
+    best = folder / _file_of(run.best_segment)
+    if best.exists():  # or else it was moved, and then the process ended
+        best.replace(artifact)
     assert run.best is not None
     return TrialResult.from_json(run.best)
 
 
+def _file_of(segment: int) -> str:
+    # One file for each segment: the checkpoint alone decides which of them is the best.
+    return f"segment-{segment:02d}.acz"
+
+
 def clean_up(folder: Path) -> None:
-    """Remove what only an unfinished recovery needs: the checkpoint, and the last candidate."""
-    for name in (_CHECKPOINT, _CANDIDATE):
-        (folder / name).unlink(missing_ok=True)
+    """Remove what only an unfinished recovery needs: the checkpoint, and the other files."""
+    (folder / _CHECKPOINT).unlink(missing_ok=True)
+    for segment in range(1, _SEGMENTS + 1):
+        (folder / _file_of(segment)).unlink(missing_ok=True)
 
 
 def fit_steps(represented: Represented, source: Source, budget: Budget, path: Path) -> None:
@@ -137,6 +145,7 @@ class _Run:
     Attributes:
         segment: Segments that are finished.
         best: The best measured file as JSON, or None.
+        best_segment: The segment that it came from.
     """
 
     def __init__(
@@ -144,6 +153,7 @@ class _Run:
     ) -> None:
         self.segment, self.steps, self.seconds = 0, 0, 0.0
         self.best: dict[str, Any] | None = None
+        self.best_segment = 0
         self._represented, self._task, self._teacher = represented, task, teacher
         self._settings = settings
         represented.set_dropout(settings.dropout)
@@ -192,6 +202,7 @@ class _Run:
             "steps": self.steps,
             "seconds": self.seconds,
             "best": json.dumps(self.best),
+            "best_segment": self.best_segment,
             "plan": self._represented.plan.dumps(),
             "latents": [latent.detach() for latent in self._represented.latents],
             "optimizer": self._optimizer.state_dict(),
@@ -205,6 +216,7 @@ class _Run:
         document = torch.load(path, weights_only=True)
         self.segment, self.steps = document["segment"], document["steps"]
         self.seconds, self.best = document["seconds"], json.loads(document["best"])
+        self.best_segment = document["best_segment"]
         self._represented.adopt(CompressionPlan.from_json(json.loads(document["plan"])))
         with torch.no_grad():
             for latent, saved in zip(self._represented.latents, document["latents"], strict=True):
