@@ -236,8 +236,18 @@ def test_front_and_ui_need_a_search(tmp_path: Path) -> None:
 def start(arguments: Sequence[object]) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "autocompress", *map(str, arguments)]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=listen_to_interrupts,
     )
+
+
+def listen_to_interrupts() -> None:
+    """Undo what a shell does to its background jobs, which may be what runs the tests."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_for_trials(out: Path, count: int) -> None:

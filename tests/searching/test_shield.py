@@ -1,10 +1,19 @@
 import os
 import signal
 import threading
+from collections.abc import Iterator
 
 import pytest
 
 from autocompress.searching.shield import shielded
+
+
+@pytest.fixture(autouse=True)
+def listening() -> Iterator[None]:
+    """Undo what a shell does to its background jobs, which may be what runs the tests."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def test_an_interrupt_waits_for_the_end_of_the_block() -> None:
