@@ -21,14 +21,16 @@ _TRIALS = 24
 def demo(out: Path, as_json: bool) -> None:
     """Train a small LSTM on text that ships with Python and make it ten times smaller.
 
-    Takes a few minutes on two processor cores and needs no download.
+    Takes a few minutes on two processor cores and needs no download. Leaves the text, the model
+    and the search in the folder, where the other commands can use them.
     """
     from autocompress import progress
-    from autocompress.lm import LanguageModeling, embedded_corpus, load_model, train
+    from autocompress.lm import LanguageModeling, embedded_corpus, load_model, train, write_corpus
     from autocompress.searching.run import search
 
     progress.say("reading the documentation that ships with Python")
     corpus = embedded_corpus()
+    write_corpus(corpus, out / "corpus")
     model, _ = load_model(train(corpus, "demo", out / "model"))
     size = (out / "model" / "model.safetensors").stat().st_size
     result = search(

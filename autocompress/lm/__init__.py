@@ -1,6 +1,6 @@
 """Language modelling: corpora, recurrent models, their training and their perplexity."""
 
-from autocompress.lm.corpus import Corpus, read_corpus, read_split
+from autocompress.lm.corpus import Corpus, read_corpus, read_split, write_corpus
 from autocompress.lm.embedded import embedded_corpus
 from autocompress.lm.evaluate import perplexity
 from autocompress.lm.folder import load_model, save_model
@@ -28,4 +28,5 @@ __all__ = [
     "read_split",
     "save_model",
     "train",
+    "write_corpus",
 ]

@@ -71,6 +71,26 @@ def read_split(path: str | Path, split: SplitName, vocabulary: Vocabulary) -> ND
     return vocabulary.encode(_words(path, split, vocabulary), f"{path} ({split})")
 
 
+def write_corpus(corpus: Corpus, folder: str | Path) -> Path:
+    """Write the three splits as text files that `read_corpus` reads back to the same ids.
+
+    Args:
+        corpus: What to write; words outside the vocabulary have become `<unk>` in it.
+        folder: Made where it is missing; files in it are replaced.
+
+    Returns:
+        `folder`.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    words, end = corpus.vocabulary.words, corpus.vocabulary.end_of_sentence
+    for split, ids in (("train", corpus.train), ("valid", corpus.valid), ("test", corpus.test)):
+        text = " ".join(words[number] for number in ids.tolist()) + " "
+        lines = text.replace(f" {end} ", "\n")
+        (folder / f"{split}.txt").write_text(lines, encoding="utf-8")
+    return folder
+
+
 def _words(path: Path, split: SplitName, vocabulary: Vocabulary | None) -> Iterator[str]:
     end = END_OF_SENTENCE if vocabulary is None else vocabulary.end_of_sentence
     for line in _lines(path, split):

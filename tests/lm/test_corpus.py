@@ -16,6 +16,7 @@ from autocompress.lm import (
     embedded_corpus,
     read_corpus,
     read_split,
+    write_corpus,
 )
 
 
@@ -143,6 +144,13 @@ def test_embedded_corpus_is_large_deterministic_and_without_leaks() -> None:
     # Lines that differ only in rare words become equal once those are `<unk>`.
     shared = [line for line in lines[0] & (lines[1] | lines[2]) if "<unk>" not in line]
     assert shared == [""] or shared == []
+
+
+def test_a_written_corpus_is_read_back(tmp_path: Path) -> None:
+    first = read_corpus(write_splits(tmp_path / "a", train="a b a\nc\n\nb <unk>\n"))
+    again = read_corpus(write_corpus(first, tmp_path / "b"), first.vocabulary)
+    for split in ("train", "valid", "test"):
+        assert np.array_equal(getattr(again, split), getattr(first, split))
 
 
 def test_embedded_corpus_must_learn_unknown() -> None:
