@@ -110,8 +110,8 @@ def _failure(result: SearchResult) -> str:
     excess = Budget(result.budget_bytes).excess(result.smallest_bytes)
     distance = f"{100 * excess:.1f} % above" if excess < 1 else f"{1 + excess:.1f} times"
     return (
-        f"no plan fits {format_bytes(result.budget_bytes)}: the smallest of {result.trials} files "
-        f"has {format_bytes(result.smallest_bytes)}, {distance} the budget"
+        f"no plan fits {format_bytes(result.budget_bytes)}: the smallest file found has "
+        f"{format_bytes(result.smallest_bytes)}, {distance} the budget"
     )
 
 

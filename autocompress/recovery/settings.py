@@ -73,6 +73,6 @@ class RecoverySettings:
 
     budget: RecoveryBudget = field(default_factory=lambda: RecoveryBudget(seconds=600))
     dropout: float = 0.2
-    learning_rate: float = 0.005
+    learning_rate: float = 0.003
     distillation: float = 0.0
     seed: int = 0
