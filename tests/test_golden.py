@@ -8,6 +8,7 @@ from golden.make import describe, make
 
 from autocompress.artifact import open_artifact
 from autocompress.container import FORMAT_VERSION
+from autocompress.plan import CompressionPlan
 
 GOLDEN = Path(__file__).parent / "golden"
 VERSIONS = range(1, FORMAT_VERSION + 1)
@@ -16,6 +17,8 @@ VERSIONS = range(1, FORMAT_VERSION + 1)
 @pytest.mark.parametrize("version", VERSIONS)
 def test_golden_files_load_to_the_recorded_checksums(version: int) -> None:
     recorded = json.loads((GOLDEN / f"version{version}.json").read_text(encoding="utf-8"))
+    # Fields that came later have their defaults.
+    recorded["plan"] = CompressionPlan.from_json(recorded["plan"]).to_json()
     assert describe(open_artifact(GOLDEN / f"version{version}.acz")) == recorded
 
 

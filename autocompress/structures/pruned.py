@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import numpy as np
@@ -10,52 +11,78 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from autocompress.structures.base import Factor, Matrix, Shape, Structure
+from autocompress.structures.dense import Dense
+from autocompress.structures.group_reduce import GroupReduce
+from autocompress.structures.low_rank import LowRank
+from autocompress.structures.tensor_train import TensorTrain
+
+Prunable = Annotated[Dense | GroupReduce | LowRank | TensorTrain, Field(discriminator="kind")]
 
 
 class Pruned(Structure):
-    """Keeps the `size - round(sparsity * size)` elements of largest magnitude, bit for bit.
+    """Keeps the elements of largest magnitude of a weight, or of the factors of another structure.
 
-    Where the zeros are is stored too, and counts: as a mask, or within the integers of a
-    precision that has a level for zero. Of equal magnitudes, the earlier element is pruned.
+    Of each factor `round(sparsity * size)` elements become zero and the others stay bit for bit
+    [1]; pruning what is already decomposed is the third step of [2]. Where the zeros are is
+    stored too, and counts: as a mask, or within the integers of a precision that has a level for
+    zero. Of equal magnitudes, the earlier element is pruned.
+
+    Attributes:
+        sparsity: Share of zeros.
+        of: What is pruned: the weight itself, or the factors of a decomposition.
 
     References:
         [1] S. Han, J. Pool, J. Tran, W. Dally. Learning both Weights and Connections for
             Efficient Neural Networks. NeurIPS 2015, arXiv 1506.02626.
+        [2] A. Grachev, D. Ignatov, A. Savchenko. Compression of Recurrent Neural Networks for
+            Efficient Language Modeling. Applied Soft Computing 2019, arXiv 1902.02380, sec. 4.4.
     """
 
     kind: Literal["pruned"] = "pruned"
     sparsity: Annotated[float, Field(gt=0, lt=1)]
+    of: Prunable = Dense()
 
     def label(self) -> str:
-        """Return "pruned" and the share of zeros."""
-        return f"pruned {self.sparsity:.0%}"
+        """Return "pruned", the share of zeros and, if it is not the weight, what is pruned."""
+        inner = "" if isinstance(self.of, Dense) else f" {self.of.label()}"
+        return f"pruned {self.sparsity:.0%}{inner}"
 
     def misfit(self, shape: Shape) -> str | None:
-        """Refuse weights of which nothing, or everything, would be pruned."""
+        """Refuse what the inner structure does, and weights of which nothing or all is pruned."""
         size = shape[0] * shape[1]
         n_pruned = round(self.sparsity * size)
-        if 0 < n_pruned < size:
-            return None
-        return (
-            f"`0 < round(sparsity * size) < size` must hold, but sparsity={self.sparsity:g} of "
-            f"{size} elements prunes {n_pruned}"
-        )
+        if not 0 < n_pruned < size:
+            return (
+                f"`0 < round(sparsity * size) < size` must hold, but sparsity={self.sparsity:g} of "
+                f"{size} elements prunes {n_pruned}"
+            )
+        return self.of.misfit(shape)
+
+    def integer_shapes(self, shape: Shape) -> dict[str, Shape]:
+        """Return what the inner structure does."""
+        return self.of.integer_shapes(shape)
 
     def factor_shapes(self, shape: Shape, integers: Mapping[str, Matrix]) -> dict[str, Shape]:
-        """Return the one factor's shape."""
-        del integers
-        return {"weight": shape}
+        """Return what the inner structure does."""
+        return self.of.factor_shapes(shape, integers)
 
     def factorize(
         self, weight: Matrix, row_frequencies: NDArray[np.float64] | None
     ) -> dict[str, Factor]:
-        """Set the smallest magnitudes to zero."""
-        n_pruned = round(self.sparsity * weight.size)
-        mask = np.ones(weight.shape, dtype=np.bool_)
-        mask.flat[np.argsort(np.abs(weight), axis=None, kind="stable")[:n_pruned]] = False
-        values = np.where(mask, weight, np.float32(0))
-        return {"weight": Factor(values, mask=mask, row_frequencies=row_frequencies)}
+        """Set the smallest magnitudes of each factor of the inner structure to zero."""
+        factors = self.of.factorize(weight, row_frequencies)
+        return {name: pruned(factor, self.sparsity) for name, factor in factors.items()}
 
     def reconstruct(self, factors: Mapping[str, Matrix]) -> Matrix:
-        """Return the factor itself, zeros included."""
-        return factors["weight"]
+        """Return what the inner structure does, zeros included."""
+        return self.of.reconstruct(factors)
+
+
+def pruned(factor: Factor, sparsity: float) -> Factor:
+    """Return a factor without its smallest magnitudes; whole numbers stay as they are."""
+    if factor.integers:
+        return factor
+    mask = np.ones(factor.values.shape, dtype=np.bool_)
+    order = np.argsort(np.abs(factor.values), axis=None, kind="stable")
+    mask.flat[order[: round(sparsity * factor.values.size)]] = False
+    return replace(factor, values=np.where(mask, factor.values, np.float32(0)), mask=mask)

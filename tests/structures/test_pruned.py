@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 from strategies import each_shape, gaussian
 
-from autocompress.structures import Factor, Matrix, Pruned, Shape
+from autocompress.structures import Factor, LowRank, Matrix, Pruned, Shape
 
 each_sparsity = pytest.mark.parametrize("sparsity", [0.2, 0.5, 0.85])
 
@@ -66,3 +66,24 @@ def test_a_sparsity_that_prunes_nothing_or_all_is_named(sparsity: float, n_prune
 def test_sparsity_lies_between_zero_and_one(sparsity: float) -> None:
     with pytest.raises(ValidationError, match="sparsity"):
         Pruned(sparsity=sparsity)
+
+
+def test_the_factors_of_a_decomposition_are_pruned_each() -> None:
+    structure = Pruned(sparsity=0.5, of=LowRank(rank=4))
+    weight = gaussian((30, 20))
+    whole = LowRank(rank=4).factorize(weight, None)
+    factors = structure.factorize(weight, None)
+    for name, factor in factors.items():
+        assert factor.mask is not None
+        assert factor.mask.sum() == factor.values.size // 2
+        assert np.array_equal(factor.values[factor.mask], whole[name].values[factor.mask])
+        assert not factor.values[~factor.mask].any()
+    product = factors["left"].values @ factors["right"].values
+    values = {name: factor.values for name, factor in factors.items()}
+    assert np.array_equal(structure.reconstruct(values), product)
+
+
+def test_what_the_inner_structure_refuses_is_refused() -> None:
+    misfit = Pruned(sparsity=0.5, of=LowRank(rank=9)).misfit((8, 8))
+    assert misfit is not None
+    assert "rank=9" in misfit
