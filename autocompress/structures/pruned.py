@@ -53,8 +53,8 @@ class Pruned(Structure):
         n_pruned = round(self.sparsity * size)
         if not 0 < n_pruned < size:
             return (
-                f"`0 < round(sparsity * size) < size` must hold, but sparsity={self.sparsity:g} of "
-                f"{size} elements prunes {n_pruned}"
+                "`0 < round(sparsity * size) < size` must hold, but "
+                f"sparsity={self.sparsity:g} of {size} elements prunes {n_pruned}"
             )
         return self.of.misfit(shape)
 
