@@ -26,7 +26,7 @@ from autocompress.container import (
 from autocompress.errors import PlanError
 from autocompress.plan import CompressionPlan, Treatment
 from autocompress.precisions import Float32, Precision, Stream
-from autocompress.structures import Dense, Factor
+from autocompress.structures import Dense, Factor, stacked_shape
 from autocompress.task import Task
 from autocompress.weights import ModelWeights, Weight
 
@@ -105,7 +105,7 @@ def write_artifact(
         path: The file; replaced if it exists.
         factors: By the plan's entries, what to store instead of the weights' own factors.
     """
-    _check_coverage(source, plan)
+    check_plan(source, plan)
     records, items = [], {}
     for name, treatment in plan.treatments.items():
         own = factorize_item(source, name, treatment) if factors is None else factors[name]
@@ -117,6 +117,30 @@ def write_artifact(
         items=tuple(records),
     )
     write_container(path, header, items, source.assets, source.weights.buffers)
+
+
+def check_plan(source: Source, plan: CompressionPlan) -> None:
+    """Refuse a plan that cannot be carried out, before any work is done.
+
+    Raises:
+        PlanError: If it leaves a weight out, treats one twice, or a treatment does not fit; the
+            message names both.
+    """
+    _check_coverage(source, plan)
+    for name, treatment in plan.treatments.items():
+        _check_fit(source, name, treatment)
+
+
+def _check_fit(source: Source, name: str, treatment: Treatment) -> None:
+    members = source.members(name)
+    structure, precision = treatment.structure, treatment.precision
+    shape = stacked_shape([weight.values.shape for weight in members])
+    _check(name, treatment, structure.misfit(shape))
+    if precision.needs_row_frequencies and _frequencies(source, members) is None:
+        _check(name, treatment, "its rows have no frequencies, on which the steps are to depend")
+    if precision.needs_row_frequencies and not structure.keeps_rows:
+        reason = f"{structure.kind} keeps no rows, on whose frequencies the steps are to depend"
+        _check(name, treatment, reason)
 
 
 def _check_coverage(source: Source, plan: CompressionPlan) -> None:
@@ -150,15 +174,10 @@ def factorize_item(source: Source, name: str, treatment: Treatment) -> dict[str,
     Raises:
         PlanError: If the treatment does not fit; the message names both.
     """
+    _check_fit(source, name, treatment)
     members = source.members(name)
     matrix = np.concatenate([weight.matrix for weight in members])
-    _check(name, treatment, treatment.structure.misfit(matrix.shape))
-    factors = treatment.structure.factorize(matrix, _frequencies(source, members))
-    if treatment.precision.needs_row_frequencies and all(
-        factor.integers or factor.row_frequencies is None for factor in factors.values()
-    ):
-        _check(name, treatment, "its rows have no frequencies, on which the steps are to depend")
-    return factors
+    return treatment.structure.factorize(matrix, _frequencies(source, members))
 
 
 def _encode_factors(

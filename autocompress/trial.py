@@ -58,11 +58,11 @@ class Evaluator:
         """By objective name, whether less or more of it is better."""
         return {objective.name: objective.direction for objective in self.objectives}
 
-    def without_budget(self) -> Evaluator:
-        """Return an evaluator that measures files of any size."""
-        unlimited = copy.copy(self)
-        unlimited.budget = None
-        return unlimited
+    def within(self, budget: Budget | None) -> Evaluator:
+        """Return an evaluator of the same model under another budget, or under none."""
+        other = copy.copy(self)
+        other.budget = budget
+        return other
 
     def run(
         self,

@@ -19,6 +19,7 @@ from autocompress.cli.demo import demo
 from autocompress.cli.evaluate import evaluate
 from autocompress.cli.front import front
 from autocompress.cli.inspect import inspect
+from autocompress.cli.reproduce import reproduce
 from autocompress.cli.search import search
 from autocompress.cli.train import train
 from autocompress.cli.ui import ui
@@ -72,5 +73,5 @@ def main() -> None:
     """
 
 
-for _command in (demo, train, search, evaluate, inspect, front, ui):
+for _command in (demo, train, search, evaluate, inspect, front, ui, reproduce):
     main.add_command(_command)

@@ -68,6 +68,7 @@ class RecoverySettings:
         learning_rate: Largest step of Adam, in units of each factor's root mean square. It falls
             to zero along half a cosine.
         distillation: Share of the loss that compares with the original model, in [0, 1].
+        segments: Into how many parts the budget is cut; each ends in a checkpoint and a file.
         seed: Of dropout and of the order of the data.
     """
 
@@ -75,4 +76,17 @@ class RecoverySettings:
     dropout: float = 0.2
     learning_rate: float = 0.003
     distillation: float = 0.0
+    segments: int = 10
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for rule, holds, name in (
+            ("0 <= dropout < 1", 0 <= self.dropout < 1, "dropout"),
+            ("learning_rate > 0", self.learning_rate > 0, "learning_rate"),
+            ("0 <= distillation <= 1", 0 <= self.distillation <= 1, "distillation"),
+            ("segments >= 1", self.segments >= 1, "segments"),
+        ):
+            if not holds:
+                raise BudgetError(
+                    f"recovery needs `{rule}`, but got {name}={getattr(self, name):g}"
+                )

@@ -23,10 +23,9 @@ from autocompress.results import TrialResult
 from autocompress.task import Task
 from autocompress.trial import Evaluator
 
-_SEGMENTS = 10
 _WARM_UP = 0.02
 _FIRST_STEP = 1e-4
-_FITTINGS, _FILLING, _SLACK, _LARGEST_STRIDE = 12, 0.985, 0.02, 0.5
+_FITTINGS, _FILLING, _SLACK, _LARGEST_STRIDE = 12, 0.9925, 0.0075, 0.5
 _CLIP = 1.0
 _CHECKPOINT, _ARTIFACT = "checkpoint.pt", "model.acz"
 
@@ -42,10 +41,10 @@ def recover(
 ) -> TrialResult:
     """Fine-tune a model in the representation of a plan and keep the best file.
 
-    After each tenth of the budget the factors are written into a file, which is reloaded and
+    After each part of the budget the factors are written into a file, which is reloaded and
     measured; with a size budget, entropy-constrained steps are first widened or narrowed until
     the file just fits. The best that is feasible stays in `folder / "model.acz"`. Called again, it
-    continues after the last tenth that was finished.
+    continues after the last part that was finished.
 
     Args:
         model: The original model, which is also the teacher; it is not changed.
@@ -71,9 +70,9 @@ def recover(
     if checkpoint.exists():
         run.load(checkpoint)
     try:
-        with progress.bar("recovery", _SEGMENTS) as bar:
+        with progress.bar("recovery", settings.segments) as bar:
             bar.advance(run.segment)
-            while run.segment < _SEGMENTS:
+            while run.segment < settings.segments:
                 run.train_segment()
                 candidate = folder / _file_of(run.segment)
                 if evaluator.budget is not None:
@@ -94,16 +93,16 @@ def recover(
     return TrialResult.from_json(run.best)
 
 
-def _file_of(segment: int) -> str:
+def _file_of(segment: int | str) -> str:
     # One file for each segment: the checkpoint alone decides which of them is the best.
-    return f"segment-{segment:02d}.acz"
+    return f"segment-{segment}.acz"
 
 
 def clean_up(folder: Path) -> None:
     """Remove what only an unfinished recovery needs: the checkpoint, and the other files."""
     (folder / _CHECKPOINT).unlink(missing_ok=True)
-    for segment in range(1, _SEGMENTS + 1):
-        (folder / _file_of(segment)).unlink(missing_ok=True)
+    for path in folder.glob(_file_of("*")):
+        path.unlink()
 
 
 def fit_steps(represented: Represented, source: Source, budget: Budget, path: Path) -> None:
@@ -119,13 +118,25 @@ def fit_steps(represented: Represented, source: Source, budget: Budget, path: Pa
         path: A file to write to.
     """
     octave_bytes = represented.n_stepped / 8
+    widened, best = 0.0, math.inf  # octaves by now, and the fewest at which the file fits
+    too_fine = -math.inf
     for _ in range(_FITTINGS if octave_bytes else 0):
         write_artifact(source, represented.plan, path, represented.factors())
         excess = path.stat().st_size - _FILLING * budget.limit_bytes
         if -_SLACK * budget.limit_bytes <= excess <= (1 - _FILLING) * budget.limit_bytes:
             return
-        octaves = excess / octave_bytes
-        represented.widen_steps(min(max(octaves, -_LARGEST_STRIDE), _LARGEST_STRIDE))
+        if excess > 0:
+            too_fine = widened
+        else:
+            best = widened
+        octaves = min(max(excess / octave_bytes, -_LARGEST_STRIDE), _LARGEST_STRIDE)
+        if not too_fine < widened + octaves < best:
+            # Sizes jump where the coder changes; between two known ends, the middle is safe.
+            octaves = (too_fine + best) / 2 - widened
+        represented.widen_steps(octaves)
+        widened += octaves
+    if math.isfinite(best):
+        represented.widen_steps(best - widened)
 
 
 def _better(result: TrialResult, best: TrialResult, task: Task) -> bool:
@@ -165,8 +176,8 @@ class _Run:
 
     def train_segment(self) -> None:
         """Train for one share of the budget; what follows depends on the checkpoint alone."""
-        seed = self._settings.seed * _SEGMENTS + self.segment
-        end = (self.segment + 1) / _SEGMENTS
+        seed = self._settings.seed * self._settings.segments + self.segment
+        end = (self.segment + 1) / self._settings.segments
         self._represented.train()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

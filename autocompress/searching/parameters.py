@@ -19,6 +19,7 @@ from autocompress.searching.space import (
     Scalar,
     Space,
     Uniform,
+    choice_name,
 )
 from autocompress.structures import Shape, stacked_shape
 
@@ -61,14 +62,21 @@ def _ask_treatment(name: str, offer: Offer, source: Source, asker: Asker) -> Tre
     shape = stacked_shape([weight.values.shape for weight in source.members(name)])
     parts = {}
     for part, choices in (("structure", offer.structures), ("precision", offer.precisions)):
-        kinds = {choice.kind: choice for choice in choices}
-        kind = _ask(f"{name}/{part}", tuple(kinds), asker)
-        answers = {
-            field: _ask(f"{name}/{kind}.{field}", values, asker)
-            for field, values in _hyperparameters(kinds[kind])
-        }
-        parts[part] = {"kind": kind, **answers}
+        named = {choice_name(choice): choice for choice in choices}
+        picked = str(_ask(f"{name}/{part}", tuple(named), asker))
+        parts[part] = _ask_method(f"{name}/{picked}", named[picked], asker)
     return _treatment(name, parts, shape)
+
+
+def _ask_method(name: str, choice: Any, asker: Asker) -> dict[str, Any]:
+    """Ask for all hyper-parameters of a method, and of a structure within it."""
+    answers: dict[str, Any] = {"kind": choice.kind}
+    for field, values in _hyperparameters(choice):
+        nested = isinstance(values, BaseModel) and not isinstance(values, Range)
+        answers[field] = (
+            _ask_method(name, values, asker) if nested else _ask(f"{name}.{field}", values, asker)
+        )
+    return answers
 
 
 def _hyperparameters(choice: BaseModel) -> Iterator[tuple[str, Any]]:
@@ -97,12 +105,14 @@ def _treatment(name: str, parts: Mapping[str, Mapping[str, Any]], shape: Shape) 
 def _absolute(part: Mapping[str, Any], methods: Mapping[str, Any], shape: Shape) -> dict[str, Any]:
     """Turn a share of the shape, such as rank 0.5, into a number: 0.5 * min(rows, cols)."""
     fields = methods[part["kind"]].model_fields
-    return {
-        name: max(1, round(value * min(shape)))
-        if isinstance(value, float) and fields[name].annotation is int
-        else value
-        for name, value in part.items()
-    }
+
+    def absolute(name: str, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return _absolute(value, methods, shape)
+        share = isinstance(value, float) and fields[name].annotation is int
+        return max(1, round(value * min(shape))) if share else value
+
+    return {name: absolute(name, value) for name, value in part.items()}
 
 
 class UniformAsker:
@@ -185,11 +195,14 @@ def _extremes(name: str, offer: Offer, source: Source) -> Iterator[Treatment]:
 
 
 def _corners(choice: Any) -> Iterator[dict[str, Any]]:
-    names, options = [], []
+    names: list[str] = []
+    options: list[tuple[Any, ...]] = []
     for field, values in _hyperparameters(choice):
         names.append(field)
         if isinstance(values, Range):
             options.append((values.low, values.high))
+        elif isinstance(values, BaseModel):
+            options.append(tuple(_corners(values)))
         else:
             options.append(values if isinstance(values, tuple) else (values,))
     for corner in product(*options):

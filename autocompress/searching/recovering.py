@@ -38,7 +38,7 @@ def recover_best(
     Raises:
         SearchError: If the task has no training losses.
     """
-    unlimited = evaluator.without_budget()
+    unlimited = evaluator.within(None)
     jobs: list[tuple[str, Evaluator, CompressionPlan]] = [
         ("recovered", evaluator, best.plan),
         ("control", unlimited, uncompressed_plan(evaluator.source)),

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, Union, get_args
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Discriminator,
     Field,
     Tag,
+    TypeAdapter,
     ValidationError,
     create_model,
     model_validator,
@@ -66,22 +68,47 @@ Values = Annotated[
 
 
 def _choice(method: type[Structure] | type[Precision]) -> type[BaseModel]:
-    """Make the table that offers a method: its hyper-parameters, each with `Values`."""
-    fields: dict[str, Any] = {
-        name: (Values, ... if field.is_required() else field.default)
-        for name, field in method.model_fields.items()
-        if name != "kind"
-    }
+    """Make the table that offers a method: its hyper-parameters, each with `Values`.
+
+    A hyper-parameter that is a structure itself becomes such a table again.
+    """
+    fields: dict[str, Any] = {}
+    for name, field in method.model_fields.items():
+        if isinstance(field.default, Structure):
+            inner = _one_of(get_args(field.annotation))
+            default = TypeAdapter(inner).validate_python(field.default.model_dump())
+            fields[name] = (inner, default)
+        elif name != "kind":
+            fields[name] = (Values, ... if field.is_required() else field.default)
     kind = method.model_fields["kind"].default
     fields["kind"] = (Literal[kind], ...)
     return create_model(f"{method.__name__}Choice", __base__=_Table, **fields)
 
 
+def _one_of(methods: Iterable[type[Structure] | type[Precision]]) -> Any:
+    """Return the type of a table that is told apart by its kind."""
+    choices: Any = Union[tuple(_choice(method) for method in methods)]  # noqa: UP007
+    return Annotated[choices, Field(discriminator="kind")]
+
+
+def _named_once(choices: tuple[BaseModel, ...]) -> tuple[BaseModel, ...]:
+    names = [choice_name(choice) for choice in choices]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"each method may be offered once, but {', '.join(repeated)} is repeated")
+    return choices
+
+
+def choice_name(choice: Any) -> str:
+    """Return what a choice is called: its kind and, if it is not dense, that of what is within."""
+    inner = getattr(choice, "of", None)
+    return choice.kind if inner is None or inner.kind == "dense" else f"{choice.kind} {inner.kind}"
+
+
 def _offered(methods: Mapping[str, type[Structure] | type[Precision]]) -> Any:
-    """Return the type of a list of tables, each told apart by its kind."""
-    choices: Any = Union[tuple(_choice(method) for method in methods.values())]  # noqa: UP007
-    one: Any = Annotated[choices, Field(discriminator="kind")]
-    return Annotated[tuple[one, ...], Field(min_length=1)]
+    """Return the type of a list of tables, in which each method occurs once."""
+    one: Any = _one_of(methods.values())
+    return Annotated[tuple[one, ...], Field(min_length=1), AfterValidator(_named_once)]
 
 
 def _methods(union: Any) -> dict[str, Any]:
@@ -148,12 +175,14 @@ class Space(_Table):
         rules: The first rule that matches a weight decides what is offered for it.
         sites: What may be done with the stacked weights of a site instead, if anything.
         uniform: The first trials.
+        pipeline: Whether recovery takes the steps of the papers one after the other.
     """
 
     description: str
     rules: tuple[Rule, ...] = Field(min_length=1)
     sites: Offer | None = None
     uniform: tuple[Uniform, ...] = ()
+    pipeline: bool = False
 
     @model_validator(mode="after")
     def _uniform_names_all_rules(self) -> Self:

@@ -46,6 +46,11 @@ class Structure(BaseModel, ABC):
 
     kind: str
 
+    @property
+    def keeps_rows(self) -> bool:
+        """Whether a factor has the weight's rows, and so their frequencies for a precision."""
+        return True
+
     @abstractmethod
     def label(self) -> str:
         """Name the structure and its hyper-parameters on a few characters."""

@@ -42,6 +42,11 @@ class Pruned(Structure):
     sparsity: Annotated[float, Field(gt=0, lt=1)]
     of: Prunable = Dense()
 
+    @property
+    def keeps_rows(self) -> bool:
+        """Return what the inner structure does."""
+        return self.of.keeps_rows
+
     def label(self) -> str:
         """Return "pruned", the share of zeros and, if it is not the weight, what is pruned."""
         inner = "" if isinstance(self.of, Dense) else f" {self.of.label()}"

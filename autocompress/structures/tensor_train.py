@@ -62,6 +62,11 @@ class TensorTrain(Structure):
     rank: Annotated[int, Field(ge=1)]
     modes: Annotated[int, Field(ge=2, le=4)] = 3
 
+    @property
+    def keeps_rows(self) -> bool:
+        """Return False: no factor has the rows of the weight."""
+        return False
+
     def label(self) -> str:
         """Return "tt", the number of cores, and the rank."""
         return f"tt{self.modes} rank {self.rank}"

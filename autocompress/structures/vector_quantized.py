@@ -57,6 +57,11 @@ class VectorQuantized(Structure):
     bits: Annotated[int, Field(ge=1, le=12)]
     parts: Annotated[int, Field(ge=1)] = 1
 
+    @property
+    def keeps_rows(self) -> bool:
+        """Return False: no factor has the rows of the weight."""
+        return False
+
     def label(self) -> str:
         """Return "vq", bits per vector, dimension, and the parts if there are several."""
         parts = f" {self.parts} parts" if self.parts > 1 else ""
