@@ -184,7 +184,7 @@ def _groups(source: Source, precision: AnyPrecision | None = None) -> Compressio
     for name in _outer(source):
         rows, cols = _shape(source, name)
         rank = max(1, int(rows * cols / 6.6 / (rows + cols)))
-        structures[name] = GroupReduce(rank=rank)
+        structures[name] = GroupReduce(rank=rank, exponent=1.0)
     plan = _plan(source, structures)
     if precision is None:
         return plan
