@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from autocompress.cli.output import (
 )
 
 if TYPE_CHECKING:
+    from autocompress.recovery import RecoverySettings
     from autocompress.results import SearchResult
 
 
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 @click.option("--space", default="default", show_default=True, help="Search space: name or file.")
 @click.option("--sampler", type=click.Choice(["tpe", "nsga2"]), default="tpe", show_default=True)
 @click.option("--recover", help="Fine-tune the best plan, for a time as 10m or for 2000steps.")
+@click.option("--dropout", type=float, help="Of --recover.  [default: 0.2]")
+@click.option("--distillation", type=float, help="Share of the loss of --recover.  [default: 0]")
 @click.option("--seed", type=int, default=0, show_default=True)
 @as_json
 def search(
@@ -39,6 +43,8 @@ def search(
     space: str,
     sampler: str,
     recover: str | None,
+    dropout: float | None,
+    distillation: float | None,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -49,13 +55,12 @@ def search(
     """
     from autocompress.lm import LanguageModeling, load_model, read_corpus
     from autocompress.objectives import Budget
-    from autocompress.recovery import RecoveryBudget, RecoverySettings
     from autocompress.searching.run import search as run
     from autocompress.searching.space import load_space
 
     limit = Budget.parse(budget) if budget else None
     chosen = load_space(space)
-    fine_tuning = RecoverySettings(RecoveryBudget.parse(recover), seed=seed) if recover else None
+    fine_tuning = _fine_tuning(recover, dropout, distillation, seed)
     network, vocabulary = load_model(model)
     name = model.resolve().name
     folder = out or Path("runs") / (f"{name}-{budget}" if budget else name)
@@ -72,6 +77,21 @@ def search(
         recovery=fine_tuning,
     )
     conclude(result, folder, as_json)
+
+
+def _fine_tuning(
+    recover: str | None, dropout: float | None, distillation: float | None, seed: int
+) -> RecoverySettings | None:
+    from autocompress.recovery import RecoveryBudget, RecoverySettings
+
+    if recover is None:
+        if dropout is not None or distillation is not None:
+            raise click.UsageError("--dropout and --distillation need --recover, such as 10m")
+        return None
+    settings = RecoverySettings(RecoveryBudget.parse(recover), seed=seed)
+    if dropout is not None:
+        settings = replace(settings, dropout=dropout)
+    return settings if distillation is None else replace(settings, distillation=distillation)
 
 
 def conclude(result: SearchResult, folder: Path, document: bool) -> None:

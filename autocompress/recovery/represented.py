@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,9 +11,10 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from autocompress.compression import Source, factorize_item
-from autocompress.plan import CompressionPlan, Treatment
+from autocompress.compression import Source, check_plan
+from autocompress.plan import CompressionPlan
 from autocompress.precisions import EntropyStep
+from autocompress.recovery.item import Item, State
 from autocompress.structures import Factor
 
 
@@ -21,29 +22,52 @@ class Represented(nn.Module):
     """Computes with the very values that a file would hold, and trains the numbers behind them.
 
     In the forward pass every number is rounded as it will be stored; in the backward pass the
-    rounding is skipped (straight-through estimation [1]). Pruned elements stay zero and whole
-    numbers, such as indices, stay as they are.
+    rounding is skipped (straight-through estimation [1]).
+
+    Args:
+        model: The architecture; it is copied.
+        source: The weights to begin with.
+        plan: How they are stored.
+        states: What `states` returned, to continue from there.
 
     Attributes:
         latents: The numbers before rounding; nothing else is trained.
+
+    Raises:
+        PlanError: If the plan does not fit.
 
     References:
         [1] Y. Bengio, N. Leonard, A. Courville. Estimating or Propagating Gradients Through
             Stochastic Neurons. 2013, arXiv 1308.3432.
     """
 
-    def __init__(self, model: nn.Module, source: Source, plan: CompressionPlan) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        source: Source,
+        plan: CompressionPlan,
+        states: Mapping[str, State] | None = None,
+    ) -> None:
         super().__init__()
+        check_plan(source, plan)
         # In a tuple, so that the weights of the skeleton are no parameters of this module.
         self._skeleton = (copy.deepcopy(model),)
+        self._source = source
         self._items = {
-            name: _Item(source, name, treatment) for name, treatment in plan.treatments.items()
+            name: Item(source, name, treatment, states[name] if states else None)
+            for name, treatment in plan.treatments.items()
         }
+        self._weights: dict[str, torch.Tensor] = {}
+        self._collect()
+        if states is None:
+            self.prune(1.0)
+            self.settle()
+        self.refresh()
+
+    def _collect(self) -> None:
         self.latents = nn.ParameterList(
             latent for item in self._items.values() for latent in item.latents.values()
         )
-        self._weights: dict[str, torch.Tensor] = {}
-        self.refresh()
 
     @property
     def plan(self) -> CompressionPlan:
@@ -52,10 +76,10 @@ class Represented(nn.Module):
             treatments={name: item.treatment for name, item in self._items.items()}
         )
 
-    def adopt(self, plan: CompressionPlan) -> None:
-        """Take over the treatments of a plan for the same entries and structures."""
-        for name, treatment in plan.treatments.items():
-            self._items[name].treatment = treatment
+    @property
+    def is_pruned(self) -> bool:
+        """Whether the plan prunes anything."""
+        return any(item.sparsity for item in self._items.values())
 
     @property
     def n_stepped(self) -> int:
@@ -66,6 +90,45 @@ class Represented(nn.Module):
             if isinstance(item.treatment.precision, EntropyStep)
             for latent in item.latents.values()
         )
+
+    def succeeded_by(self, plan: CompressionPlan) -> Represented:
+        """Return the model represented by another plan, as trained so far.
+
+        Factors of the same structure are taken over; other weights are factorised as they are
+        by now.
+        """
+        trained = {name: weight.detach().numpy() for name, weight in self._weights.items()}
+        old = self._source.weights
+        weights = {
+            name: replace(weight, values=trained[name]) for name, weight in old.weights.items()
+        }
+        source = replace(self._source, weights=replace(old, weights=weights))
+        other = Represented(self._skeleton[0], source, plan)
+        for name, item in other._items.items():
+            before = self._items.get(name)
+            if before is not None and item.continues(before):
+                item.take(before)
+        other._collect()
+        if not self.is_pruned:  # masks that are there stay
+            other.prune(1.0)
+        other.settle()
+        other.refresh()
+        return other
+
+    def prune(self, share: float) -> None:
+        """Prune anew, by the magnitudes of now, to a share of every final sparsity."""
+        for item in self._items.values():
+            item.prune(share)
+
+    def settle(self) -> None:
+        """Fix the codes of all codebooks; from then on their levels are trained."""
+        for item in self._items.values():
+            item.settle()
+
+    def unsettle(self) -> None:
+        """Let the codes of pruned weights go, until their pruning is done."""
+        for item in self._items.values():
+            item.unsettle()
 
     def widen_steps(self, octaves: float) -> None:
         """Multiply all entropy-constrained steps by 2^octaves; below zero they get finer."""
@@ -102,51 +165,6 @@ class Represented(nn.Module):
         """Return the factors by the plan's entries, ready to be written into a file."""
         return {name: item.factors() for name, item in self._items.items()}
 
-
-class _Item:
-    """One entry of a plan: its factors, those of them that are trained, and its weights."""
-
-    treatment: Treatment
-
-    def __init__(self, source: Source, name: str, treatment: Treatment) -> None:
-        self._members = source.members(name)
-        self.treatment = treatment
-        self._factors = factorize_item(source, name, treatment)
-        self.latents = {
-            key: nn.Parameter(torch.from_numpy(factor.values.copy()))
-            for key, factor in self._factors.items()
-            if not factor.integers
-        }
-
-    def factors(self) -> dict[str, Factor]:
-        return {key: self._trained(key, factor) for key, factor in self._factors.items()}
-
-    def _trained(self, key: str, factor: Factor) -> Factor:
-        if factor.integers:
-            return factor
-        values = self.latents[key].detach()
-        if factor.mask is not None:
-            values = values * torch.from_numpy(factor.mask)
-        return replace(factor, values=values.numpy())
-
-    def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Yield each weight by its name and aliases, with gradients that reach the latents."""
-        # Structures use operations that arrays and tensors share.
-        rounded: Any = {key: self._rounded(key, factor) for key, factor in self.factors().items()}
-        matrix: Any = self.treatment.structure.reconstruct(rounded)
-        first = 0
-        for weight in self._members:
-            last = first + weight.matrix.shape[0]
-            values = matrix[first:last].reshape(weight.values.shape)
-            first = last
-            for name in (weight.name, *weight.aliases):
-                yield name, values
-
-    def _rounded(self, key: str, factor: Factor) -> Any:
-        if factor.integers:
-            return factor.values
-        latent: torch.Tensor = self.latents[key]
-        if factor.mask is not None:
-            latent = latent * torch.from_numpy(factor.mask)
-        stored = torch.from_numpy(self.treatment.precision.quantize(factor))
-        return latent + (stored - latent).detach()
+    def states(self) -> dict[str, State]:
+        """Return all that training has changed, for another object to continue from."""
+        return {name: item.state() for name, item in self._items.items()}

@@ -69,6 +69,7 @@ class RecoverySettings:
             to zero along half a cosine.
         distillation: Share of the loss that compares with the original model, in [0, 1].
         segments: Into how many parts the budget is cut; each ends in a checkpoint and a file.
+        pipeline: Whether to take the steps of the papers' pipeline one after the other.
         seed: Of dropout and of the order of the data.
     """
 
@@ -77,6 +78,7 @@ class RecoverySettings:
     learning_rate: float = 0.003
     distillation: float = 0.0
     segments: int = 10
+    pipeline: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -90,3 +92,13 @@ class RecoverySettings:
                 raise BudgetError(
                     f"recovery needs `{rule}`, but got {name}={getattr(self, name):g}"
                 )
+
+    def label(self) -> str:
+        """Tell the budget, and of the other settings those that are not as usual."""
+        usual = RecoverySettings(self.budget)
+        changed = [
+            f"{name}={value:g}"
+            for name, value in vars(self).items()
+            if name != "budget" and value != getattr(usual, name)
+        ]
+        return " ".join([str(self.budget), *changed])

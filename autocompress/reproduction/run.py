@@ -33,8 +33,8 @@ def reproduce(
     task: Task,
     out: Path,
     *,
-    steps: int = 800,
-    segments: int = 4,
+    steps: int = 500,
+    segments: int = 3,
     seed: int = 0,
 ) -> Reproduction:
     """Carry out every method of the papers on a language model, without and with recovery.

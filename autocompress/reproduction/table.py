@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from autocompress.reproduction.papers import Method, Reported
@@ -14,17 +15,21 @@ Track = Literal["plain", "recovered"]
 _TITLES: Mapping[Track, str] = {"plain": "without retraining", "recovered": "with recovery"}
 _COLUMNS = (
     "method",
-    "paper: network",
-    "MB",
-    "perplexity",
+    "paper, MB",
+    "test",
     "change",
-    "here: MB, paper's accounting",
+    "counted, MB",
     "file, bytes",
-    "perplexity",
+    "test",
     "change",
-    "this tool: file, bytes",
-    "perplexity",
+    "own, bytes",
+    "test",
     "change",
+)
+_LEGEND = (
+    "Perplexities are those on test data. First what the paper reports; then the method on this "
+    "model, its size as the papers count it, and that of its file; then this tool's own plan in "
+    "no more bytes."
 )
 
 
@@ -117,6 +122,7 @@ class Reproduction:
             if line.method.note
         ]
         return [
+            _LEGEND,
             (
                 f"uncompressed: {self.baseline.size_bytes:,} bytes, test perplexity "
                 f"{self.baseline.test:.2f}; fine-tuned alike for {self.steps} steps: "
@@ -129,10 +135,10 @@ class Reproduction:
     def tables(self) -> Iterator[Table]:
         """Yield a table for each track; perplexities are those on test data."""
         for track, title in _TITLES.items():
-            table = Table(title=title, title_justify="left", title_style="bold")
-            table.add_column(_COLUMNS[0])
+            table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+            table.add_column(_COLUMNS[0], no_wrap=True)
             for column in _COLUMNS[1:]:
-                table.add_column(column, justify="right")
+                table.add_column(column, justify="right", no_wrap=True)
             for cells in self._rows(track):
                 table.add_row(*cells)
             yield table
@@ -187,13 +193,13 @@ class Reproduction:
         return f"{point.size_bytes:,}", f"{point.test:.2f}", change
 
 
-def _reported(reported: Reported | None) -> tuple[str, str, str, str]:
+def _reported(reported: Reported | None) -> tuple[str, str, str]:
     if reported is None:
-        return "", "", "", ""
+        return "", "", ""
     size = "" if reported.megabytes is None else f"{reported.megabytes:g}"
     perplexity = "" if reported.perplexity is None else f"{reported.perplexity:.2f}"
     rise = reported.rise
-    return reported.network, size, perplexity, "" if rise is None else f"{rise:+.1%}"
+    return size, perplexity, "" if rise is None else f"{rise:+.1%}"
 
 
 def _change(now: float, before: float) -> str:

@@ -44,10 +44,10 @@ def recover_best(
         ("control", unlimited, uncompressed_plan(evaluator.source)),
     ]
     for name, measure, plan in jobs:
-        artifact = folder.recovered(name, str(settings.budget))
+        artifact = folder.recovered(name, settings.label())
         record = artifact.with_name(TRIAL)
         if not record.exists():
-            progress.say(f"fine-tuning the {name} model for {settings.budget}")
+            progress.say(f"fine-tuning the {name} model for {settings.label()}")
             result = recover(model, task, measure, plan, artifact.parent, settings, best.number)
             write_json(record, result.to_json())
             clean_up(artifact.parent)

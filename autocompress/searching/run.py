@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import get_args
@@ -83,6 +84,8 @@ def search(
     name = name or type(model).__name__
     if isinstance(recovery, str):
         recovery = RecoverySettings(RecoveryBudget.parse(recovery), seed=seed)
+    if recovery is not None and chosen.pipeline:
+        recovery = replace(recovery, pipeline=True)
     folder = SearchFolder(Path(out or Path("runs") / name))
     evaluator = Evaluator(model, task, limit, objectives)
     settings = Settings(

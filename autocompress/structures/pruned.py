@@ -84,10 +84,13 @@ class Pruned(Structure):
 
 
 def pruned(factor: Factor, sparsity: float) -> Factor:
-    """Return a factor without its smallest magnitudes; whole numbers stay as they are."""
+    """Return a factor without its smallest magnitudes; whole numbers stay as they are.
+
+    At least one element survives, however small the factor.
+    """
     if factor.integers:
         return factor
     mask = np.ones(factor.values.shape, dtype=np.bool_)
     order = np.argsort(np.abs(factor.values), axis=None, kind="stable")
-    mask.flat[order[: round(sparsity * factor.values.size)]] = False
+    mask.flat[order[: min(round(sparsity * order.size), order.size - 1)]] = False
     return replace(factor, values=np.where(mask, factor.values, np.float32(0)), mask=mask)

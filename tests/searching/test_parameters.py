@@ -3,13 +3,13 @@ from pathlib import Path
 import pytest
 from support import Classification, teacher
 
-from autocompress.compression import Source
+from autocompress.compression import Source, check_plan
 from autocompress.errors import SpaceError
 from autocompress.objectives import Budget
 from autocompress.searching.parameters import UniformAsker, ask_plan, smallest_plan
 from autocompress.searching.space import Range, Scalar, Space, load_space
 from autocompress.searching.warm import file_size, openings
-from autocompress.structures import LowRank
+from autocompress.structures import Dense, LowRank, Pruned
 
 
 class Scripted:
@@ -128,3 +128,25 @@ def test_a_uniform_plan_outside_of_the_space_is_an_error(source: Source, tmp_pat
     )
     with pytest.raises(SpaceError, match="'six' wants 6"):
         openings(space, source, None)
+
+
+def test_the_parameters_of_an_inner_structure_are_asked_too(source: Source) -> None:
+    asker = Scripted()
+    asker.answers["lstm.weight_hh_l0/structure"] = "pruned low_rank"
+    asker.answers["lstm.weight_hh_l0/pruned low_rank.rank"] = 0.25
+    plan = ask_plan(load_space("papers"), source, asker)
+    structure = plan.treatments["lstm.weight_hh_l0"].structure
+    assert structure == Pruned(sparsity=0.1, of=LowRank(rank=8))
+    assert "lstm.weight_hh_l0/pruned low_rank.sparsity" in asker.asked
+
+
+def test_the_papers_space_decomposes_all_matrices(source: Source) -> None:
+    space = load_space("papers")
+    for opening in openings(space, source, None):
+        check_plan(source, opening.plan)
+        for treatment in opening.plan.treatments.values():
+            decomposed = isinstance(treatment.structure, LowRank | Pruned)
+            assert decomposed != isinstance(treatment.structure, Dense)
+    matrices = {name for name, w in source.weights.weights.items() if w.values.ndim == 2}
+    for treatment in (smallest_plan(space, source).treatments[name] for name in matrices):
+        assert not isinstance(treatment.structure, Dense)

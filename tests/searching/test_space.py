@@ -4,7 +4,7 @@ import pytest
 from support import teacher
 
 from autocompress.errors import SpaceError
-from autocompress.searching.space import Range, Rule, Space, load_space, space_names
+from autocompress.searching.space import Range, Rule, Space, choice_name, load_space, space_names
 from autocompress.weights import ModelWeights
 
 RULE = """
@@ -91,3 +91,39 @@ def test_rules_tell_weights_with_frequencies(
     rule = Rule(**{**dict(base), "frequencies": wanted})
     weight = ModelWeights.of(teacher()).weights["head.weight"]
     assert rule.matches(weight, has) is matches
+
+
+def nested(inner: str) -> str:
+    offer = "{ kind = 'dense' }, { kind = 'pruned', sparsity = 0.5, of = INNER }"
+    return RULE.replace('{ kind = "dense" }', offer.replace("INNER", inner))
+
+
+def test_a_structure_may_hold_another_one(tmp_path: Path) -> None:
+    space = load(nested("{ kind = 'low_rank', rank = { low = 0.1, high = 0.5 } }"), tmp_path)
+    names = [choice_name(choice) for choice in space.rules[0].structures]
+    assert names == ["dense", "pruned low_rank"]
+
+
+@pytest.mark.parametrize(
+    ("inner", "message"),
+    [
+        ("{ kind = 'low_rank', rnk = 4 }", r"structures\.1\.pruned\.of\.low_rank\.rank: Field"),
+        ("{ kind = 'vector_quantized', dimension = 2, bits = 4 }", r"pruned\.of: .*tag 'vector_q"),
+        ("{ kind = 'pruned', sparsity = 0.5 }", r"structures\.1\.pruned\.of: .*tag 'pruned'"),
+    ],
+)
+def test_a_wrong_inner_structure_is_reported_with_its_path(
+    inner: str, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(SpaceError, match=message):
+        load(nested(inner), tmp_path)
+
+
+def test_a_method_is_offered_once(tmp_path: Path) -> None:
+    twice = RULE.replace('{ kind = "dense" }', '{ kind = "dense" }, { kind = "dense" }')
+    with pytest.raises(SpaceError, match="offered once, but dense is repeated"):
+        load(twice, tmp_path)
+
+
+def test_only_the_papers_space_is_a_pipeline() -> None:
+    assert [name for name in space_names() if load_space(name).pipeline] == ["papers"]

@@ -1,0 +1,46 @@
+"""Keeping a file within its budget while the numbers in it are trained."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from autocompress.compression import Source, write_artifact
+from autocompress.objectives import Budget
+from autocompress.recovery.represented import Represented
+
+_FITTINGS, _FILLING, _SLACK, _LARGEST_STRIDE = 12, 0.9925, 0.0075, 0.5
+
+
+def fit_steps(represented: Represented, source: Source, budget: Budget, path: Path) -> None:
+    """Widen or narrow the steps until the file just fits the budget.
+
+    Training moves the numbers, and with them the bits that they need. One octave of all steps is
+    worth about one bit of each number.
+
+    Args:
+        represented: The factors; the steps of its plan are changed.
+        source: The model.
+        budget: The limit on the file.
+        path: A file to write to.
+    """
+    octave_bytes = represented.n_stepped / 8
+    widened, best = 0.0, math.inf  # octaves by now, and the fewest at which the file fits
+    too_fine = -math.inf
+    for _ in range(_FITTINGS if octave_bytes else 0):
+        write_artifact(source, represented.plan, path, represented.factors())
+        excess = path.stat().st_size - _FILLING * budget.limit_bytes
+        if -_SLACK * budget.limit_bytes <= excess <= (1 - _FILLING) * budget.limit_bytes:
+            return
+        if excess > 0:
+            too_fine = widened
+        else:
+            best = widened
+        octaves = min(max(excess / octave_bytes, -_LARGEST_STRIDE), _LARGEST_STRIDE)
+        if not too_fine < widened + octaves < best:
+            # Sizes jump where the coder changes; between two known ends, the middle is safe.
+            octaves = (too_fine + best) / 2 - widened
+        represented.widen_steps(octaves)
+        widened += octaves
+    if math.isfinite(best):
+        represented.widen_steps(best - widened)
