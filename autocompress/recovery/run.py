@@ -68,9 +68,10 @@ class Run:
         """Whether the representation is all that the plan says, so that a file can be measured."""
         return self._stage == len(self._stages) - 1 and self._pruned >= _PRUNINGS
 
-    def best_is_recent(self, patience: int) -> bool:
-        """Whether one of the last files was the best, or there is none yet."""
-        return self.best is None or self.segment - self.best_segment < patience
+    def is_promising(self, patience: int) -> bool:
+        """Whether one of the last files was the best, or the first half is not over yet."""
+        since = max(self.best_segment, self._settings.segments // 2)
+        return self.best is None or self.segment - since < patience
 
     @property
     def _done(self) -> float:

@@ -35,9 +35,10 @@ def recover(
     After each segment of the budget the factors are written into a file, which is reloaded and
     measured; with a size budget, entropy-constrained steps are first widened or narrowed until
     the file just fits. While pruning goes on, or earlier steps of the papers' pipeline, there is
-    nothing to measure yet. The best that is feasible stays in `folder / "model.acz"`; after three
-    files in a row that are no better, training ends early. Called again, it continues after the
-    last segment that was finished.
+    nothing to measure yet. The best that is feasible stays in `folder / "model.acz"`. Training
+    ends early after three files in a row that are no better, but not in the first half, where
+    large steps of training hide what has been gained. Called again, it continues after the last
+    segment that was finished.
 
     Args:
         model: The original model, which is also the teacher; it is not changed.
@@ -62,7 +63,7 @@ def recover(
     try:
         with progress.bar("recovery", settings.segments) as bar:
             bar.advance(run.segment)
-            while run.segment < settings.segments and run.best_is_recent(_PATIENCE):
+            while run.segment < settings.segments and run.is_promising(_PATIENCE):
                 run.train_segment()
                 note = f"{run.steps} steps"
                 if run.is_complete:

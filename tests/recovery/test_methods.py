@@ -1,0 +1,276 @@
+"""Gradual pruning, trained codebooks and the papers' pipeline, and that all of them resume."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from support import Classification, Classifier, teacher, toy_corpus, toy_model
+
+import autocompress
+from autocompress.compression import Source, uncompressed_plan
+from autocompress.lm import LanguageModeling, load_model, read_corpus
+from autocompress.objectives import Split
+from autocompress.plan import CompressionPlan, Treatment
+from autocompress.precisions import AnyPrecision, Codebook, EntropyStep, Float16, Float32, Uniform
+from autocompress.recovery import RecoveryBudget, RecoverySettings, recover
+from autocompress.recovery.pipeline import pipeline_stages, stage_of
+from autocompress.recovery.pruning import ramp, share_of_sparsity
+from autocompress.recovery.represented import Represented
+from autocompress.results import TrialResult
+from autocompress.structures import AnyStructure, Dense, GroupReduce, LowRank, Pruned
+from autocompress.trial import Evaluator
+
+HALF = Pruned(sparsity=0.5, of=LowRank(rank=8))
+
+
+class Counting(Classification):
+    """Counts what it is asked for, and stops in the middle, as a process that is killed."""
+
+    def __init__(self, last_loss: int = 10**9) -> None:
+        super().__init__()
+        self.losses = self.evaluations = 0
+        self.last_loss = last_loss
+
+    def evaluate(self, model: torch.nn.Module, split: Split) -> float:
+        self.evaluations += 1
+        return super().evaluate(model, split)
+
+    def training_losses(self, *arguments: object) -> Iterator[torch.Tensor]:
+        for loss in super().training_losses(*arguments):  # type: ignore[arg-type]
+            self.losses += 1
+            if self.losses == self.last_loss:
+                raise KeyboardInterrupt
+            yield loss
+
+
+class Flat(Counting):
+    """Never gets better."""
+
+    def evaluate(self, model: torch.nn.Module, split: Split) -> float:
+        super().evaluate(model, split)
+        return 0.5
+
+
+def settings(steps: int, **changes: object) -> RecoverySettings:
+    usual: dict[str, object] = {"dropout": 0.0, "learning_rate": 0.02, **changes}
+    return RecoverySettings(RecoveryBudget(steps=steps), **usual)  # type: ignore[arg-type]
+
+
+def plan_of(source: Source, structure: AnyStructure, precision: AnyPrecision) -> CompressionPlan:
+    """Treat all matrices alike, and leave the biases as they are."""
+    treatment = Treatment(structure=structure, precision=precision)
+    treatments = dict(uncompressed_plan(source).treatments)
+    matrices = [name for name, weight in source.weights.weights.items() if weight.values.ndim == 2]
+    fitting = [name for name in matrices if source.weights.weights[name].values.shape[0] > 8]
+    return CompressionPlan(treatments={**treatments, **dict.fromkeys(fitting, treatment)})
+
+
+def run(
+    folder: Path, task: Classification, plan: CompressionPlan, options: RecoverySettings
+) -> TrialResult:
+    return recover(teacher(), task, Evaluator(teacher(), task), plan, folder, options, 0)
+
+
+@pytest.fixture(scope="module")
+def source() -> Source:
+    return Source.of(teacher(), Classification())
+
+
+def test_the_schedule_of_pruning() -> None:
+    shares = [share_of_sparsity(step / 20) for step in range(21)]
+    assert shares[0] == 0
+    assert shares[-1] == 1
+    assert (np.diff(shares) > 0).all()
+    assert (np.diff(shares, n=2) < 0).all()  # fast first, while much can be spared
+    assert share_of_sparsity(0.5) == pytest.approx(1 - 0.5**3)
+    assert share_of_sparsity(7.0) == 1
+    assert ramp(0.4, start=0.4) == 0
+    assert ramp(0.4 + 0.3 * 0.6, start=0.4) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("segments", [1, 2, 10])
+def test_files_are_as_sparse_as_the_plan_says(
+    tmp_path: Path, source: Source, segments: int
+) -> None:
+    plan = plan_of(source, Pruned(sparsity=0.8), Float32())
+    run(tmp_path, Classification(), plan, settings(40, segments=segments))
+    state = autocompress.open_artifact(tmp_path / "model.acz").state_dict()
+    for name, treatment in plan.treatments.items():
+        if isinstance(treatment.structure, Pruned):
+            assert (state[name] == 0).sum() == round(0.8 * state[name].size)
+
+
+def test_positions_of_zeros_count(tmp_path: Path, source: Source) -> None:
+    name = "embedding.weight"
+    sparse = Treatment(structure=Pruned(sparsity=0.8), precision=Float32())
+    treatments = {**uncompressed_plan(source).treatments, name: sparse}
+    run(tmp_path, Classification(), CompressionPlan(treatments=treatments), settings(10))
+    lines = autocompress.open_artifact(tmp_path / "model.acz").report()
+    line = next(line for line in lines if line.name == name)
+    size = source.weights.weights[name].values.size
+    survivors = 4 * (size - round(0.8 * size))
+    # At least the entropy of the mask, 0.72 bit an element.
+    assert line.size_bytes > survivors + 0.7 * size / 8
+
+
+def test_nothing_is_measured_while_pruning_goes_on(tmp_path: Path, source: Source) -> None:
+    task = Counting()
+    run(tmp_path, task, plan_of(source, Pruned(sparsity=0.8), Float32()), settings(200))
+    assert task.evaluations <= 8  # the ramp takes three of ten segments
+
+
+def test_gradual_pruning_recovers_what_pruning_at_once_cannot(
+    tmp_path: Path, source: Source
+) -> None:
+    plan = plan_of(source, Pruned(sparsity=0.8), Float32())
+    before = Evaluator(teacher(), Classification()).run(0, plan, tmp_path / "before.acz")
+    after = run(tmp_path, Classification(), plan, settings(300))
+    assert after.values["accuracy"] > before.values["accuracy"] + 0.05
+
+
+def test_levels_are_trained_and_codes_stay(source: Source) -> None:
+    plan = plan_of(source, Dense(), Codebook(bits=2))
+    model = Represented(teacher(), source, plan)
+    before = model.factors()["embedding.weight"]["weight"].values.copy()
+    tokens = Classification().tokens[:50]
+    model(tokens).square().sum().backward()
+    with torch.no_grad():
+        for latent in model.latents:
+            assert latent.grad is not None
+            latent -= 0.05 * latent.grad.sign()
+    after = model.factors()["embedding.weight"]["weight"].values
+    levels = np.unique(before)
+    assert np.unique(after).size <= levels.size == 4
+    for level in levels:
+        moved = np.unique(after[before == level])
+        assert moved.size == 1
+        assert moved[0] != level
+
+
+@pytest.mark.parametrize("structure", [Dense(), Pruned(sparsity=0.5), HALF])
+def test_codebooks_recover(tmp_path: Path, source: Source, structure: AnyStructure) -> None:
+    plan = plan_of(source, structure, Codebook(bits=2))
+    before = Evaluator(teacher(), Classification()).run(0, plan, tmp_path / "before.acz")
+    after = run(tmp_path, Classification(), plan, settings(200))
+    assert after.values["accuracy"] > before.values["accuracy"]
+    model = autocompress.load(tmp_path / "model.acz", Classifier())
+    assert Classification().evaluate(model, "valid") == after.values["accuracy"]
+    if not isinstance(structure, Pruned) or isinstance(structure.of, Dense):
+        values = autocompress.open_artifact(tmp_path / "model.acz").state_dict()[
+            "embedding.weight"
+        ]
+        assert np.unique(values).size <= 4 + isinstance(structure, Pruned)
+
+
+def test_the_stages_of_the_pipeline(source: Source) -> None:
+    plan = plan_of(source, HALF, Uniform(bits=8))
+    stages = pipeline_stages(plan, source)
+    assert len(stages) == 4
+    assert stages[-1] == plan
+    exact = Float32()
+    for name, treatment in stages[0].treatments.items():
+        layer = "weight_ih" in name or "weight_hh" in name
+        structure = LowRank(rank=8) if layer else Dense()
+        assert treatment == Treatment(structure=structure, precision=exact)
+    embedding = [stage.treatments["embedding.weight"] for stage in stages]
+    assert [one.structure for one in embedding] == [Dense(), LowRank(rank=8), HALF, HALF]
+    assert [one.precision for one in embedding] == [exact, exact, exact, Uniform(bits=8)]
+
+
+def test_steps_that_change_nothing_are_left_out(source: Source) -> None:
+    assert len(pipeline_stages(plan_of(source, LowRank(rank=8), Float16()), source)) == 3
+    assert len(pipeline_stages(plan_of(source, Dense(), Float32()), source)) == 1
+
+
+@pytest.mark.parametrize(
+    ("segments", "n_stages", "expected"),
+    [
+        (10, 4, [0, 0, 1, 1, 2, 2, 3, 3, 3, 3]),
+        (10, 2, [0, 0, 0, 0, 0, 0, 1, 1, 1, 1]),
+        (10, 1, [0] * 10),
+        (3, 4, [0, 1, 3]),
+        (1, 4, [3]),
+    ],
+)
+def test_when_a_stage_begins(segments: int, n_stages: int, expected: list[int]) -> None:
+    assert [stage_of(segment, segments, n_stages) for segment in range(segments)] == expected
+
+
+def test_a_stage_takes_over_what_was_trained(source: Source) -> None:
+    stages = pipeline_stages(plan_of(source, HALF, Float16()), source)
+    first = Represented(teacher(), source, stages[0])
+    with torch.no_grad():
+        for latent in first.latents:
+            latent *= 1.5
+    first.refresh()
+    second = first.succeeded_by(stages[1])
+    layer = "lstm.weight_hh_l0"
+    for key, factor in second.factors()[layer].items():
+        assert np.array_equal(factor.values, first.factors()[layer][key].values)
+    factors = second.factors()["embedding.weight"]
+    product = factors["left"].values @ factors["right"].values
+    trained = first.factors()["embedding.weight"]["weight"].values
+    best = LowRank(rank=8).factorize(trained, None)
+    np.testing.assert_allclose(product, best["left"].values @ best["right"].values, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("structure", "precision"),
+    [
+        (HALF, Uniform(bits=4)),
+        (Pruned(sparsity=0.5), Codebook(bits=3)),
+        (Pruned(sparsity=0.5, of=GroupReduce(blocks=2, rank=6)), EntropyStep(step=0.5)),
+    ],
+    ids=["low rank", "codebook", "groups"],
+)
+@pytest.mark.parametrize("pipeline", [False, True])
+@pytest.mark.parametrize("last_loss", [13, 27, 45])
+def test_what_was_interrupted_ends_in_the_same_bytes(
+    tmp_path: Path,
+    source: Source,
+    structure: AnyStructure,
+    precision: AnyPrecision,
+    pipeline: bool,
+    last_loss: int,
+) -> None:
+    plan = plan_of(source, structure, precision)
+    options = settings(60, pipeline=pipeline, dropout=0.1)
+    whole = run(tmp_path / "whole", Classification(), plan, options)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "broken", Counting(last_loss), plan, options)
+    again = run(tmp_path / "broken", Classification(), plan, options)
+    assert again.values == whole.values
+    files = [tmp_path / name / "model.acz" for name in ("whole", "broken")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_training_ends_early_where_it_does_not_help(tmp_path: Path, source: Source) -> None:
+    task = Flat()
+    run(tmp_path, task, plan_of(source, Dense(), Float16()), settings(100))
+    assert task.evaluations == 8  # the first half, and three files that are no better
+    assert task.losses == 80
+    assert (tmp_path / "model.acz").exists()
+
+
+@pytest.mark.parametrize("cell", ["gru", "rnn"])
+@pytest.mark.parametrize("tied", [False, True])
+def test_other_cells_recover_in_the_pipeline(tmp_path: Path, cell: str, tied: bool) -> None:
+    corpus = toy_corpus(tmp_path / "toy")
+    folder = toy_model(tmp_path / "model", corpus, cell=cell, tied=tied)
+    model, vocabulary = load_model(folder)
+    task = LanguageModeling(read_corpus(corpus, vocabulary))
+    evaluator = Evaluator(model, task)
+    plan = plan_of(evaluator.source, HALF, Uniform(bits=8))
+    before = evaluator.run(0, plan, tmp_path / "before.acz")
+    options = settings(60, pipeline=True)
+    after = recover(model, task, evaluator, plan, tmp_path / "out", options, 0)
+    assert after.values["perplexity"] < before.values["perplexity"]
+
+
+def test_settings_are_told_apart_by_their_labels() -> None:
+    budget = RecoveryBudget(seconds=600)
+    assert RecoverySettings(budget).label() == "600 s"
+    changed = RecoverySettings(budget, dropout=0.5, pipeline=True, seed=3)
+    assert changed.label() == "600 s dropout=0.5 pipeline=1 seed=3"
