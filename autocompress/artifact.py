@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,18 +126,22 @@ class Artifact:
         }
         return {**account, "header": self.size_bytes - sum(account.values())}
 
+    def factors(self) -> Iterator[tuple[ItemRecord, dict[str, Matrix]]]:
+        """Decode all entries of the plan one by one, each to the factors of its structure.
+
+        Raises:
+            ArtifactError: If a weight is damaged.
+        """
+        for item in self.contents.header.items:
+            with self._decoding(item) as data:
+                factors = _decode_factors(item, data)
+            self._check_finite(item, factors.values())
+            yield item, factors
+
     def _decode_item(self, item: ItemRecord) -> Iterator[tuple[str, NDArray[np.float32]]]:
-        where = f"{self.path}: item '{item.name}'"
-        data = self.contents.items[item.name].tobytes()
-        if zlib.crc32(data) != item.crc32:
-            raise ArtifactError(f"{where} is damaged: its checksum does not match; copy it again")
-        try:
-            with np.errstate(all="ignore"):  # what is not finite is refused below
-                matrix = _decode_matrix(item, data)
-        except (ArtifactError, PlanError, ValueError, KeyError, IndexError) as error:
-            raise ArtifactError(f"{where} cannot be decoded: {error}") from error
-        if not np.isfinite(matrix).all():
-            raise ArtifactError(f"{where} is damaged: it decodes to NaN or infinity")
+        with self._decoding(item) as data:
+            matrix = _decode_matrix(item, data)
+        self._check_finite(item, [matrix])
         first = 0
         for member in item.members:
             last = first + matrix_shape(member.shape)[0]
@@ -144,6 +149,25 @@ class Artifact:
             first = last
             for name in (member.name, *member.aliases):
                 yield name, values
+
+    def _check_finite(self, item: ItemRecord, arrays: Iterable[Matrix]) -> None:
+        if not all(np.isfinite(array).all() for array in arrays):
+            raise ArtifactError(
+                f"{self.path}: item '{item.name}' is damaged: it decodes to NaN or infinity"
+            )
+
+    @contextmanager
+    def _decoding(self, item: ItemRecord) -> Iterator[bytes]:
+        """Hand out the bytes of an item; whatever is wrong with them becomes one error."""
+        where = f"{self.path}: item '{item.name}'"
+        data = self.contents.items[item.name].tobytes()
+        if zlib.crc32(data) != item.crc32:
+            raise ArtifactError(f"{where} is damaged: its checksum does not match; copy it again")
+        try:
+            with np.errstate(all="ignore"):  # what is not finite is refused
+                yield data
+        except (ArtifactError, PlanError, ValueError, KeyError, IndexError) as error:
+            raise ArtifactError(f"{where} cannot be decoded: {error}") from error
 
 
 def open_artifact(path: str | os.PathLike[str]) -> Artifact:
@@ -158,6 +182,14 @@ def open_artifact(path: str | os.PathLike[str]) -> Artifact:
 
 
 def _decode_matrix(item: ItemRecord, data: bytes) -> Matrix:
+    weight = item.treatment.structure.reconstruct(_decode_factors(item, data))
+    shape = stacked_shape([member.shape for member in item.members])
+    if weight.shape != shape:
+        raise ArtifactError(f"it decodes to shape {weight.shape} instead of {shape}")
+    return weight
+
+
+def _decode_factors(item: ItemRecord, data: bytes) -> dict[str, Matrix]:
     structure, precision = item.treatment.structure, item.treatment.precision
     shape = stacked_shape([member.shape for member in item.members])
     misfit = structure.misfit(shape)
@@ -172,10 +204,7 @@ def _decode_matrix(item: ItemRecord, data: bytes) -> Matrix:
         name: decoder.numbers(name, factor_shape, precision)
         for name, factor_shape in structure.factor_shapes(shape, integers).items()
     }
-    weight = structure.reconstruct(integers | factors)
-    if weight.shape != shape:
-        raise ArtifactError(f"it decodes to shape {weight.shape} instead of {shape}")
-    return weight
+    return integers | factors
 
 
 class _Factors:

@@ -1,4 +1,4 @@
-"""Artifact -> torch module. Weights are decoded to dense single precision when loaded."""
+"""Artifact -> torch module, with weights decoded to single precision, or as their factors."""
 
 from __future__ import annotations
 
@@ -9,21 +9,31 @@ from torch import nn
 
 from autocompress.artifact import Artifact, open_artifact
 from autocompress.errors import ArtifactError
+from autocompress.runtime.factored import factorized
 
 
-def load(artifact: Artifact | str | os.PathLike[str], model: nn.Module | None = None) -> nn.Module:
+def load(
+    artifact: Artifact | str | os.PathLike[str],
+    model: nn.Module | None = None,
+    *,
+    factored: bool = False,
+) -> nn.Module:
     """Return a running model that holds an artifact's weights, in evaluation mode.
 
     Args:
         artifact: An artifact or the path of its file.
         model: A module of the architecture that was compressed, to be filled in place. May be
             left out for language models, which the artifact describes itself.
+        factored: Whether low rank, GroupReduce and tensor trains run as stored, where that takes
+            fewer multiplications. Hidden states are then projected once for all that read them.
+            This saves memory; recurrent layers step through time in Python, which takes longer.
 
     Raises:
         ArtifactError: If the file is damaged, or does not hold what the module needs.
     """
     opened = artifact if isinstance(artifact, Artifact) else open_artifact(artifact)
-    return fill(_build(opened) if model is None else model, opened)
+    filled = fill(_build(opened) if model is None else model, opened)
+    return factorized(filled, opened) if factored else filled
 
 
 def fill(model: nn.Module, artifact: Artifact) -> nn.Module:

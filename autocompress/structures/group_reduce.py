@@ -123,7 +123,7 @@ class GroupReduce(Structure):
         Blocks without rows have no factors.
         """
         self._check_integers(shape, integers)
-        sizes = np.bincount(self._assignment(integers), minlength=self.blocks).tolist()
+        sizes = np.bincount(self.assignment(integers), minlength=self.blocks).tolist()
         ranks = integers["ranks"].ravel().astype(np.int64).tolist()
         shapes: dict[str, Shape] = {}
         for block, (size, rank) in enumerate(zip(sizes, ranks, strict=True)):
@@ -159,7 +159,7 @@ class GroupReduce(Structure):
 
     def reconstruct(self, factors: Mapping[str, Matrix]) -> Matrix:
         """Return the rows of all blocks, each `left @ right`, in their places."""
-        assignment = self._assignment(factors)
+        assignment = self.assignment(factors)
         blocks = np.unique(assignment).tolist()
         parts = [factors[f"left{block}"] @ factors[f"right{block}"] for block in blocks]
         return interleaved(parts, [np.flatnonzero(assignment == block) for block in blocks])
@@ -167,7 +167,7 @@ class GroupReduce(Structure):
     def _parameters(self, shape: Shape) -> int:
         return self.rank * (shape[0] + shape[1])
 
-    def _assignment(self, integers: Mapping[str, Matrix]) -> Indices:
+    def assignment(self, integers: Mapping[str, Matrix]) -> Indices:
         """Return the block of each row, int64 of shape (rows,)."""
         differences = np.rint(integers["assignment"].ravel()).astype(np.int64)
         return np.cumsum(differences) % self.blocks

@@ -133,7 +133,7 @@ def test_left_factors_have_the_frequencies_of_their_rows(
 ) -> None:
     counts = np.random.default_rng(2).permutation(zipf(shape[0]))
     factors = structure.factorize(gaussian(shape), counts)
-    assignment = structure._assignment(values(factors))
+    assignment = structure.assignment(values(factors))
     for block in np.unique(assignment).tolist():
         found = factors[f"left{block}"].row_frequencies
         assert found is not None
@@ -191,7 +191,7 @@ def test_every_block_is_the_weighted_svd_of_its_rows(
     weight, counts = gaussian(shape), frequencies(shape[0])
     structure = GroupReduce(blocks=blocks, rank=4, rounds=rounds)
     factors = values(structure.factorize(weight, counts))
-    assignment = structure._assignment(factors)
+    assignment = structure.assignment(factors)
     for block, rank in enumerate(factors["ranks"].ravel().astype(int)):
         rows = assignment == block
         roots = np.sqrt(counts[rows] + 1)[:, None]
@@ -326,7 +326,7 @@ def test_blocks_follow_frequencies_whatever_the_order_of_rows() -> None:
     counts = np.random.default_rng(3).permutation(zipf(50))
     structure = GroupReduce(blocks=5, rank=3, rounds=0)
     factors = values(structure.factorize(gaussian((50, 20)), counts))
-    assignment = structure._assignment(factors)
+    assignment = structure.assignment(factors)
     assert np.bincount(assignment).tolist() == [10] * 5
     assert np.array_equal(assignment[np.argsort(-counts)], np.arange(50) // 10)
 
@@ -356,7 +356,7 @@ def test_refinement_finds_hidden_groups(counted: bool) -> None:
         structure = GroupReduce(blocks=2, rank=5, exponent=0, rounds=rounds)
         factors = values(structure.factorize(weight, counts))
         errors[rounds] = weighted_error(weight, structure.reconstruct(factors), counts)
-        agreement = float((structure._assignment(factors).astype(bool) == second).mean())
+        agreement = float((structure.assignment(factors).astype(bool) == second).mean())
     assert errors[0] > 0.1
     assert errors[100] < 0.02 * errors[0]
     assert max(agreement, 1 - agreement) > 0.95
@@ -391,7 +391,7 @@ def test_few_candidates_end_the_refinement() -> None:
     weight = gaussian((100, 3), 1) @ gaussian((3, 20), 2)
     structure = GroupReduce(blocks=2, rank=8, exponent=0, rounds=50)
     factors = values(structure.factorize(weight, zipf(100)))
-    assert np.array_equal(structure._assignment(factors), np.arange(100) // 50)
+    assert np.array_equal(structure.assignment(factors), np.arange(100) // 50)
 
 
 def test_a_block_may_lose_all_of_its_rows() -> None:
