@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.func import functional_call
+from torch.nn import functional
 
 from autocompress.compression import Source, check_plan
 from autocompress.plan import CompressionPlan
@@ -129,6 +130,28 @@ class Represented(nn.Module):
         """Let the codes of pruned weights go, until their pruning is done."""
         for item in self._items.values():
             item.unsettle()
+
+    def shrink(self, amounts: list[float]) -> None:
+        """Draw numbers that are stored in entropy-constrained steps towards zero.
+
+        Training spreads numbers, which costs bits, and steps that have to widen for it cost more
+        than is learnt. What bits are worth in squared error grows with the square of the step, so
+        fine steps shrink less; from a step of one root mean square on, the amounts are whole.
+
+        Args:
+            amounts: By latent, how far; what is nearer to zero becomes zero.
+        """
+        steps = [
+            item.treatment.precision.step
+            if isinstance(item.treatment.precision, EntropyStep)
+            else 0
+            for item in self._items.values()
+            for _ in item.latents
+        ]
+        with torch.no_grad():
+            for latent, amount, step in zip(self.latents, amounts, steps, strict=True):
+                if step:
+                    latent.copy_(functional.softshrink(latent, amount * min(1.0, step**2)))
 
     def widen_steps(self, octaves: float) -> None:
         """Multiply all entropy-constrained steps by 2^octaves; below zero they get finer."""

@@ -146,6 +146,8 @@ class Run:
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.represented.latents, _CLIP)
         self._optimizer.step()
+        shrinkage = self._settings.shrinkage * rate
+        self.represented.shrink([shrinkage * scale for scale in self._scales])
 
     def save(self, path: Path) -> None:
         """Write a checkpoint in one step."""

@@ -68,6 +68,8 @@ class RecoverySettings:
         learning_rate: Largest step of Adam, in units of each factor's root mean square. It falls
             to zero along half a cosine.
         distillation: Share of the loss that compares with the original model, in [0, 1].
+        shrinkage: How far numbers in entropy-constrained steps are drawn towards zero with each
+            step of training, in shares of its size.
         segments: Into how many parts the budget is cut; each ends in a checkpoint and a file.
         pipeline: Whether to take the steps of the papers' pipeline one after the other.
         seed: Of dropout and of the order of the data.
@@ -77,6 +79,7 @@ class RecoverySettings:
     dropout: float = 0.2
     learning_rate: float = 0.003
     distillation: float = 0.0
+    shrinkage: float = 0.3
     segments: int = 10
     pipeline: bool = False
     seed: int = 0
@@ -86,6 +89,7 @@ class RecoverySettings:
             ("0 <= dropout < 1", 0 <= self.dropout < 1, "dropout"),
             ("learning_rate > 0", self.learning_rate > 0, "learning_rate"),
             ("0 <= distillation <= 1", 0 <= self.distillation <= 1, "distillation"),
+            ("shrinkage >= 0", self.shrinkage >= 0, "shrinkage"),
             ("segments >= 1", self.segments >= 1, "segments"),
         ):
             if not holds:
