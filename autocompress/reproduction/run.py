@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from autocompress import progress
-from autocompress.compression import uncompressed_plan
+from autocompress.compression import check_plan, uncompressed_plan
 from autocompress.errors import SearchError
 from autocompress.objectives import Budget, format_bytes
 from autocompress.plan import CompressionPlan
@@ -54,6 +54,7 @@ def reproduce(
 
     Raises:
         ModelError: If the model cannot be compressed, or has no such output layer.
+        PlanError: If a method does not fit, as for a model of few words.
         SearchError: If the folder cannot be used, or belongs to another model or other data.
     """
     with SearchFolder(out).claimed():
@@ -70,6 +71,8 @@ class _Run:
         self._evaluator = Evaluator(model, task)
         source = self._evaluator.source
         self._plans = {method.key: method.plan(source) for method in METHODS}
+        for plan in self._plans.values():
+            check_plan(source, plan)
         budget = RecoveryBudget(steps=steps)
         self._settings = RecoverySettings(budget, seed=seed, segments=segments)
         self._adopt({"model": source.weights.sha256, "data": task.fingerprint()})

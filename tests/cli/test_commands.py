@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save_file
-from support import toy_corpus, toy_model
+from support import toy_corpus, toy_model, write_corpus
 
 from autocompress.searching.folder import SearchFolder
 
@@ -57,7 +57,7 @@ def searched(
 
 def test_help_lists_the_commands() -> None:
     output = run("--help").stdout
-    for command in ("demo", "train", "search", "evaluate", "inspect", "front", "ui"):
+    for command in ("demo", "train", "search", "reproduce", "evaluate", "inspect", "front", "ui"):
         assert re.search(rf"^  {command} ", output, re.MULTILINE)
 
 
@@ -292,3 +292,65 @@ def test_a_stopped_search_continues(
     ]
     logged = sorted(int(number) for number in finished if number is not None)
     assert logged == sorted(after)
+
+
+def test_options_of_recovery_need_it(model: Path, corpus: Path) -> None:
+    done = run("search", model, "--data", corpus, "--dropout", "0.3", expect=2)
+    assert "--dropout and --distillation need --recover" in done.stderr
+
+
+def test_dropout_out_of_range_is_told_before_any_work(
+    model: Path, corpus: Path, tmp_path: Path
+) -> None:
+    options = [
+        "--data",
+        corpus,
+        "--recover",
+        "5steps",
+        "--dropout",
+        "1.5",
+        "--out",
+        tmp_path / "o",
+    ]
+    line = only_line(run("search", model, *options, expect=1))
+    assert "0 <= dropout < 1" in line
+    assert not (tmp_path / "o").exists()
+
+
+def test_the_papers_pipeline_from_search_to_recovery(
+    model: Path, corpus: Path, tmp_path: Path
+) -> None:
+    options = ["--data", corpus, "--space", "papers", "--trials", "4", "--recover", "40steps"]
+    done = run("search", model, *options, "--out", tmp_path / "out", "--json")
+    found = json.loads(done.stdout)
+    recovered = found["recovered"][0]
+    assert "pipeline=1" in recovered["artifact"]
+    evaluated = run("evaluate", recovered["artifact"], "--data", corpus, "--json")
+    perplexity = json.loads(evaluated.stdout)["perplexity"]
+    assert perplexity == pytest.approx(recovered["valid_perplexity"], rel=1e-12)
+    assert perplexity < found["best"]["valid_perplexity"]
+
+
+@pytest.mark.slow
+def test_reproduce_prints_both_tables_and_continues(tmp_path: Path) -> None:
+    words = [f"word{number}" for number in range(400)]
+    lines = [" ".join(words[first : first + 10]) for first in range(0, 400, 10)]
+    texts = {"train": lines * 10, "valid": lines[:9], "test": lines[9:18]}
+    corpus = write_corpus(tmp_path / "words", texts)
+    model = toy_model(tmp_path / "toy", corpus, embedding_size=24, hidden_size=24)
+    options = ["--model", model, "--data", corpus, "--out", tmp_path / "out", "--quick"]
+    done = run("reproduce", *options)
+    for text in ("without retraining", "with recovery", "8-bit quantization", "GroupReduce 6.6x"):
+        assert text in done.stdout
+    assert (tmp_path / "out" / "table-quick.md").read_text(encoding="utf-8").count("| 8-bit") == 2
+    document = json.loads(run("reproduce", *options, "--json").stdout)
+    assert len(document["rows"]) == 10
+
+
+def test_reproduce_refuses_a_model_too_small_for_a_row(
+    model: Path, corpus: Path, tmp_path: Path
+) -> None:
+    options = ["--model", model, "--data", corpus, "--out", tmp_path / "out"]
+    line = only_line(run("reproduce", *options, expect=1))
+    assert "group" in line
+    assert "does not fit" in line
