@@ -57,6 +57,7 @@ class Run:
         self._stages = pipeline_stages(plan, source) if settings.pipeline else [plan]
         self._seconds = 0.0
         self._stage, self._start, self._pruned = 0, 0.0, -1
+        self._before = 0.0
         if checkpoint.exists():
             self._load(checkpoint)
         else:
@@ -107,6 +108,7 @@ class Run:
             losses = self._task.training_losses(
                 self.represented, self._model, self._settings.distillation, seed
             )
+            self._before = self._done
             while self._done < end:
                 clock = time.perf_counter()
                 self._prune()
@@ -134,8 +136,8 @@ class Run:
 
     def _step(self, losses: Iterator[torch.Tensor]) -> None:
         done = self._done
-        rate = self._settings.learning_rate * (1 + math.cos(math.pi * done)) / 2
-        rate *= min(1.0, (done + _FIRST_STEP) / _WARM_UP)
+        fall = (1 + math.cos(math.pi * done)) / 2
+        rate = self._settings.learning_rate * fall * min(1.0, (done + _FIRST_STEP) / _WARM_UP)
         for group, scale in zip(self._optimizer.param_groups, self._scales, strict=True):
             group["lr"] = rate * scale
         self._optimizer.zero_grad()
@@ -146,7 +148,9 @@ class Run:
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.represented.latents, _CLIP)
         self._optimizer.step()
-        shrinkage = self._settings.shrinkage * rate
+        # All steps together shrink by a fixed amount, however many they are.
+        shrinkage = self._settings.shrinkage * (done - self._before) * 2 * fall
+        self._before = done
         self.represented.shrink([shrinkage * scale for scale in self._scales])
 
     def save(self, path: Path) -> None:

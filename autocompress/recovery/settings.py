@@ -68,8 +68,8 @@ class RecoverySettings:
         learning_rate: Largest step of Adam, in units of each factor's root mean square. It falls
             to zero along half a cosine.
         distillation: Share of the loss that compares with the original model, in [0, 1].
-        shrinkage: How far numbers in entropy-constrained steps are drawn towards zero with each
-            step of training, in shares of its size.
+        shrinkage: How far numbers in entropy-constrained steps are drawn towards zero during the
+            whole of training, in units of each factor's root mean square.
         segments: Into how many parts the budget is cut; each ends in a checkpoint and a file.
         pipeline: Whether to take the steps of the papers' pipeline one after the other.
         seed: Of dropout and of the order of the data.

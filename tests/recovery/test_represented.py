@@ -10,9 +10,9 @@ import autocompress
 from autocompress.compression import Source, uncompressed_plan, write_artifact
 from autocompress.errors import PlanError
 from autocompress.plan import CompressionPlan, Treatment
-from autocompress.precisions import EntropyStep, Precision
+from autocompress.precisions import AnyPrecision, EntropyStep, Float32, Precision
 from autocompress.recovery.represented import Represented
-from autocompress.structures import LowRank, Pruned, Structure
+from autocompress.structures import Dense, LowRank, Pruned, Structure
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +102,20 @@ def test_the_original_model_is_not_touched(source: Source) -> None:
     np.testing.assert_array_equal(
         source.weights.weights["head.weight"].values, before["head.weight"].numpy()
     )
+
+
+@pytest.mark.parametrize(
+    ("precision", "expected"),
+    [(EntropyStep(step=2.0), 0.1), (EntropyStep(step=0.5), 0.025), (Float32(), 0.0)],
+)
+def test_coarse_numbers_are_drawn_towards_zero(
+    source: Source, precision: AnyPrecision, expected: float
+) -> None:
+    treatment = Treatment(structure=Dense(), precision=precision)
+    plan = CompressionPlan(treatments=dict.fromkeys(source.weights.weights, treatment))
+    model = Represented(teacher(), source, plan)
+    before = [latent.detach().clone() for latent in model.latents]
+    model.shrink([0.1] * len(before))
+    for old, new in zip(before, model.latents, strict=True):
+        wanted = old.sign() * (old.abs() - expected).clamp(min=0)
+        torch.testing.assert_close(new.detach(), wanted)
