@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from autocompress.curvature import measure_curvatures
 from autocompress.errors import ModelError
-from autocompress.structures import matrix_shape
+from autocompress.structures import Curvature, matrix_shape
 from autocompress.task import Task
 from autocompress.weights import Site, find_sites, first_names
 
@@ -23,14 +24,16 @@ class Calibration:
         row_frequencies: By weight name, float64 array of shape (rows,) of how often each row is
             used; only weights of which the task knows it.
         sites: The weights that multiply the same vector.
+        curvatures: By weight name, what errors cost; only weights of which it can be measured.
     """
 
     row_frequencies: Mapping[str, NDArray[np.float64]]
     sites: tuple[Site, ...]
+    curvatures: Mapping[str, Curvature] = field(default_factory=dict)
 
 
 def calibrate(model: nn.Module, task: Task) -> Calibration:
-    """Run a model on the task's first calibration batch and ask the task for row frequencies.
+    """Ask the task for row frequencies, find the sites, and measure the curvatures.
 
     Raises:
         ModelError: If there is no batch, or frequencies do not match the rows of their weight.
@@ -45,7 +48,8 @@ def calibrate(model: nn.Module, task: Task) -> Calibration:
     finally:
         for module, training in modes:
             module.training = training
-    return Calibration(_row_frequencies(model, task), sites)
+    frequencies = _row_frequencies(model, task)
+    return Calibration(frequencies, sites, measure_curvatures(model, task, frequencies))
 
 
 def _row_frequencies(model: nn.Module, task: Task) -> dict[str, NDArray[np.float64]]:

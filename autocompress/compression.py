@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from autocompress.container import (
 from autocompress.errors import PlanError
 from autocompress.plan import CompressionPlan, Treatment
 from autocompress.precisions import Float32, Precision, Stream
-from autocompress.structures import Dense, Factor, stacked_shape
+from autocompress.structures import Curvature, Dense, Factor, stacked_shape
 from autocompress.task import Task
 from autocompress.weights import ModelWeights, Weight
 
@@ -177,7 +177,8 @@ def factorize_item(source: Source, name: str, treatment: Treatment) -> dict[str,
     _check_fit(source, name, treatment)
     members = source.members(name)
     matrix = np.concatenate([weight.matrix for weight in members])
-    return treatment.structure.factorize(matrix, _frequencies(source, members))
+    frequencies, curvature = _frequencies(source, members), _curvature(source, members)
+    return treatment.structure.factorize(matrix, frequencies, curvature)
 
 
 def _encode_factors(
@@ -215,6 +216,18 @@ def _frequencies(source: Source, members: tuple[Weight, ...]) -> NDArray[np.floa
     return np.concatenate(present) if len(present) == len(known) else None
 
 
+def _curvature(source: Source, members: tuple[Weight, ...]) -> Curvature | None:
+    """Return what errors in the stacked rows cost, or None where it is not known of a member."""
+    known = [source.calibration.curvatures.get(weight.name) for weight in members]
+    present = [curvature for curvature in known if curvature is not None]
+    if len(present) < len(known):
+        return None
+    # All members of a site multiply the same vector.
+    rows = np.concatenate([curvature.rows for curvature in present])
+    moment = np.mean([curvature.moment for curvature in present], axis=0)
+    return Curvature(rows, moment)
+
+
 def _encode_factor(factor: Factor, precision: Precision) -> tuple[tuple[StreamRecord, ...], bytes]:
     streams: dict[str, Stream] = {}
     if factor.integers:
@@ -223,7 +236,7 @@ def _encode_factor(factor: Factor, precision: Precision) -> tuple[tuple[StreamRe
     if factor.mask is not None and not precision.has_zero_level:
         streams["mask"] = factor.mask.astype(np.int64)
     elif factor.mask is not None:
-        factor = Factor(factor.values, row_frequencies=factor.row_frequencies)
+        factor = replace(factor, mask=None)
     streams |= precision.encode(factor)
     encoded = [encode_stream(name, stream) for name, stream in streams.items()]
     return tuple(record for record, _ in encoded), b"".join(data for _, data in encoded)

@@ -16,7 +16,15 @@ from autocompress import Task
 from autocompress.compression import Source, write_artifact
 from autocompress.objectives import Split
 from autocompress.plan import CompressionPlan, Treatment
-from autocompress.precisions import Codebook, EntropyStep, Float16, Float32, Precision, Uniform
+from autocompress.precisions import (
+    Codebook,
+    EntropyStep,
+    EqualSlope,
+    Float16,
+    Float32,
+    Precision,
+    Uniform,
+)
 from autocompress.structures import (
     Dense,
     GroupReduce,
@@ -51,6 +59,7 @@ PRECISIONS: tuple[Precision, ...] = (
     Uniform(bits=3, group=1000),
     EntropyStep(step=0.1),
     EntropyStep(step=0.5, frequency_exponent=0.5),
+    EqualSlope(slope=1e-4),
     Codebook(bits=3),
 )
 

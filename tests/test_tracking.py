@@ -170,7 +170,7 @@ def test_plans_of_many_weights_exceed_no_limit(out: Path, artifact: Path) -> Non
     treatment = PLAN.to_json()["treatments"]["lstm.weight_hh_l0"]
     plan = CompressionPlan.from_json({"treatments": {f"w{i}": treatment for i in range(70)}})
     Tracker(out, "small", {}).log_trial(replace(trial(0), plan=plan), artifact)
-    assert len(children(out)[0].data.params) == 70 * 5
+    assert len(children(out)[0].data.params) == 70 * 6
 
 
 def test_same_folder_continues_the_same_search(out: Path, artifact: Path) -> None:

@@ -1,11 +1,14 @@
 """Coders: how integers become bytes. A new one is a file here and a line below. numpy only."""
 
 from autocompress.coders.base import Coder, Codes
+from autocompress.coders.contexts import ContextCoder
 from autocompress.coders.entropy import EntropyCoder
 from autocompress.coders.packed import PackedCoder
 from autocompress.errors import ArtifactError
 
-CODERS: dict[str, Coder] = {coder.name: coder for coder in (PackedCoder(), EntropyCoder())}
+CODERS: dict[str, Coder] = {
+    coder.name: coder for coder in (PackedCoder(), EntropyCoder(), ContextCoder())
+}
 
 
 def encode_smallest(codes: Codes) -> tuple[str, bytes]:
@@ -32,4 +35,13 @@ def decode(name: str, data: bytes, shape: tuple[int, int]) -> Codes:
     return CODERS[name].decode(data, shape)
 
 
-__all__ = ["CODERS", "Coder", "Codes", "EntropyCoder", "PackedCoder", "decode", "encode_smallest"]
+__all__ = [
+    "CODERS",
+    "Coder",
+    "Codes",
+    "ContextCoder",
+    "EntropyCoder",
+    "PackedCoder",
+    "decode",
+    "encode_smallest",
+]

@@ -10,16 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autocompress.coders.base import Coder, Codes
+from autocompress.coders.tables import Table
 from autocompress.errors import ArtifactError
 
-_TABLE_HEADER = struct.Struct("<iH")
 _LARGEST_ALPHABET = 4096
 _MAX_CLASSES = 24
-_ABSENT = 255
-_LEVELS_PER_OCTAVE = 8
-# 2^(16 - i/8) as integers: tables are rebuilt from these alone, so that every machine decodes
-# with the very same probabilities.
-_MANTISSAS = np.array([65536, 60097, 55109, 50535, 46341, 42495, 38968, 35734], dtype=np.float64)
 
 
 class EntropyCoder(Coder):
@@ -72,16 +67,13 @@ def _encode_classes(codes: Codes, classes: NDArray[np.int64]) -> bytes:
     n_classes = int(classes.max()) + 1
     messages = [classes] if n_classes > 1 else []
     messages += [codes[classes == label].ravel() for label in range(n_classes)]
-    tables = [_table(message) for message in messages]
+    tables = [Table.of(message) for message in messages]
     coder = constriction.stream.stack.AnsCoder()
     # A stack: what is decoded first is encoded last.
-    for message, (smallest, levels) in zip(reversed(messages), reversed(tables), strict=True):
-        symbols = (message - smallest).astype(np.int32)
-        if levels.size > 1:
-            coder.encode_reverse(symbols, _model(levels))
+    for message, table in zip(reversed(messages), reversed(tables), strict=True):
+        table.encode(coder, message)
     parts = [bytes([n_classes])]
-    for smallest, levels in tables:
-        parts += [_TABLE_HEADER.pack(smallest, levels.size), levels.tobytes()]
+    parts += [table.pack() for table in tables]
     return b"".join([*parts, coder.get_compressed().astype("<u4").tobytes()])
 
 
@@ -89,51 +81,20 @@ def _decode_classes(data: bytes, shape: tuple[int, int]) -> Codes:
     n_classes, offset = data[0], 1
     tables = []
     for _ in range(n_classes + (n_classes > 1)):
-        smallest, size = _TABLE_HEADER.unpack_from(data, offset)
-        offset += _TABLE_HEADER.size
-        levels = np.frombuffer(data, dtype=np.uint8, count=size, offset=offset)
-        if size == 0 or (levels == _ABSENT).all():
-            raise ValueError("a table without levels")
-        tables.append((smallest, levels))
-        offset += size
+        table, offset = Table.unpack(data, offset)
+        tables.append(table)
     if n_classes == 0 or (len(data) - offset) % 4:
         raise ValueError("wrong length")
     words = np.frombuffer(data, dtype="<u4", offset=offset).astype(np.uint32)
     coder = constriction.stream.stack.AnsCoder(words)
     classes = np.zeros(shape[0], dtype=np.int64)
     if n_classes > 1:
-        classes = _decode_message(coder, tables.pop(0), shape[0])
+        classes = tables.pop(0).decode(coder, shape[0])
         if classes.min() < 0 or classes.max() >= n_classes:
             raise ValueError("a row of an unknown class")
     codes = np.empty(shape, dtype=np.int64)
     for label, table in enumerate(tables):
         rows = classes == label
         n_rows = int(rows.sum())
-        codes[rows] = _decode_message(coder, table, n_rows * shape[1]).reshape(n_rows, shape[1])
+        codes[rows] = table.decode(coder, n_rows * shape[1]).reshape(n_rows, shape[1])
     return codes
-
-
-def _decode_message(
-    coder: constriction.stream.stack.AnsCoder, table: tuple[int, NDArray[np.uint8]], size: int
-) -> Codes:
-    smallest, levels = table
-    if levels.size == 1 or size == 0:
-        return np.full(size, smallest, dtype=np.int64)
-    symbols: NDArray[np.int32] = coder.decode(_model(levels), size)
-    return symbols.astype(np.int64) + smallest
-
-
-def _table(message: Codes) -> tuple[int, NDArray[np.uint8]]:
-    """Return the smallest integer, and for each from there to the largest its level, uint8."""
-    smallest = int(message.min())
-    counts = np.bincount(message - smallest)
-    with np.errstate(divide="ignore"):
-        octaves = np.log2(counts.max() / counts)
-    levels = np.minimum(np.rint(octaves * _LEVELS_PER_OCTAVE), _ABSENT - 1)
-    return smallest, np.where(counts > 0, levels, _ABSENT).astype(np.uint8)
-
-
-def _model(levels: NDArray[np.uint8]) -> constriction.stream.model.Categorical:
-    octave, eighth = np.divmod(levels.astype(np.int64), _LEVELS_PER_OCTAVE)
-    weights = np.where(levels == _ABSENT, 0.0, np.ldexp(_MANTISSAS[eighth], -octave))
-    return constriction.stream.model.Categorical(weights / weights.sum(), perfect=False)

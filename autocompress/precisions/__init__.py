@@ -7,17 +7,19 @@ from pydantic import Field
 from autocompress.precisions.base import Precision, Stream
 from autocompress.precisions.codebook import Codebook
 from autocompress.precisions.entropy import EntropyStep
+from autocompress.precisions.equal_slope import EqualSlope
 from autocompress.precisions.float import Float16, Float32
 from autocompress.precisions.uniform import Uniform
 
 AnyPrecision = Annotated[
-    Float32 | Float16 | Uniform | EntropyStep | Codebook, Field(discriminator="kind")
+    Float32 | Float16 | Uniform | EntropyStep | EqualSlope | Codebook, Field(discriminator="kind")
 ]
 
 __all__ = [
     "AnyPrecision",
     "Codebook",
     "EntropyStep",
+    "EqualSlope",
     "Float16",
     "Float32",
     "Precision",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +53,19 @@ class Precision(BaseModel, ABC):
         self, streams: Mapping[str, Stream], shape: Shape, mask: NDArray[np.bool_] | None
     ) -> Matrix:
         """Turn streams back into a float32 factor of this shape, zero outside the mask."""
+
+    def steps(self, factor: Factor) -> NDArray[np.float64] | None:
+        """Return the distance of levels at each element, or None if they are not evenly spaced.
+
+        Float64 of a shape that broadcasts to the factor's.
+        """
+        del factor
+        return None
+
+    def widened(self, octaves: float) -> Self:
+        """Return it with its steps times 2^octaves; itself where there are no steps to choose."""
+        del octaves
+        return self
 
     def quantize(self, factor: Factor) -> Matrix:
         """Return the factor as it is after storing and loading, float32 of the same shape."""

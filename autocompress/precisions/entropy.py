@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,6 +90,14 @@ class EntropyStep(Precision):
         steps = _row_steps(streams["step"].ravel()[0], exponents)
         values: Matrix = (streams["codes"].reshape(shape) * steps).astype(np.float32)
         return values
+
+    def steps(self, factor: Factor) -> NDArray[np.float64]:
+        """Return the step of each row, float64 of shape (rows, 1) or (1, 1)."""
+        return _row_steps(*self._steps(factor))
+
+    def widened(self, octaves: float) -> Self:
+        """Return it with its step times 2^octaves."""
+        return self.model_copy(update={"step": self.step * 2.0**octaves})
 
     def _steps(self, factor: Factor) -> tuple[np.float32, NDArray[np.int64]]:
         """Return the base step, and exponents per row (or one for all) in quarter octaves."""

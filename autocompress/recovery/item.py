@@ -14,8 +14,11 @@ from torch import nn
 from autocompress.compression import Source, factorize_item
 from autocompress.plan import Treatment
 from autocompress.precisions import Codebook, Float32
-from autocompress.structures import AnyStructure, Factor, Pruned
+from autocompress.precisions.equal_slope import without_feedback
+from autocompress.structures import AnyStructure, Curvature, Factor, Matrix, Pruned
 from autocompress.structures.pruned import pruned
+
+_SMALLEST_MEAN = 2.0**-6
 
 State = dict[str, dict[str, torch.Tensor]]
 """By factor, its fields as tensors; what is None is left out."""
@@ -29,9 +32,12 @@ class Item:
     codebook share its gradient and so move together: the codes stay, and the level, their mean,
     is trained [1]. Whole numbers, such as indices, stay as they are.
 
+    What is trained is measured in units that make all changes cost about alike: in steps, where
+    the numbers are stored in such, or else in the root mean square of the factor.
+
     Attributes:
         treatment: How the factors are stored.
-        latents: By factor, the numbers before rounding.
+        latents: By factor, the numbers before rounding, in their units.
 
     References:
         [1] S. Han, H. Mao, W. Dally. Deep Compression: Compressing Deep Neural Networks with
@@ -48,15 +54,35 @@ class Item:
         self._codes: dict[str, torch.Tensor] = {}
         if state is None:
             whole = Treatment(structure=unpruned(treatment.structure), precision=Float32())
-            self._factors = factorize_item(source, name, whole)
+            self._factors = {
+                key: _settled(factor)
+                for key, factor in factorize_item(source, name, whole).items()
+            }
+            trained = {key: factor for key, factor in self._factors.items() if not factor.integers}
+            self._units = {key: self._unit(factor) for key, factor in trained.items()}
+            latents = {
+                key: torch.from_numpy(factor.values) / self._units[key]
+                for key, factor in trained.items()
+            }
         else:
             self._factors = {key: _factor(fields) for key, fields in state.items()}
             self._codes = {key: f["codes"] for key, f in state.items() if "codes" in f}
-        self.latents = {
-            key: nn.Parameter(torch.from_numpy(factor.values.copy()))
-            for key, factor in self._factors.items()
-            if not factor.integers
-        }
+            self._units = {key: f["unit"] for key, f in state.items() if "unit" in f}
+            latents = {key: f["latent"].clone() for key, f in state.items() if "unit" in f}
+        self.latents = {key: nn.Parameter(latent) for key, latent in latents.items()}
+
+    def _unit(self, factor: Factor) -> torch.Tensor:
+        steps = self.treatment.precision.steps(factor)
+        if steps is None:
+            steps = np.full((1, 1), np.sqrt(np.mean(np.square(factor.values))) or 1.0)
+        return torch.from_numpy(steps.astype(np.float32))
+
+    def _values(self, key: str) -> torch.Tensor:
+        return self.latents[key] * self._units[key]
+
+    def _arrays(self, key: str) -> Matrix:
+        values: Matrix = self._values(key).detach().numpy()
+        return values
 
     @property
     def sparsity(self) -> float:
@@ -66,16 +92,16 @@ class Item:
 
     def prune(self, share: float) -> None:
         """Prune the smallest magnitudes as they are by now, to a share of the final sparsity."""
-        for key, latent in self.latents.items() if self.sparsity else ():
-            factor = replace(self._factors[key], values=latent.detach().numpy())
+        for key in self.latents if self.sparsity else ():
+            factor = replace(self._factors[key], values=self._arrays(key))
             mask = pruned(factor, share * self.sparsity).mask
             self._factors[key] = replace(self._factors[key], mask=mask)
 
     def settle(self) -> None:
         """Fix which level of its codebook each number takes."""
         precision = self.treatment.precision
-        for key, latent in self.latents.items() if isinstance(precision, Codebook) else ():
-            factor = replace(self._factors[key], values=latent.detach().numpy())
+        for key in self.latents if isinstance(precision, Codebook) else ():
+            factor = replace(self._factors[key], values=self._arrays(key))
             self._codes[key] = torch.from_numpy(precision.encode(factor)["codes"].ravel())
 
     def unsettle(self) -> None:
@@ -83,21 +109,55 @@ class Item:
         if self.sparsity:
             self._codes.clear()
 
+    @property
+    def has_steps(self) -> bool:
+        """Whether the numbers are stored in steps that can be widened."""
+        precision = self.treatment.precision
+        return precision.widened(1.0) != precision
+
+    def shrink(self, amount: float) -> None:
+        """Draw numbers towards zero, in proportion to their steps and to what these cost.
+
+        A number whose squared error costs c / 2 and whose bits are worth the slope s each lies
+        best at a distance of s / c times the bits of a further step from where it would lie
+        otherwise, and s / c goes with the square of the step. In a row of the mean magnitude m,
+        in steps, a further step costs about log2(1 + 1 / m) bits.
+
+        Args:
+            amount: How far, in steps for each bit that a step further costs.
+        """
+        for key, latent in self.latents.items() if self.has_steps and amount else ():
+            factor = replace(self._factors[key], values=self._arrays(key))
+            steps = self.treatment.precision.steps(factor)
+            assert steps is not None
+            size = np.abs(factor.values)
+            mean = (size / steps).mean(axis=1, keepdims=True)
+            distance = amount * steps * np.log2(1 + 1 / np.maximum(mean, _SMALLEST_MEAN))
+            shrunk = np.sign(factor.values) * np.maximum(size - distance, 0)
+            with torch.no_grad():
+                latent.copy_(torch.from_numpy(shrunk) / self._units[key])
+
     def continues(self, other: Item) -> bool:
         """Whether the factors are those of another item, pruning and precision apart."""
         return unpruned(self.treatment.structure) == unpruned(other.treatment.structure)
 
     def take(self, other: Item) -> None:
         """Take over another item's factors and the numbers behind them."""
-        self._factors, self.latents = other._factors, other.latents
+        self._factors, self.latents, self._units = other._factors, other.latents, other._units
 
     def state(self) -> State:
         """Return all that training has changed, or that could come out otherwise."""
         return {key: self._fields(key, factor) for key, factor in self._factors.items()}
 
     def _fields(self, key: str, factor: Factor) -> dict[str, torch.Tensor]:
-        values = self.latents[key].detach().numpy() if key in self.latents else factor.values
-        arrays = {**vars(factor), "values": values, "integers": np.array(factor.integers)}
+        arrays = {**vars(factor), "integers": np.array(factor.integers)}
+        if key in self.latents:
+            arrays["values"] = self._arrays(key)
+            arrays["unit"] = self._units[key].numpy()
+            arrays["latent"] = self.latents[key].detach().numpy()
+        curvature = arrays.pop("curvature")
+        if curvature is not None:
+            arrays |= {"rows": curvature.rows, "moment": curvature.moment}
         if key in self._codes:
             arrays["codes"] = self._codes[key].numpy()
         return {name: torch.from_numpy(a) for name, a in arrays.items() if a is not None}
@@ -112,7 +172,7 @@ class Item:
         if key in self._codes:
             # Few values in half precision are stored by a codebook as exactly these.
             return replace(factor, values=self._leveled(key, factor).detach().numpy())
-        values = self.latents[key].detach()
+        values = self._values(key).detach()
         if factor.mask is not None:
             values = values * torch.from_numpy(factor.mask)
         return replace(factor, values=values.numpy())
@@ -135,7 +195,7 @@ class Item:
             return factor.values
         if key in self._codes:
             return self._leveled(key, factor)
-        latent: torch.Tensor = self.latents[key]
+        latent = self._values(key)
         if factor.mask is not None:
             latent = latent * torch.from_numpy(factor.mask)
         if isinstance(self.treatment.precision, Codebook):
@@ -146,7 +206,7 @@ class Item:
 
     def _leveled(self, key: str, factor: Factor) -> torch.Tensor:
         """Return the level of each element, which is the mean of the elements that share it."""
-        codes, latent = self._codes[key], self.latents[key]
+        codes, latent = self._codes[key], self._values(key)
         mask = None if factor.mask is None else torch.from_numpy(factor.mask)
         values = latent.flatten() if mask is None else latent[mask]
         size = int(codes.max()) + 1 if codes.numel() else 0
@@ -167,7 +227,20 @@ def unpruned(structure: AnyStructure) -> AnyStructure:
 def _factor(fields: Mapping[str, torch.Tensor]) -> Factor:
     """Undo `Item.state` for one factor."""
     arrays: dict[str, NDArray[Any]] = {
-        key: tensor.numpy() for key, tensor in fields.items() if key != "codes"
+        key: tensor.numpy()
+        for key, tensor in fields.items()
+        if key not in ("codes", "unit", "latent")
     }
     integers = bool(arrays.pop("integers"))
-    return Factor(**arrays, integers=integers)
+    curvature = None
+    if "rows" in arrays:
+        curvature = Curvature(arrays.pop("rows"), arrays.pop("moment"))
+    return Factor(**arrays, integers=integers, curvature=curvature)
+
+
+def _settled(factor: Factor) -> Factor:
+    """Return a factor whose rounding is to the nearest level, which training relies upon."""
+    if factor.integers:
+        return factor
+    curvature = factor.curvature or Curvature.relative(factor.values)
+    return replace(factor, curvature=without_feedback(curvature))

@@ -10,11 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 from torch.func import functional_call
-from torch.nn import functional
 
 from autocompress.compression import Source, check_plan
 from autocompress.plan import CompressionPlan
-from autocompress.precisions import EntropyStep
 from autocompress.recovery.item import Item, State
 from autocompress.structures import Factor
 
@@ -84,11 +82,11 @@ class Represented(nn.Module):
 
     @property
     def n_stepped(self) -> int:
-        """How many numbers are stored in entropy-constrained steps."""
+        """How many numbers are stored in steps that can be widened."""
         return sum(
             latent.numel()
             for item in self._items.values()
-            if isinstance(item.treatment.precision, EntropyStep)
+            if item.has_steps
             for latent in item.latents.values()
         )
 
@@ -131,35 +129,23 @@ class Represented(nn.Module):
         for item in self._items.values():
             item.unsettle()
 
-    def shrink(self, amounts: list[float]) -> None:
-        """Draw numbers that are stored in entropy-constrained steps towards zero.
+    def shrink(self, amount: float) -> None:
+        """Draw numbers that are stored in steps of their own towards zero.
 
         Training spreads numbers, which costs bits, and steps that have to widen for it cost more
-        than is learnt. What bits are worth in squared error grows with the square of the step, so
-        fine steps shrink less; from a step of one root mean square on, the amounts are whole.
+        than is learnt.
 
         Args:
-            amounts: By latent, how far; what is nearer to zero becomes zero.
+            amount: How far, in steps for each bit that a step further costs.
         """
-        steps = [
-            item.treatment.precision.step
-            if isinstance(item.treatment.precision, EntropyStep)
-            else 0
-            for item in self._items.values()
-            for _ in item.latents
-        ]
-        with torch.no_grad():
-            for latent, amount, step in zip(self.latents, amounts, steps, strict=True):
-                if step:
-                    latent.copy_(functional.softshrink(latent, amount * min(1.0, step**2)))
+        for item in self._items.values():
+            item.shrink(amount)
 
     def widen_steps(self, octaves: float) -> None:
-        """Multiply all entropy-constrained steps by 2^octaves; below zero they get finer."""
+        """Multiply all steps that can be chosen by 2^octaves; below zero they get finer."""
         for item in self._items.values():
-            precision = item.treatment.precision
-            if isinstance(precision, EntropyStep):
-                wider = precision.model_copy(update={"step": precision.step * 2.0**octaves})
-                item.treatment = item.treatment.model_copy(update={"precision": wider})
+            precision = item.treatment.precision.widened(octaves)
+            item.treatment = item.treatment.model_copy(update={"precision": precision})
 
     def set_dropout(self, probability: float) -> None:
         """Set the probability of all dropout, between recurrent layers too."""

@@ -26,6 +26,7 @@ _WARM_UP = 0.02
 _FIRST_STEP = 1e-4
 _CLIP = 1.0
 _PRUNINGS = 20
+_SHRINKING = 16  # steps of training
 """How often a ramp prunes anew: ranking millions of magnitudes takes longer than a step."""
 
 
@@ -57,7 +58,7 @@ class Run:
         self._stages = pipeline_stages(plan, source) if settings.pipeline else [plan]
         self._seconds = 0.0
         self._stage, self._start, self._pruned = 0, 0.0, -1
-        self._before = 0.0
+        self._before = self._unshrunk = 0.0
         if checkpoint.exists():
             self._load(checkpoint)
         else:
@@ -82,15 +83,12 @@ class Run:
         """Begin a stage: the optimizer starts from nothing, and so does pruning, if it is new."""
         self.represented = represented
         self._start, self._pruned = min(self._done, 1.0), -1 if prunes else _PRUNINGS
-        # A step is relative to what it changes: factors differ in size by orders of magnitude.
-        latents = [latent.detach() for latent in represented.latents]
-        self._optimize([float(latent.square().mean().sqrt()) or 1.0 for latent in latents])
+        self._optimize()
 
-    def _optimize(self, scales: list[float]) -> None:
-        self._scales = scales
+    def _optimize(self) -> None:
         self.represented.set_dropout(self._settings.dropout)
-        groups = [{"params": [latent]} for latent in self.represented.latents]
-        self._optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99), fused=True)
+        latents = self.represented.latents
+        self._optimizer = torch.optim.Adam(latents, betas=(0.9, 0.99), fused=True)
 
     def train_segment(self) -> None:
         """Train for one share of the budget, entering the stages that are due."""
@@ -116,6 +114,7 @@ class Run:
                 self.steps += 1
                 self._seconds += time.perf_counter() - clock
         self._prune()
+        self._shrink()
         self.represented.refresh()
         self.represented.eval()
         self.segment += 1
@@ -138,8 +137,7 @@ class Run:
         done = self._done
         fall = (1 + math.cos(math.pi * done)) / 2
         rate = self._settings.learning_rate * fall * min(1.0, (done + _FIRST_STEP) / _WARM_UP)
-        for group, scale in zip(self._optimizer.param_groups, self._scales, strict=True):
-            group["lr"] = rate * scale
+        self._optimizer.param_groups[0]["lr"] = rate
         self._optimizer.zero_grad()
         self.represented.refresh()
         loss = next(losses, None)
@@ -149,9 +147,14 @@ class Run:
         nn.utils.clip_grad_norm_(self.represented.latents, _CLIP)
         self._optimizer.step()
         # All steps together shrink by a fixed amount, however many they are.
-        shrinkage = self._settings.shrinkage * (done - self._before) * 2 * fall
+        self._unshrunk += self._settings.shrinkage * (done - self._before) * 2 * fall
         self._before = done
-        self.represented.shrink([shrinkage * scale for scale in self._scales])
+        if self.steps % _SHRINKING == 0:
+            self._shrink()
+
+    def _shrink(self) -> None:
+        self.represented.shrink(self._unshrunk)
+        self._unshrunk = 0.0
 
     def save(self, path: Path) -> None:
         """Write a checkpoint in one step."""
@@ -172,7 +175,6 @@ class Run:
             "stage": self._stage,
             "start": self._start,
             "pruned": self._pruned,
-            "scales": self._scales,
             "best": None if self.best is None else self.best.to_json(),
             "best_segment": self.best_segment,
             "plan": self.represented.plan.to_json(),
@@ -190,5 +192,5 @@ class Run:
             self.best = TrialResult.from_json(progress["best"])
         plan = CompressionPlan.from_json(progress["plan"])
         self.represented = Represented(self._model, self._source, plan, document["states"])
-        self._optimize(progress["scales"])
+        self._optimize()
         self._optimizer.load_state_dict(document["optimizer"])

@@ -23,6 +23,9 @@ from autocompress.searching.space import (
 )
 from autocompress.structures import Shape, stacked_shape
 
+# By what power of the scale of all steps a hyper-parameter is multiplied.
+_SCALED = {"step": 1, "slope": 2}
+
 
 class Asker(Protocol):
     """Answers the questions of a search space; an Optuna trial is one kind."""
@@ -143,15 +146,19 @@ class UniformAsker:
         return self.answers.setdefault(name, answer)
 
     def pick_number(self, name: str, interval: Range) -> int | float:
-        """Choose what the plan says, steps times the scale, held within the interval."""
+        """Choose what the plan says, steps times the scale, held within the interval.
+
+        Slopes go with the square of the steps.
+        """
         answer = self._prescribed(name)
         if isinstance(answer, str) or not interval.low <= answer <= interval.high:
             raise SpaceError(
                 f"uniform plan '{self._plan.label}' wants {answer!r} for '{name}', "
                 f"but the rule offers {interval.low} to {interval.high}"
             )
-        if name.endswith(".step"):
-            answer = min(max(answer * self._scale, interval.low), interval.high)
+        power = _SCALED.get(name.rsplit(".", 1)[-1])
+        if power is not None:
+            answer = min(max(answer * self._scale**power, interval.low), interval.high)
         self.answers[name] = answer
         return answer
 

@@ -16,7 +16,7 @@ from autocompress.searching.space import Scalar, Space, Uniform
 
 _RUNGS = 8
 _RUNGS_PER_OCTAVE = 3
-_SCALES = (1 / 16, 16.0)
+_SCALES = (1 / 64, 256.0)
 _PRECISION = 2.0**-6  # octaves; about 0.3 % of the file
 
 

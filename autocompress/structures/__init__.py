@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from autocompress.structures.base import (
+    Curvature,
     Factor,
     Matrix,
     Shape,
@@ -26,6 +27,7 @@ AnyStructure = Annotated[
 
 __all__ = [
     "AnyStructure",
+    "Curvature",
     "Dense",
     "Factor",
     "GroupReduce",

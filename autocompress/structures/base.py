@@ -18,6 +18,45 @@ Shape = tuple[int, int]
 
 
 @dataclass(frozen=True)
+class Curvature:
+    """What errors in a matrix cost, to second order.
+
+    An error E raises the loss by about 1/2 sum_i rows_i e_i moment e_i^T, where e_i is row i of
+    E: the Fisher information as a Kronecker product [1], of which the factor of the rows is
+    diagonal.
+
+    Attributes:
+        rows: Float64 array of shape (rows,), above zero: how sensitive the loss is to each row.
+        moment: Float64 array of shape (cols, cols), symmetric and positive semidefinite: the
+            second moment of what multiplies the rows.
+
+    References:
+        [1] J. Martens, R. Grosse. Optimizing Neural Networks with Kronecker-factored Approximate
+            Curvature. ICML 2015, arXiv 1503.05671.
+    """
+
+    rows: NDArray[np.float64]
+    moment: NDArray[np.float64]
+
+    @classmethod
+    def relative(cls, values: Matrix) -> Curvature:
+        """Weigh errors by their squares, relative to the sum of squares of the values."""
+        energy = float(np.square(values, dtype=np.float64).sum()) or 1.0
+        return cls(np.full(values.shape[0], 1 / energy), np.eye(values.shape[1]))
+
+    def damped(self, share: float) -> Curvature:
+        """Return it with a share of the moment's mean diagonal added to the diagonal."""
+        cols = self.moment.shape[0]
+        mean = float(np.trace(self.moment)) / cols or 1.0
+        return Curvature(self.rows, self.moment + share * mean * np.eye(cols))
+
+    def rise(self, error: Matrix) -> float:
+        """Return the predicted rise of the loss for an error of shape (rows, cols)."""
+        squares = np.einsum("ij,ij->i", error @ self.moment, error, dtype=np.float64)
+        return float(self.rows @ squares) / 2
+
+
+@dataclass(frozen=True)
 class Factor:
     """One matrix to be stored, with what a precision may want to know of it.
 
@@ -28,12 +67,14 @@ class Factor:
         row_frequencies: Float64 array of shape (rows,), how often each row is used, or None.
         integers: Whether the values are whole numbers, such as indices into a codebook. They are
             coded as they are, whatever the precision.
+        curvature: What errors in the values cost, or None where nothing is known of it.
     """
 
     values: Matrix
     mask: NDArray[np.bool_] | None = None
     row_frequencies: NDArray[np.float64] | None = None
     integers: bool = False
+    curvature: Curvature | None = None
 
 
 class Structure(BaseModel, ABC):
@@ -78,13 +119,17 @@ class Structure(BaseModel, ABC):
 
     @abstractmethod
     def factorize(
-        self, weight: Matrix, row_frequencies: NDArray[np.float64] | None
+        self,
+        weight: Matrix,
+        row_frequencies: NDArray[np.float64] | None,
+        curvature: Curvature | None = None,
     ) -> dict[str, Factor]:
         """Represent a weight by factors.
 
         Args:
             weight: Float32 array of shape (rows, cols).
             row_frequencies: Float64 array of shape (rows,), or None.
+            curvature: What errors in the weight cost, or None.
 
         Returns:
             The factors by name, in the order and of the shapes that `integer_shapes` and then

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from autocompress.structures.base import Factor, Matrix, Shape, Structure
+from autocompress.structures.base import Curvature, Factor, Matrix, Shape, Structure
 
 
 class Dense(Structure):
@@ -31,10 +31,13 @@ class Dense(Structure):
         return {"weight": shape}
 
     def factorize(
-        self, weight: Matrix, row_frequencies: NDArray[np.float64] | None
+        self,
+        weight: Matrix,
+        row_frequencies: NDArray[np.float64] | None,
+        curvature: Curvature | None = None,
     ) -> dict[str, Factor]:
         """Return the weight itself."""
-        return {"weight": Factor(weight, row_frequencies=row_frequencies)}
+        return {"weight": Factor(weight, row_frequencies=row_frequencies, curvature=curvature)}
 
     def reconstruct(self, factors: Mapping[str, Matrix]) -> Matrix:
         """Return the factor itself."""

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from autocompress.structures.base import Factor, Matrix, Shape, Structure, interleaved
+from autocompress.structures.base import Curvature, Factor, Matrix, Shape, Structure, interleaved
 from autocompress.structures.row_groups import (
     Floats,
     Groups,
@@ -135,8 +135,14 @@ class GroupReduce(Structure):
                 shapes |= {f"left{block}": (size, rank), f"right{block}": (rank, shape[1])}
         return shapes
 
-    def factorize(self, weight: Matrix, row_frequencies: Floats | None) -> dict[str, Factor]:
+    def factorize(
+        self,
+        weight: Matrix,
+        row_frequencies: Floats | None,
+        curvature: Curvature | None = None,
+    ) -> dict[str, Factor]:
         """Partition, fit and refine; each left factor has the frequencies of its rows."""
+        del curvature
         n_rows = weight.shape[0]
         weights = np.ones(n_rows) if row_frequencies is None else row_frequencies + 1.0
         rows, rotation = reduced(weight)

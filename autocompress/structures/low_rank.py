@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from autocompress.structures.base import Factor, Matrix, Shape, Structure
+from autocompress.structures.base import Curvature, Factor, Matrix, Shape, Structure
+
+_DAMPING = 1e-6
 
 
 class LowRank(Structure):
@@ -23,19 +25,33 @@ class LowRank(Structure):
     On the stacked weights of a site this is the shared projection of [2]: `right` is stored once
     for all weights that multiply the same vector.
 
+    With `fit` "loss", what is minimised is not the norm but the predicted rise of the loss: the
+    decomposition is that of `weight @ root`, for `root @ root.T` the second moment of what
+    multiplies the rows, each row weighted by its sensitivity [3]. The factors are then those of
+    a transform code: errors in `left` cost alike in all columns, of which the first vary most,
+    so that one step suits all of them and columns that are not worth their bits become zero. The
+    rank may be the full one.
+
+    Attributes:
+        rank: Columns of `left`, at least 1.
+        fit: Whether to minimise the error of the "elements" or of the "loss".
+
     References:
         [1] C. Eckart, G. Young. The approximation of one matrix by another of lower rank.
             Psychometrika 1936.
         [2] A. Grachev, D. Ignatov, A. Savchenko. Compression of Recurrent Neural Networks for
             Efficient Language Modeling. Applied Soft Computing 2019, arXiv 1902.02380, sec. 3.
+        [3] Y.-C. Hsu et al. Language Model Compression with Weighted Low-Rank Factorization.
+            ICLR 2022, arXiv 2207.00112; here with the inputs' moment as well.
     """
 
     kind: Literal["low_rank"] = "low_rank"
     rank: Annotated[int, Field(ge=1)]
+    fit: Literal["elements", "loss"] = "elements"
 
     def label(self) -> str:
-        """Return "rank" and the rank."""
-        return f"rank {self.rank}"
+        """Return "rank" and the rank, and what is fitted if it is not the elements."""
+        return f"rank {self.rank}" + (" by loss" if self.fit == "loss" else "")
 
     def misfit(self, shape: Shape) -> str | None:
         """Refuse ranks above the shape, and vectors, which have nothing to factorise."""
@@ -51,13 +67,48 @@ class LowRank(Structure):
         return {"left": (shape[0], self.rank), "right": (self.rank, shape[1])}
 
     def factorize(
-        self, weight: Matrix, row_frequencies: NDArray[np.float64] | None
+        self,
+        weight: Matrix,
+        row_frequencies: NDArray[np.float64] | None,
+        curvature: Curvature | None = None,
     ) -> dict[str, Factor]:
-        """Truncate the singular value decomposition; rows of `left` keep their frequencies."""
+        """Truncate the singular value decomposition; rows of `left` keep their frequencies.
+
+        Where nothing is known of the loss, the elements are fitted. The factors of a fit to the
+        loss know what errors in them cost.
+        """
+        if self.fit == "loss" and curvature is not None:
+            return self._fitted_to_loss(weight, row_frequencies, curvature)
         left, right = truncated_svd(weight.astype(np.float64), self.rank)
         return {
             "left": Factor(left.astype(np.float32), row_frequencies=row_frequencies),
             "right": Factor(right.astype(np.float32)),
+        }
+
+    def _fitted_to_loss(
+        self,
+        weight: Matrix,
+        row_frequencies: NDArray[np.float64] | None,
+        curvature: Curvature,
+    ) -> dict[str, Factor]:
+        damped = curvature.damped(_DAMPING)
+        root = np.linalg.cholesky(damped.moment)
+        transformed = weight @ root
+        values, vectors = np.linalg.eigh((transformed * damped.rows[:, None]).T @ transformed)
+        energies, basis = values[::-1][: self.rank], vectors[:, ::-1][:, : self.rank]
+        basis = basis * np.where(basis.sum(axis=0) < 0, -1.0, 1.0)
+        right = np.linalg.solve(root.T, basis).T
+        # What an error in a row of `right` costs grows with what the column of `left` holds.
+        sensitivities = np.maximum(energies, energies[0] * _DAMPING)
+        return {
+            "left": Factor(
+                (transformed @ basis).astype(np.float32),
+                row_frequencies=row_frequencies,
+                curvature=Curvature(damped.rows, np.eye(self.rank)),
+            ),
+            "right": Factor(
+                right.astype(np.float32), curvature=Curvature(sensitivities, damped.moment)
+            ),
         }
 
     def reconstruct(self, factors: Mapping[str, Matrix]) -> Matrix:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from autocompress.structures.base import Factor, Matrix, Shape, Structure
+from autocompress.structures.base import Curvature, Factor, Matrix, Shape, Structure
 from autocompress.structures.dense import Dense
 from autocompress.structures.group_reduce import GroupReduce
 from autocompress.structures.low_rank import LowRank
@@ -72,10 +72,13 @@ class Pruned(Structure):
         return self.of.factor_shapes(shape, integers)
 
     def factorize(
-        self, weight: Matrix, row_frequencies: NDArray[np.float64] | None
+        self,
+        weight: Matrix,
+        row_frequencies: NDArray[np.float64] | None,
+        curvature: Curvature | None = None,
     ) -> dict[str, Factor]:
         """Set the smallest magnitudes of each factor of the inner structure to zero."""
-        factors = self.of.factorize(weight, row_frequencies)
+        factors = self.of.factorize(weight, row_frequencies, curvature)
         return {name: pruned(factor, self.sparsity) for name, factor in factors.items()}
 
     def reconstruct(self, factors: Mapping[str, Matrix]) -> Matrix:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from autocompress.structures.base import Factor, Matrix, Shape, Structure, permuted
+from autocompress.structures.base import Curvature, Factor, Matrix, Shape, Structure, permuted
 from autocompress.structures.low_rank import truncated_svd
 
 _LARGEST_RATIO = 3
@@ -106,10 +106,13 @@ class TensorTrain(Structure):
         return dict(zip(self._core_names(), self._core_shapes(shape), strict=True))
 
     def factorize(
-        self, weight: Matrix, row_frequencies: NDArray[np.float64] | None
+        self,
+        weight: Matrix,
+        row_frequencies: NDArray[np.float64] | None,
+        curvature: Curvature | None = None,
     ) -> dict[str, Factor]:
         """Run TT-SVD; no core has rows that frequencies could stay with."""
-        del row_frequencies
+        del row_frequencies, curvature
         rows, cols = weight.shape
         cores = _balanced(_tt_svd(_fold(weight, self.modes), self._core_shapes((rows, cols))))
         named = zip(self._core_names(), cores, strict=True)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from autocompress.structures.base import Factor, Matrix, Shape, Structure
+from autocompress.structures.base import Curvature, Factor, Matrix, Shape, Structure
 
 _TRAINING_VECTORS_PER_ENTRY = 256
 _FEWEST_TRAINING_VECTORS, _MOST_TRAINING_VECTORS = 2**14, 2**17
@@ -109,9 +109,13 @@ class VectorQuantized(Structure):
         return {"codebook": (self.parts * (largest + 1), self.dimension)}
 
     def factorize(
-        self, weight: Matrix, row_frequencies: NDArray[np.float64] | None
+        self,
+        weight: Matrix,
+        row_frequencies: NDArray[np.float64] | None,
+        curvature: Curvature | None = None,
     ) -> dict[str, Factor]:
         """Run k-means in every part; entries are in order of use, so that parts code alike."""
+        del curvature
         # A power of two changes no digit, and keeps squares within single precision.
         exponent = int(np.frexp(np.abs(weight).max())[1])
         counts = np.ones(weight.shape[0]) if row_frequencies is None else row_frequencies + 1

@@ -10,7 +10,7 @@ import autocompress
 from autocompress.compression import Source, uncompressed_plan, write_artifact
 from autocompress.errors import PlanError
 from autocompress.plan import CompressionPlan, Treatment
-from autocompress.precisions import AnyPrecision, EntropyStep, Float32, Precision
+from autocompress.precisions import EntropyStep, Precision
 from autocompress.recovery.represented import Represented
 from autocompress.structures import Dense, LowRank, Pruned, Structure
 
@@ -104,18 +104,21 @@ def test_the_original_model_is_not_touched(source: Source) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("precision", "expected"),
-    [(EntropyStep(step=2.0), 0.1), (EntropyStep(step=0.5), 0.025), (Float32(), 0.0)],
-)
-def test_coarse_numbers_are_drawn_towards_zero(
-    source: Source, precision: AnyPrecision, expected: float
-) -> None:
-    treatment = Treatment(structure=Dense(), precision=precision)
+def test_numbers_in_steps_are_drawn_towards_zero_by_what_their_bits_cost(source: Source) -> None:
+    treatment = Treatment(structure=Dense(), precision=EntropyStep(step=2.0))
     plan = CompressionPlan(treatments=dict.fromkeys(source.weights.weights, treatment))
     model = Represented(teacher(), source, plan)
     before = [latent.detach().clone() for latent in model.latents]
-    model.shrink([0.1] * len(before))
+    model.shrink(0.1)
     for old, new in zip(before, model.latents, strict=True):
-        wanted = old.sign() * (old.abs() - expected).clamp(min=0)
-        torch.testing.assert_close(new.detach(), wanted)
+        # Latents are in steps: a row of the mean magnitude m pays log2(1 + 1 / m) for one more.
+        price = torch.log2(1 + 1 / old.abs().mean(dim=1, keepdim=True).clamp(min=2**-6))
+        wanted = old.sign() * (old.abs() - 0.1 * price).clamp(min=0)
+        torch.testing.assert_close(new.detach(), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_numbers_without_steps_are_not_drawn_anywhere(source: Source) -> None:
+    model = Represented(teacher(), source, uncompressed_plan(source))
+    before = [latent.detach().clone() for latent in model.latents]
+    model.shrink(0.1)
+    assert all(torch.equal(old, new) for old, new in zip(before, model.latents, strict=True))

@@ -24,6 +24,7 @@ from autocompress.objectives import Split
 from autocompress.plan import CompressionPlan
 from autocompress.precisions import EntropyStep, Float16, Float32, Precision
 from autocompress.structures import (
+    Curvature,
     Factor,
     GroupReduce,
     LowRank,
@@ -604,8 +605,10 @@ def test_a_file_of_impossible_integers_is_refused(
 ) -> None:
     factorize = GroupReduce.factorize
 
-    def corrupted(self: GroupReduce, weight: Matrix, counts: Counts) -> dict[str, Factor]:
-        factors = factorize(self, weight, counts)
+    def corrupted(
+        self: GroupReduce, weight: Matrix, counts: Counts, curvature: Curvature | None
+    ) -> dict[str, Factor]:
+        factors = factorize(self, weight, counts, curvature)
         factors[name].values[where] = value
         return factors
 

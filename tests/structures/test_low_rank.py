@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 from strategies import gaussian
 
-from autocompress.structures import LowRank, Matrix, Shape
+from autocompress.structures import Curvature, LowRank, Matrix, Shape
 
 
 def approximate(weight: Matrix, rank: int) -> Matrix:
@@ -82,3 +82,58 @@ def test_vectors_are_refused(shape: Shape) -> None:
 def test_ranks_are_positive_integers(rank: object) -> None:
     with pytest.raises(ValidationError, match="rank"):
         LowRank.model_validate({"rank": rank})
+
+
+def curved(rows: int, cols: int) -> Curvature:
+    generator = np.random.default_rng(8)
+    inputs = generator.normal(size=(3 * cols, cols)) * np.geomspace(4, 0.2, cols)
+    inputs += 0.5 * inputs[:, :1]
+    return Curvature(np.exp(generator.normal(size=rows)), inputs.T @ inputs / len(inputs))
+
+
+def rise(weight: Matrix, structure: LowRank, curvature: Curvature) -> float:
+    factors = structure.factorize(weight, None, curvature)
+    values = {name: factor.values for name, factor in factors.items()}
+    return curvature.rise(structure.reconstruct(values) - weight)
+
+
+@pytest.mark.parametrize("rank", [1, 4, 10])
+def test_the_fit_to_the_loss_leaves_the_smallest_eigenvalues(rank: int) -> None:
+    """Eckart-Young in the norm of the loss."""
+    weight, curvature = gaussian((40, 12)), curved(40, 12)
+    root = np.linalg.cholesky(curvature.moment)
+    scaled = np.sqrt(curvature.rows)[:, None] * (weight @ root)
+    left_out = np.square(np.linalg.svd(scaled, compute_uv=False)[rank:]).sum() / 2
+    by_loss = rise(weight, LowRank(rank=rank, fit="loss"), curvature)
+    assert by_loss == pytest.approx(left_out, rel=1e-3)
+    assert by_loss < 0.9 * rise(weight, LowRank(rank=rank), curvature)
+
+
+@pytest.mark.parametrize("shape", [(40, 12), (9, 12)])
+def test_the_fit_to_the_loss_is_exact_at_full_rank(shape: Shape) -> None:
+    weight, curvature = gaussian(shape), curved(*shape)
+    structure = LowRank(rank=min(shape), fit="loss")
+    factors = structure.factorize(weight, None, curvature)
+    values = {name: factor.values for name, factor in factors.items()}
+    np.testing.assert_allclose(structure.reconstruct(values), weight, atol=2e-4)
+
+
+def test_factors_of_a_fit_to_the_loss_know_what_errors_in_them_cost() -> None:
+    weight, curvature = gaussian((60, 12)), curved(60, 12)
+    structure = LowRank(rank=12, fit="loss")
+    factors = structure.factorize(weight, None, curvature)
+    for name, factor in factors.items():
+        assert factor.curvature is not None
+        error = 1e-3 * gaussian(factor.values.shape)
+        changed = {key: other.values for key, other in factors.items()}
+        changed[name] = factor.values + error
+        total = curvature.rise(structure.reconstruct(changed) - weight)
+        assert factor.curvature.rise(error) == pytest.approx(total, rel=0.02)
+
+
+def test_without_curvature_the_elements_are_fitted() -> None:
+    weight = gaussian((20, 12))
+    plain = LowRank(rank=4).factorize(weight, None)
+    by_loss = LowRank(rank=4, fit="loss").factorize(weight, None)
+    assert all(np.array_equal(plain[name].values, by_loss[name].values) for name in plain)
+    assert LowRank(rank=4, fit="loss").label() == "rank 4 by loss"

@@ -1,0 +1,185 @@
+"""Equal slope: steps so wide that everywhere the next bit would lower the loss by as much."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from autocompress.precisions.base import Precision, Stream
+from autocompress.structures.base import Curvature, Factor, Matrix, Shape
+
+_LARGEST_CODE = 2**30
+_ROWS_PER_OCTAVE, _COLS_PER_OCTAVE = 2, 4
+_DAMPING = 0.01
+_BLOCK = 64
+
+Floats = NDArray[np.float64]
+
+
+class EqualSlope(Precision):
+    """Rounds to steps of which each row and column has its own, and feeds errors back.
+
+    At high rate, a uniform quantizer with an entropy coder trades distortion D against bits at
+    the slope 2 ln(2) D [1]. Where the slope is the same for all elements of all weights, no bit
+    could do more good elsewhere. An element whose squared error costs c / 2 thus gets the step
+    `sqrt(12 slope / (c ln 2))`, rounded to half an octave by row and a quarter by column.
+
+    Columns are rounded in turn. The error of each is made good by those still to come, as far as
+    they multiply similar inputs [2]: then c is not the diagonal of the moment but what is left of
+    it, given the later columns. Zeros stay zeros, so that what was pruned remains so.
+
+    Attributes:
+        slope: What a bit must be worth, in units of the loss; nats for a language model. Where
+            nothing is known of the loss, in units of the relative squared error of the weight.
+
+    References:
+        [1] H. Gish, J. Pierce. Asymptotically Efficient Quantizing. IEEE Transactions on
+            Information Theory 1968.
+        [2] E. Frantar et al. GPTQ: Accurate Post-Training Quantization for Generative Pre-trained
+            Transformers. ICLR 2023, arXiv 2210.17323.
+    """
+
+    kind: Literal["equal_slope"] = "equal_slope"
+    slope: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    has_zero_level: ClassVar[bool] = True
+
+    def label(self) -> str:
+        """Return the slope."""
+        return f"slope {self.slope:.2g}"
+
+    def misfit(self, factor: Factor) -> str | None:
+        """Refuse steps so fine, or so coarse, that codes or levels overflow."""
+        steps = self.steps(factor)
+        magnitude = float(np.abs(factor.values).max(initial=0))
+        finest, widest = float(steps.min()), float(steps.max())
+        if not finest > 0 or magnitude / finest > _LARGEST_CODE / 2:
+            rule = f"`|weight| / step <= {_LARGEST_CODE // 2}` must hold"
+            return f"{rule}, but slope={self.slope:g} gives steps of {finest:.3g}"
+        if not magnitude + widest < np.finfo(np.float32).max / 2:
+            return f"`|weight| + step` must be a float32, but slope={self.slope:g} is too large"
+        return None
+
+    def encode(self, factor: Factor) -> dict[str, Stream]:
+        """Return int64 codes, the base step, and the exponents of rows and columns.
+
+        Exponents are stored as differences from one row, or column, to the next.
+        """
+        grid = _Grid.of(factor, self.slope)
+        streams: dict[str, Stream] = {
+            "codes": grid.codes(factor.values.astype(np.float64)),
+            "step": np.full((1, 1), grid.base, np.float32),
+        }
+        for name, exponents in (("row_exponents", grid.rows), ("column_exponents", grid.cols)):
+            if exponents.any():
+                streams[name] = np.diff(exponents, prepend=0)[None, :]
+        return streams
+
+    def decode(
+        self, streams: Mapping[str, Stream], shape: Shape, mask: NDArray[np.bool_] | None
+    ) -> Matrix:
+        """Return each code times the step of its row and column.
+
+        Raises:
+            ValueError: If there are exponents, but not one for every row or column.
+        """
+        del mask
+        rows = _exponents(streams, "row_exponents", shape[0])
+        cols = _exponents(streams, "column_exponents", shape[1])
+        steps = float(streams["step"].ravel()[0]) * _scales(rows, cols)
+        values: Matrix = (streams["codes"].reshape(shape) * steps).astype(np.float32)
+        return values
+
+    def steps(self, factor: Factor) -> Floats:
+        """Return the step of each element, float64 of the factor's shape."""
+        return _Grid.of(factor, self.slope).steps()
+
+    def widened(self, octaves: float) -> Self:
+        """Return it with all steps times 2^octaves; the slope goes with their square."""
+        return self.model_copy(update={"slope": self.slope * 4.0**octaves})
+
+
+def without_feedback(curvature: Curvature) -> Curvature:
+    """Return a curvature of the same steps, under which rounding is to the nearest level."""
+    pivots = _pivots(curvature.damped(_DAMPING).moment)[1]
+    return Curvature(curvature.rows, np.diag(pivots))
+
+
+class _Grid:
+    """The steps of a factor, and the rounding to them."""
+
+    def __init__(self, base: float, rows: Floats, cols: Floats, feedback: Floats | None) -> None:
+        self.base = float(np.float32(base))
+        self.rows = np.rint(_ROWS_PER_OCTAVE * rows).astype(np.int64)
+        self.cols = np.rint(_COLS_PER_OCTAVE * cols).astype(np.int64)
+        self._feedback = feedback
+
+    @classmethod
+    def of(cls, factor: Factor, slope: float) -> _Grid:
+        curvature = factor.curvature or Curvature.relative(factor.values)
+        moment = curvature.moment
+        diagonal = np.diag(moment)
+        if np.count_nonzero(moment) == np.count_nonzero(diagonal):
+            feedback, pivots = None, np.maximum(diagonal, _DAMPING**3 * diagonal.max(initial=0))
+        else:
+            feedback, pivots = _pivots(curvature.damped(_DAMPING).moment)
+        rows, cols = -np.log2(curvature.rows) / 2, -np.log2(pivots) / 2
+        middle = rows.mean() + cols.mean()
+        with np.errstate(over="ignore"):  # infinity is refused by `misfit`
+            base = math.sqrt(12 * slope / math.log(2)) * np.exp2(middle)
+            return cls(base, rows - rows.mean(), cols - cols.mean(), feedback)
+
+    def steps(self) -> Floats:
+        """Return the step of each element, float64 of shape (rows, cols)."""
+        return self.base * _scales(self.rows, self.cols)
+
+    def codes(self, values: Floats) -> NDArray[np.int64]:
+        """Round all elements, int64 of the same shape; changes the values."""
+        steps = self.steps()
+        if self._feedback is None:
+            return np.rint(values / steps).astype(np.int64)
+        zeros = values == 0
+        codes = np.empty(values.shape, dtype=np.int64)
+        n_cols = values.shape[1]
+        for first in range(0, n_cols, _BLOCK):
+            last = min(first + _BLOCK, n_cols)
+            errors = np.empty((values.shape[0], last - first))
+            for col in range(first, last):
+                code = np.rint(values[:, col] / steps[:, col])
+                code[zeros[:, col]] = 0
+                codes[:, col] = code
+                error = values[:, col] - code * steps[:, col]
+                errors[:, col - first] = error
+                ahead = self._feedback[col, col + 1 : last]
+                values[:, col + 1 : last] -= error[:, None] * ahead
+            values[:, last:] -= errors @ self._feedback[first:last, last:]
+        return codes
+
+
+def _pivots(moment: Floats) -> tuple[Floats, Floats]:
+    """Return how each column's error is passed on, and what is left of the moment's diagonal.
+
+    With the inverse moment as U^T U, U upper triangular, column j passes the share
+    U[j, k] / U[j, j] of its error on to column k > j, and what cannot be made good costs
+    1 / U[j, j]^2.
+    """
+    upper = np.linalg.cholesky(np.linalg.inv(moment)).T
+    diagonal = np.diag(upper)
+    return upper / diagonal[:, None], 1 / np.square(diagonal)
+
+
+def _scales(rows: NDArray[np.int64], cols: NDArray[np.int64]) -> Floats:
+    """Return the steps relative to the base, float64 of shape (rows, cols)."""
+    scales: Floats = np.exp2(rows / _ROWS_PER_OCTAVE)[:, None] * np.exp2(cols / _COLS_PER_OCTAVE)
+    return scales
+
+
+def _exponents(streams: Mapping[str, Stream], name: str, size: int) -> NDArray[np.int64]:
+    differences = streams.get(name, np.zeros((1, size), dtype=np.int64))
+    if differences.size != size:
+        raise ValueError(f"{size} {name} are needed, not {differences.size}")
+    return np.cumsum(differences.ravel())
