@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
+import safetensors
+import safetensors.numpy
 from numpy.typing import NDArray
 from torch import nn
 
@@ -13,7 +17,9 @@ from autocompress.curvature import measure_curvatures
 from autocompress.errors import ModelError
 from autocompress.structures import Curvature, matrix_shape
 from autocompress.task import Task
-from autocompress.weights import Site, find_sites, first_names
+from autocompress.weights import ModelWeights, Site, find_sites, first_names
+
+_VERSION = "1"  # of what is measured: files of another one are measured anew
 
 
 @dataclass(frozen=True)
@@ -32,8 +38,14 @@ class Calibration:
     curvatures: Mapping[str, Curvature] = field(default_factory=dict)
 
 
-def calibrate(model: nn.Module, task: Task) -> Calibration:
+def calibrate(model: nn.Module, task: Task, cache: Path | None = None) -> Calibration:
     """Ask the task for row frequencies, find the sites, and measure the curvatures.
+
+    Args:
+        model: Evaluated without dropout; it is not changed.
+        task: Knows the data.
+        cache: A folder in which the curvatures are kept under a hash of model and data, since
+            measuring them takes as long as some trials. None keeps nothing.
 
     Raises:
         ModelError: If there is no batch, or frequencies do not match the rows of their weight.
@@ -49,7 +61,37 @@ def calibrate(model: nn.Module, task: Task) -> Calibration:
         for module, training in modes:
             module.training = training
     frequencies = _row_frequencies(model, task)
-    return Calibration(frequencies, sites, measure_curvatures(model, task, frequencies))
+    if cache is None:
+        return Calibration(frequencies, sites, measure_curvatures(model, task, frequencies))
+    about = "\n".join((_VERSION, ModelWeights.of(model).sha256, task.fingerprint()))
+    path = cache / f"calibration-{hashlib.sha256(about.encode()).hexdigest()[:16]}.safetensors"
+    curvatures = _load(path)
+    if curvatures is None:
+        curvatures = measure_curvatures(model, task, frequencies)
+        _save(curvatures, path)
+    return Calibration(frequencies, sites, curvatures)
+
+
+def _save(curvatures: Mapping[str, Curvature], path: Path) -> None:
+    """Write a file in one step."""
+    tensors = {}
+    for name, curvature in curvatures.items():
+        tensors[f"{name}:rows"] = np.ascontiguousarray(curvature.rows)
+        tensors[f"{name}:moment"] = np.ascontiguousarray(curvature.moment)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(safetensors.numpy.save(tensors))
+    partial.replace(path)
+
+
+def _load(path: Path) -> dict[str, Curvature] | None:
+    """Read what `_save` wrote; None if there is no such file, or it is damaged."""
+    try:
+        tensors = safetensors.numpy.load_file(path)
+    except (FileNotFoundError, safetensors.SafetensorError):
+        return None
+    names = sorted({name.rpartition(":")[0] for name in tensors})
+    return {name: Curvature(tensors[f"{name}:rows"], tensors[f"{name}:moment"]) for name in names}
 
 
 def _row_frequencies(model: nn.Module, task: Task) -> dict[str, NDArray[np.float64]]:

@@ -48,14 +48,20 @@ class Source:
     assets: Mapping[str, bytes] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, model: nn.Module, task: Task) -> Source:
+    def of(cls, model: nn.Module, task: Task, cache: Path | None = None) -> Source:
         """Take a model's tensors and calibrate it.
+
+        Args:
+            model: It is not changed.
+            task: Knows the data.
+            cache: A folder that keeps what takes long to measure, or None.
 
         Raises:
             ModelError: If the model cannot be compressed, such as for NaN in a weight.
         """
-        weights = ModelWeights.of(model)
-        return cls(weights, calibrate(model, task), task.model_config(model), task.assets())
+        weights = ModelWeights.of(model)  # refuses NaN first of all
+        calibration = calibrate(model, task, cache)
+        return cls(weights, calibration, task.model_config(model), task.assets())
 
     def members(self, name: str) -> tuple[Weight, ...]:
         """Return the weights that an entry of a plan treats: one, or those of a site.

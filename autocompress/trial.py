@@ -43,8 +43,9 @@ class Evaluator:
         task: Task,
         budget: Budget | None = None,
         extra: Sequence[Objective] = (),
+        cache: Path | None = None,
     ) -> None:
-        self.source = Source.of(model, task)
+        self.source = Source.of(model, task, cache)
         self._model = copy.deepcopy(model)
         self._task = task
         self.budget = budget

@@ -1,15 +1,18 @@
-"""Search under a tight budget, fine-tune the best plan, and measure it in a new process.
+"""Search under tight budgets, fine-tune the best plans, and measure them in new processes.
 
-    python benchmarks/recovery.py MODEL DATA [--budget 550kB] [--recover 10m] [--trials 12]
+    python benchmarks/recovery.py MODEL DATA [--budgets 310kB 600kB 930kB] [--recover 25m]
 
-Writes `benchmarks/results/recovery.{json,md}`: the plan before and after recovery, and the
-control, which is the uncompressed model fine-tuned alike.
+Runs `autocompress search --recover` as a user would. Writes `benchmarks/results/NAME.{json,md}`:
+every plan before and after recovery, and the control, which is the uncompressed model fine-tuned
+alike. It does not depend on the budget, and so is trained with the first one only.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,50 +25,70 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--budget", default="550kB")
-    parser.add_argument("--recover", default="10m")
-    parser.add_argument("--trials", type=int, default=12)
+    parser.add_argument("--budgets", nargs="+", default=["310kB", "600kB", "930kB"])
+    parser.add_argument("--recover", default="25m")
+    parser.add_argument("--trials", type=int, default=3)
+    parser.add_argument("--name", default="recovery")
     arguments = parser.parse_args()
-    with TemporaryDirectory() as out:
-        options = ["--budget", arguments.budget, "--trials", str(arguments.trials), "--out", out]
-        options += ["--recover", arguments.recover, "--data", str(arguments.data)]
-        found = autocompress("search", str(arguments.model), *options)
-        models = {
-            "uncompressed": found["baseline"],
-            f"compressed to {arguments.budget}": found["best"],
-            f"after recovery, {arguments.recover}": found["recovered"][0],
-            f"control, {arguments.recover}": found["controls"][0],
-        }
-        rows = [measure(name, model, arguments.data) for name, model in models.items()]
-    (RESULTS / "recovery.json").write_text(json.dumps(rows, indent=1) + "\n")
-    (RESULTS / "recovery.md").write_text(table(rows))
+    rows: list[dict[str, Any]] = []
+    with TemporaryDirectory() as folder:
+        control: Path | None = None
+        for budget in arguments.budgets:
+            out = Path(folder) / budget
+            if control is not None:
+                shutil.copytree(control, out / control.relative_to(control.parents[1]))
+            options = ["--budget", budget, "--trials", str(arguments.trials), "--out", str(out)]
+            options += ["--recover", arguments.recover, "--data", str(arguments.data)]
+            clock = time.perf_counter()
+            found = autocompress("search", str(arguments.model), *options)
+            wall = time.perf_counter() - clock
+            if control is None:
+                control = Path(found["controls"][0]["artifact"]).parent
+                rows.append(measure("uncompressed", "uncompressed", found["baseline"], arguments))
+                rows.append(measure("control", "control", found["controls"][0], arguments))
+            rows.append(measure(f"{budget}", "fitted", found["best"], arguments))
+            rows.append(measure(f"{budget}", "recovered", found["recovered"][0], arguments))
+            rows[-1]["wall_s"] = round(wall, 1)
+            # What is finished is kept, should a later budget fail.
+            (RESULTS / f"{arguments.name}.json").write_text(json.dumps(rows, indent=1) + "\n")
+    (RESULTS / f"{arguments.name}.md").write_text(table(rows, arguments.recover))
 
 
-def measure(name: str, model: dict[str, Any], data: Path) -> dict[str, Any]:
+def measure(
+    name: str, track: str, model: dict[str, Any], arguments: argparse.Namespace
+) -> dict[str, Any]:
     """Return what a new process measures on a file."""
-    row: dict[str, Any] = {"name": name, "size_bytes": model["size_bytes"]}
+    row: dict[str, Any] = {"name": name, "track": track, "size_bytes": model["size_bytes"]}
     for split in ("valid", "test"):
-        options = ["--data", str(data), "--split", split]
+        options = ["--data", str(arguments.data), "--split", split]
         row[split] = autocompress("evaluate", model["artifact"], *options)["perplexity"]
     return row
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """Return the figures as a table, changes against the uncompressed model."""
-    base = rows[0]
+def table(rows: list[dict[str, Any]], recover: str) -> str:
+    """Return the figures as a table, changes against the uncompressed model and the control."""
+    base = next(row for row in rows if row["track"] == "uncompressed")
+    control = next(row for row in rows if row["track"] == "control")
+    titles = {
+        "uncompressed": "uncompressed",
+        "control": f"control, {recover}",
+        "fitted": "{}, without recovery",
+        "recovered": f"{{}}, recovery of {recover}",
+    }
     lines = [
         (
             "| model | file, bytes | times smaller | valid perplexity | change | "
-            "test perplexity | change |"
+            "test perplexity | change | valid, against control |"
         ),
-        "|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         ratio = base["size_bytes"] / row["size_bytes"]
         changes = [f"{row[split] / base[split] - 1:+.2%}" for split in ("valid", "test")]
         lines.append(
-            f"| {row['name']} | {row['size_bytes']:,} | {ratio:.1f} | {row['valid']:.2f} | "
-            f"{changes[0]} | {row['test']:.2f} | {changes[1]} |"
+            f"| {titles[row['track']].format(row['name'])} | {row['size_bytes']:,} | {ratio:.1f} "
+            f"| {row['valid']:.2f} | {changes[0]} | {row['test']:.2f} | {changes[1]} "
+            f"| {row['valid'] / control['valid'] - 1:+.2%} |"
         )
     return "\n".join(lines) + "\n"
 

@@ -99,7 +99,7 @@ def test_the_users_model_is_left_as_it_was(tmp_path: Path) -> None:
 
 def test_every_method_at_once_can_be_searched(tmp_path: Path) -> None:
     result = autocompress.search(
-        teacher(), Classification(), space="all", trials=30, out=tmp_path, seed=1
+        teacher(), Classification(), space="all", trials=40, out=tmp_path, seed=1
     )
     kinds = {
         treatment.structure.kind

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
@@ -24,12 +25,14 @@ class Precision(BaseModel, ABC):
     Attributes:
         has_zero_level: Whether zero is one of the levels, so that a pruned factor keeps its zeros
             without a mask beside it.
+        has_fixed_steps: Whether the steps depend on what errors cost, and not on the values.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: str
     has_zero_level: ClassVar[bool] = False
+    has_fixed_steps: ClassVar[bool] = False
 
     @abstractmethod
     def label(self) -> str:
@@ -61,6 +64,23 @@ class Precision(BaseModel, ABC):
         """
         del factor
         return None
+
+    def price(self, factor: Factor) -> float:
+        """Return what a bit must be worth for the steps to be right, in units of the loss.
+
+        At high rate it is `ln(2) c step^2 / 12` where squared errors cost c / 2 [1]; here the mean
+        over the factor. It is 0 where there are no steps, or nothing is known of the loss.
+
+        References:
+            [1] H. Gish, J. Pierce. Asymptotically Efficient Quantizing. IEEE Transactions on
+                Information Theory 1968.
+        """
+        steps, curvature = self.steps(factor), factor.curvature
+        if steps is None or curvature is None:
+            return 0.0
+        squares = np.broadcast_to(np.square(steps), factor.values.shape)
+        costs = curvature.rows @ squares @ curvature.diagonal
+        return float(costs) * math.log(2) / 12 / factor.values.size
 
     def widened(self, octaves: float) -> Self:
         """Return it with its steps times 2^octaves; itself where there are no steps to choose."""

@@ -47,6 +47,7 @@ class EqualSlope(Precision):
     kind: Literal["equal_slope"] = "equal_slope"
     slope: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     has_zero_level: ClassVar[bool] = True
+    has_fixed_steps: ClassVar[bool] = True
 
     def label(self) -> str:
         """Return the slope."""
@@ -98,6 +99,10 @@ class EqualSlope(Precision):
         """Return the step of each element, float64 of the factor's shape."""
         return _Grid.of(factor, self.slope).steps()
 
+    def price(self, factor: Factor) -> float:
+        """Return the slope, where something is known of the loss."""
+        return 0.0 if factor.curvature is None else self.slope
+
     def widened(self, octaves: float) -> Self:
         """Return it with all steps times 2^octaves; the slope goes with their square."""
         return self.model_copy(update={"slope": self.slope * 4.0**octaves})
@@ -105,8 +110,9 @@ class EqualSlope(Precision):
 
 def without_feedback(curvature: Curvature) -> Curvature:
     """Return a curvature of the same steps, under which rounding is to the nearest level."""
-    pivots = _pivots(curvature.damped(_DAMPING).moment)[1]
-    return Curvature(curvature.rows, np.diag(pivots))
+    if curvature.moment.ndim == 1:
+        return curvature
+    return Curvature(curvature.rows, _pivots(curvature.damped(_DAMPING).moment)[1])
 
 
 class _Grid:
@@ -121,10 +127,9 @@ class _Grid:
     @classmethod
     def of(cls, factor: Factor, slope: float) -> _Grid:
         curvature = factor.curvature or Curvature.relative(factor.values)
-        moment = curvature.moment
-        diagonal = np.diag(moment)
-        if np.count_nonzero(moment) == np.count_nonzero(diagonal):
-            feedback, pivots = None, np.maximum(diagonal, _DAMPING**3 * diagonal.max(initial=0))
+        if curvature.moment.ndim == 1:
+            feedback, diagonal = None, curvature.moment
+            pivots = np.maximum(diagonal, _DAMPING**3 * diagonal.max(initial=0))
         else:
             feedback, pivots = _pivots(curvature.damped(_DAMPING).moment)
         rows, cols = -np.log2(curvature.rows) / 2, -np.log2(pivots) / 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -13,12 +14,19 @@ from torch import nn
 
 from autocompress.compression import Source, factorize_item
 from autocompress.plan import Treatment
-from autocompress.precisions import Codebook, Float32
+from autocompress.precisions import AnyPrecision, Codebook, Float32
 from autocompress.precisions.equal_slope import without_feedback
-from autocompress.structures import AnyStructure, Curvature, Factor, Matrix, Pruned
+from autocompress.structures import (
+    AnyStructure,
+    Curvature,
+    Factor,
+    LowRank,
+    Matrix,
+    Pruned,
+)
 from autocompress.structures.pruned import pruned
 
-_SMALLEST_MEAN = 2.0**-6
+_SMALLEST_MEAN, _PRIOR_COLUMNS = 2.0**-9, 3.0
 
 State = dict[str, dict[str, torch.Tensor]]
 """By factor, its fields as tensors; what is None is left out."""
@@ -32,8 +40,9 @@ class Item:
     codebook share its gradient and so move together: the codes stay, and the level, their mean,
     is trained [1]. Whole numbers, such as indices, stay as they are.
 
-    What is trained is measured in units that make all changes cost about alike: in steps, where
-    the numbers are stored in such, or else in the root mean square of the factor.
+    What is trained is measured in units of the root mean square of its factor, so that one
+    learning rate serves all. Steps of storage would not do: they are wide where a number matters
+    little, and what is seen rarely would move farthest.
 
     Attributes:
         treatment: How the factors are stored.
@@ -52,6 +61,7 @@ class Item:
         self._members = source.members(name)
         self.treatment = treatment
         self._codes: dict[str, torch.Tensor] = {}
+        self._fixed_steps: dict[str, tuple[AnyPrecision, torch.Tensor]] = {}
         if state is None:
             whole = Treatment(structure=unpruned(treatment.structure), precision=Float32())
             self._factors = {
@@ -59,7 +69,7 @@ class Item:
                 for key, factor in factorize_item(source, name, whole).items()
             }
             trained = {key: factor for key, factor in self._factors.items() if not factor.integers}
-            self._units = {key: self._unit(factor) for key, factor in trained.items()}
+            self._units = {key: _unit(factor) for key, factor in trained.items()}
             latents = {
                 key: torch.from_numpy(factor.values) / self._units[key]
                 for key, factor in trained.items()
@@ -71,18 +81,17 @@ class Item:
             latents = {key: f["latent"].clone() for key, f in state.items() if "unit" in f}
         self.latents = {key: nn.Parameter(latent) for key, latent in latents.items()}
 
-    def _unit(self, factor: Factor) -> torch.Tensor:
-        steps = self.treatment.precision.steps(factor)
-        if steps is None:
-            steps = np.full((1, 1), np.sqrt(np.mean(np.square(factor.values))) or 1.0)
-        return torch.from_numpy(steps.astype(np.float32))
-
     def _values(self, key: str) -> torch.Tensor:
         return self.latents[key] * self._units[key]
 
     def _arrays(self, key: str) -> Matrix:
         values: Matrix = self._values(key).detach().numpy()
         return values
+
+    def _factor(self, key: str) -> Factor:
+        """Return a factor with its values as they are by now, before rounding."""
+        factor, values = self._factors[key], self._arrays(key)
+        return replace(factor, values=values if factor.mask is None else values * factor.mask)
 
     @property
     def sparsity(self) -> float:
@@ -115,27 +124,38 @@ class Item:
         precision = self.treatment.precision
         return precision.widened(1.0) != precision
 
-    def shrink(self, amount: float) -> None:
-        """Draw numbers towards zero, in proportion to their steps and to what these cost.
+    def _steps(self, key: str) -> torch.Tensor | None:
+        """Return the distance of levels at each number, or None where there is no such."""
+        precision = self.treatment.precision
+        known = self._fixed_steps.get(key)
+        if known is not None and known[0] == precision:
+            return known[1]
+        steps = precision.steps(self._factor(key))
+        if steps is None:
+            return None
+        found = torch.from_numpy(steps.astype(np.float32))
+        if precision.has_fixed_steps:
+            self._fixed_steps[key] = precision, found
+        return found
 
-        A number whose squared error costs c / 2 and whose bits are worth the slope s each lies
-        best at a distance of s / c times the bits of a further step from where it would lie
-        otherwise, and s / c goes with the square of the step. In a row of the mean magnitude m,
-        in steps, a further step costs about log2(1 + 1 / m) bits.
+    def shrink(self, amount: float) -> None:
+        """Draw numbers towards zero, in proportion to the bits that a further step costs.
+
+        Where a price per bit gives each number its step, a number that is worth its bits resists
+        as strongly as any other in units of the optimizer, which normalises gradients: the pull
+        is the root of the price times the bits. With magnitudes, in steps, of the mean m, a
+        further step costs about log2(1 + 1 / m) bits; m is told from row and column.
 
         Args:
-            amount: How far, in steps for each bit that a step further costs.
+            amount: How far, in units of the latents, for each bit and the root of a price of one.
         """
-        for key, latent in self.latents.items() if self.has_steps and amount else ():
-            factor = replace(self._factors[key], values=self._arrays(key))
-            steps = self.treatment.precision.steps(factor)
+        for key, latent in self.latents.items() if self.has_steps else ():
+            steps, price = self._steps(key), self.treatment.precision.price(self._factor(key))
             assert steps is not None
-            size = np.abs(factor.values)
-            mean = (size / steps).mean(axis=1, keepdims=True)
-            distance = amount * steps * np.log2(1 + 1 / np.maximum(mean, _SMALLEST_MEAN))
-            shrunk = np.sign(factor.values) * np.maximum(size - distance, 0)
             with torch.no_grad():
-                latent.copy_(torch.from_numpy(shrunk) / self._units[key])
+                expected = _expected(torch.round(self._values(key) / steps).abs())
+                distance = amount * math.sqrt(price) * torch.log2(1 + 1 / expected)
+                latent.sub_(torch.clamp(latent, -distance, distance))
 
     def continues(self, other: Item) -> bool:
         """Whether the factors are those of another item, pruning and precision apart."""
@@ -144,6 +164,7 @@ class Item:
     def take(self, other: Item) -> None:
         """Take over another item's factors and the numbers behind them."""
         self._factors, self.latents, self._units = other._factors, other.latents, other._units
+        self._fixed_steps.clear()
 
     def state(self) -> State:
         """Return all that training has changed, or that could come out otherwise."""
@@ -172,16 +193,27 @@ class Item:
         if key in self._codes:
             # Few values in half precision are stored by a codebook as exactly these.
             return replace(factor, values=self._leveled(key, factor).detach().numpy())
-        values = self._values(key).detach()
-        if factor.mask is not None:
-            values = values * torch.from_numpy(factor.mask)
-        return replace(factor, values=values.numpy())
+        return self._factor(key)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names of its weights, each followed by its aliases."""
+        return tuple(n for weight in self._members for n in (weight.name, *weight.aliases))
+
+    @property
+    def is_thin(self) -> bool:
+        """Whether it is one weight, represented by two thin factors, `left` and `right`."""
+        structure = unpruned(self.treatment.structure)
+        return isinstance(structure, LowRank) and len(self._members) == 1
+
+    def rounded(self) -> dict[str, Any]:
+        """Return the factors as they will be stored, with gradients that reach the latents."""
+        return {key: self._rounded(key, factor) for key, factor in self._factors.items()}
 
     def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield each weight by its name and aliases, with gradients that reach the latents."""
         # Structures use operations that arrays and tensors share.
-        rounded: Any = {key: self._rounded(key, factor) for key, factor in self._factors.items()}
-        matrix: Any = self.treatment.structure.reconstruct(rounded)
+        matrix: Any = self.treatment.structure.reconstruct(self.rounded())
         first = 0
         for weight in self._members:
             last = first + weight.matrix.shape[0]
@@ -200,9 +232,18 @@ class Item:
             latent = latent * torch.from_numpy(factor.mask)
         if isinstance(self.treatment.precision, Codebook):
             return latent  # no level is known yet: pruning goes on
-        own = replace(factor, values=latent.detach().numpy())
-        stored = torch.from_numpy(self.treatment.precision.quantize(own))
-        return latent + (stored - latent).detach()
+        if isinstance(self.treatment.precision, Float32):
+            return latent
+        return latent + (self._stored(key, latent.detach()) - latent).detach()
+
+    def _stored(self, key: str, values: torch.Tensor) -> torch.Tensor:
+        """Return values as they are after storing and loading."""
+        precision = self.treatment.precision
+        steps = self._steps(key)
+        if steps is not None:
+            return torch.round(values / steps) * steps
+        own = replace(self._factors[key], values=values.numpy())
+        return torch.from_numpy(precision.quantize(own))
 
     def _leveled(self, key: str, factor: Factor) -> torch.Tensor:
         """Return the level of each element, which is the mean of the elements that share it."""
@@ -217,6 +258,22 @@ class Item:
         if mask is None:
             return spread.reshape(latent.shape)
         return torch.zeros_like(latent).masked_scatter(mask, spread)
+
+
+def _unit(factor: Factor) -> torch.Tensor:
+    mean_square = np.mean(np.square(factor.values), dtype=np.float64)
+    return torch.tensor(float(np.sqrt(mean_square)) or 1.0)
+
+
+def _expected(magnitudes: torch.Tensor) -> torch.Tensor:
+    """Return the magnitude to be expected of each number: mean of row times mean of column.
+
+    A few columns of the mean magnitude of all stand in for what short rows do not tell.
+    """
+    mean, n_cols = magnitudes.mean(), magnitudes.shape[1]
+    rows = magnitudes.mean(dim=1, keepdim=True) * n_cols + _PRIOR_COLUMNS * mean
+    columns = magnitudes.mean(dim=0, keepdim=True) / mean.clamp(min=_SMALLEST_MEAN)
+    return (rows * columns / (n_cols + _PRIOR_COLUMNS)).clamp(min=_SMALLEST_MEAN)
 
 
 def unpruned(structure: AnyStructure) -> AnyStructure:
@@ -240,7 +297,6 @@ def _factor(fields: Mapping[str, torch.Tensor]) -> Factor:
 
 def _settled(factor: Factor) -> Factor:
     """Return a factor whose rounding is to the nearest level, which training relies upon."""
-    if factor.integers:
+    if factor.curvature is None:
         return factor
-    curvature = factor.curvature or Curvature.relative(factor.values)
-    return replace(factor, curvature=without_feedback(curvature))
+    return replace(factor, curvature=without_feedback(factor.curvature))

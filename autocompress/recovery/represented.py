@@ -14,6 +14,7 @@ from torch.func import functional_call
 from autocompress.compression import Source, check_plan
 from autocompress.plan import CompressionPlan
 from autocompress.recovery.item import Item, State
+from autocompress.recovery.thin import thin_modules
 from autocompress.structures import Factor
 
 
@@ -49,19 +50,32 @@ class Represented(nn.Module):
     ) -> None:
         super().__init__()
         check_plan(source, plan)
-        # In a tuple, so that the weights of the skeleton are no parameters of this module.
-        self._skeleton = (copy.deepcopy(model),)
+        # In tuples, so that their weights are no parameters of this module.
+        self._original, self._skeleton = (model,), (copy.deepcopy(model),)
         self._source = source
         self._items = {
             name: Item(source, name, treatment, states[name] if states else None)
             for name, treatment in plan.treatments.items()
         }
-        self._weights: dict[str, torch.Tensor] = {}
+        self._thin = self._run_thin()
+        self._tensors: dict[str, torch.Tensor] = {}
         self._collect()
         if states is None:
             self.prune(1.0)
             self.settle()
         self.refresh()
+
+    def _run_thin(self) -> dict[str, tuple[str, ...]]:
+        """Replace the modules that can do without their weight; name them by the plan's entry."""
+        skeleton = self._skeleton[0]
+        found: dict[str, tuple[str, ...]] = {}
+        for name, item in self._items.items():
+            modules = thin_modules(skeleton, item.names) if item.is_thin else None
+            if modules is not None:
+                found[name] = tuple(modules)
+                for path, module in modules.items():
+                    skeleton.set_submodule(path, module)
+        return found
 
     def _collect(self) -> None:
         self.latents = nn.ParameterList(
@@ -96,13 +110,17 @@ class Represented(nn.Module):
         Factors of the same structure are taken over; other weights are factorised as they are
         by now.
         """
-        trained = {name: weight.detach().numpy() for name, weight in self._weights.items()}
+        trained = {
+            name: weight.detach().numpy()
+            for item in self._items.values()
+            for name, weight in item.weights()
+        }
         old = self._source.weights
         weights = {
             name: replace(weight, values=trained[name]) for name, weight in old.weights.items()
         }
         source = replace(self._source, weights=replace(old, weights=weights))
-        other = Represented(self._skeleton[0], source, plan)
+        other = Represented(self._original[0], source, plan)
         for name, item in other._items.items():
             before = self._items.get(name)
             if before is not None and item.continues(before):
@@ -162,13 +180,18 @@ class Represented(nn.Module):
 
     def refresh(self) -> None:
         """Compute the weights anew; to be called whenever the latents have changed."""
-        self._weights = {
-            name: weight for item in self._items.values() for name, weight in item.weights()
-        }
+        self._tensors = {}
+        for name, item in self._items.items():
+            if name in self._thin:
+                rounded = item.rounded()
+                for path in self._thin[name]:
+                    self._tensors |= {f"{path}.{key}": rounded[key] for key in rounded}
+            else:
+                self._tensors |= dict(item.weights())
 
     def forward(self, *arguments: Any) -> Any:
         """Run the model with the weights as they will be stored."""
-        return functional_call(self._skeleton[0], self._weights, arguments)
+        return functional_call(self._skeleton[0], self._tensors, arguments)
 
     def factors(self) -> dict[str, Mapping[str, Factor]]:
         """Return the factors by the plan's entries, ready to be written into a file."""

@@ -58,7 +58,7 @@ class Run:
         self._stages = pipeline_stages(plan, source) if settings.pipeline else [plan]
         self._seconds = 0.0
         self._stage, self._start, self._pruned = 0, 0.0, -1
-        self._before = self._unshrunk = 0.0
+        self._unshrunk = 0.0
         if checkpoint.exists():
             self._load(checkpoint)
         else:
@@ -106,7 +106,6 @@ class Run:
             losses = self._task.training_losses(
                 self.represented, self._model, self._settings.distillation, seed
             )
-            self._before = self._done
             while self._done < end:
                 clock = time.perf_counter()
                 self._prune()
@@ -146,9 +145,7 @@ class Run:
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.represented.latents, _CLIP)
         self._optimizer.step()
-        # All steps together shrink by a fixed amount, however many they are.
-        self._unshrunk += self._settings.shrinkage * (done - self._before) * 2 * fall
-        self._before = done
+        self._unshrunk += self._settings.shrinkage * rate
         if self.steps % _SHRINKING == 0:
             self._shrink()
 

@@ -65,11 +65,12 @@ class RecoverySettings:
     Attributes:
         budget: How long.
         dropout: Probability of dropping what enters and leaves each layer, in [0, 1).
-        learning_rate: Largest step of Adam, in units of the steps in which numbers are stored,
-            or else of each factor's root mean square. It falls to zero along half a cosine.
+        learning_rate: Largest step of Adam, in units of each factor's root mean square. It falls
+            to zero along half a cosine.
         distillation: Share of the loss that compares with the original model, in [0, 1].
-        shrinkage: How far numbers that are stored in steps are drawn towards zero during the
-            whole of training, in steps for each bit that a further step costs.
+        shrinkage: How strongly numbers that are stored in steps are drawn towards zero: how far,
+            in units of the learning rate, for each bit that a further step costs, times the root
+            of what a bit is worth in units of the loss.
         segments: Into how many parts the budget is cut; each ends in a checkpoint and a file.
         pipeline: Whether to take the steps of the papers' pipeline one after the other.
         seed: Of dropout and of the order of the data.
@@ -79,7 +80,7 @@ class RecoverySettings:
     dropout: float = 0.2
     learning_rate: float = 0.003
     distillation: float = 0.0
-    shrinkage: float = 0.01
+    shrinkage: float = 6.0
     segments: int = 10
     pipeline: bool = False
     seed: int = 0

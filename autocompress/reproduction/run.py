@@ -68,7 +68,7 @@ class _Run:
         self, model: nn.Module, task: Task, out: Path, steps: int, segments: int, seed: int
     ) -> None:
         self._model, self._task, self._out = model, task, out
-        self._evaluator = Evaluator(model, task)
+        self._evaluator = Evaluator(model, task, cache=out)
         source = self._evaluator.source
         self._plans = {method.key: method.plan(source) for method in METHODS}
         for plan in self._plans.values():

@@ -87,19 +87,19 @@ def search(
     if recovery is not None and chosen.pipeline:
         recovery = replace(recovery, pipeline=True)
     folder = SearchFolder(Path(out or Path("runs") / name))
-    evaluator = Evaluator(model, task, limit, objectives)
-    settings = Settings(
-        name=name,
-        metric=task.metric,
-        directions=evaluator.directions,
-        budget_bytes=limit and limit.limit_bytes,
-        sampler=sampler,
-        seed=seed,
-        model=evaluator.source.weights.sha256,
-        data=task.fingerprint(),
-        space=hashlib.sha256(chosen.model_dump_json().encode()).hexdigest(),
-    )
     with folder.claimed():
+        evaluator = Evaluator(model, task, limit, objectives, cache=folder.path)
+        settings = Settings(
+            name=name,
+            metric=task.metric,
+            directions=evaluator.directions,
+            budget_bytes=limit and limit.limit_bytes,
+            sampler=sampler,
+            seed=seed,
+            model=evaluator.source.weights.sha256,
+            data=task.fingerprint(),
+            space=hashlib.sha256(chosen.model_dump_json().encode()).hexdigest(),
+        )
         folder.adopt(settings)
         fine_tune = None
         if recovery is not None:

@@ -28,7 +28,7 @@ class Curvature:
     Attributes:
         rows: Float64 array of shape (rows,), above zero: how sensitive the loss is to each row.
         moment: Float64 array of shape (cols, cols), symmetric and positive semidefinite: the
-            second moment of what multiplies the rows.
+            second moment of what multiplies the rows. Of shape (cols,) where it is diagonal.
 
     References:
         [1] J. Martens, R. Grosse. Optimizing Neural Networks with Kronecker-factored Approximate
@@ -42,17 +42,23 @@ class Curvature:
     def relative(cls, values: Matrix) -> Curvature:
         """Weigh errors by their squares, relative to the sum of squares of the values."""
         energy = float(np.square(values, dtype=np.float64).sum()) or 1.0
-        return cls(np.full(values.shape[0], 1 / energy), np.eye(values.shape[1]))
+        return cls(np.full(values.shape[0], 1 / energy), np.ones(values.shape[1]))
+
+    @property
+    def diagonal(self) -> NDArray[np.float64]:
+        """The diagonal of the moment, of shape (cols,)."""
+        return self.moment if self.moment.ndim == 1 else np.diag(self.moment)
 
     def damped(self, share: float) -> Curvature:
         """Return it with a share of the moment's mean diagonal added to the diagonal."""
-        cols = self.moment.shape[0]
-        mean = float(np.trace(self.moment)) / cols or 1.0
-        return Curvature(self.rows, self.moment + share * mean * np.eye(cols))
+        added = share * (float(self.diagonal.mean()) or 1.0)
+        one = 1.0 if self.moment.ndim == 1 else np.eye(len(self.moment))
+        return Curvature(self.rows, self.moment + added * one)
 
     def rise(self, error: Matrix) -> float:
         """Return the predicted rise of the loss for an error of shape (rows, cols)."""
-        squares = np.einsum("ij,ij->i", error @ self.moment, error, dtype=np.float64)
+        ahead = error * self.moment if self.moment.ndim == 1 else error @ self.moment
+        squares = np.einsum("ij,ij->i", ahead, error, dtype=np.float64)
         return float(self.rows @ squares) / 2
 
 

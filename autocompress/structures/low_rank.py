@@ -92,7 +92,8 @@ class LowRank(Structure):
         curvature: Curvature,
     ) -> dict[str, Factor]:
         damped = curvature.damped(_DAMPING)
-        root = np.linalg.cholesky(damped.moment)
+        moment = damped.moment if damped.moment.ndim == 2 else np.diag(damped.moment)
+        root = np.linalg.cholesky(moment)
         transformed = weight @ root
         values, vectors = np.linalg.eigh((transformed * damped.rows[:, None]).T @ transformed)
         energies, basis = values[::-1][: self.rank], vectors[:, ::-1][:, : self.rank]
@@ -104,7 +105,7 @@ class LowRank(Structure):
             "left": Factor(
                 (transformed @ basis).astype(np.float32),
                 row_frequencies=row_frequencies,
-                curvature=Curvature(damped.rows, np.eye(self.rank)),
+                curvature=Curvature(damped.rows, np.ones(self.rank)),
             ),
             "right": Factor(
                 right.astype(np.float32), curvature=Curvature(sensitivities, damped.moment)

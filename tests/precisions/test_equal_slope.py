@@ -46,7 +46,7 @@ def test_without_a_moment_each_element_is_at_most_half_a_step_off() -> None:
 
 def test_steps_go_with_the_root_of_what_errors_cost() -> None:
     values = gaussian((6, 4))
-    curvature = Curvature(np.array([1, 1, 1, 16, 16, 16.0]), np.diag([1, 1, 4, 4.0]))
+    curvature = Curvature(np.array([1, 1, 1, 16, 16, 16.0]), np.array([1, 1, 4, 4.0]))
     steps = EqualSlope(slope=1e-3).steps(Factor(values, curvature=curvature))
     np.testing.assert_allclose(steps[0] / steps[3], 4)
     np.testing.assert_allclose(steps[:, 0] / steps[:, 2], 2)
@@ -71,7 +71,7 @@ def test_the_rise_is_that_of_uniform_errors_in_steps() -> None:
     factor = known((2000, 40))
     precision = EqualSlope(slope=1e-4)
     assert factor.curvature is not None
-    pivots = np.diag(without_feedback(factor.curvature).moment)
+    pivots = without_feedback(factor.curvature).moment
     costs = factor.curvature.rows[:, None] * pivots
     predicted = float((costs * np.square(precision.steps(factor))).sum() / 24)
     assert rise(factor, precision.quantize(factor)) == pytest.approx(predicted, rel=0.1)

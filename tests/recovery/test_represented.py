@@ -1,18 +1,19 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from strategies import PRECISIONS, STRUCTURES
+from strategies import PRECISIONS, STRUCTURES, gaussian
 from support import Classification, Classifier, teacher
 
 import autocompress
 from autocompress.compression import Source, uncompressed_plan, write_artifact
 from autocompress.errors import PlanError
 from autocompress.plan import CompressionPlan, Treatment
-from autocompress.precisions import EntropyStep, Precision
+from autocompress.precisions import EntropyStep, EqualSlope, Precision
 from autocompress.recovery.represented import Represented
-from autocompress.structures import Dense, LowRank, Pruned, Structure
+from autocompress.structures import Curvature, Dense, Factor, LowRank, Pruned, Structure
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,9 @@ def test_it_computes_what_the_file_will(
     write_artifact(source, plan, tmp_path / "model.acz", model.factors())
     reloaded = autocompress.load(tmp_path / "model.acz", Classifier())
     with torch.no_grad():
-        torch.testing.assert_close(ours, reloaded(Classification().tokens[:50]))
+        # Levels agree but for the last bits of single precision; another level would show.
+        theirs = reloaded(Classification().tokens[:50])
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("structure", STRUCTURES, ids=lambda structure: structure.label())
@@ -104,17 +107,51 @@ def test_the_original_model_is_not_touched(source: Source) -> None:
     )
 
 
+def curved(source: Source) -> Source:
+    """Pretend that errors cost what they do relative to the weight."""
+    weights = source.weights.weights
+    curvatures = {name: Curvature.relative(weight.matrix) for name, weight in weights.items()}
+    return replace(source, calibration=replace(source.calibration, curvatures=curvatures))
+
+
 def test_numbers_in_steps_are_drawn_towards_zero_by_what_their_bits_cost(source: Source) -> None:
-    treatment = Treatment(structure=Dense(), precision=EntropyStep(step=2.0))
+    treatment = Treatment(structure=Dense(), precision=EqualSlope(slope=4e-4))
     plan = CompressionPlan(treatments=dict.fromkeys(source.weights.weights, treatment))
-    model = Represented(teacher(), source, plan)
+    model = Represented(teacher(), curved(source), plan)
     before = [latent.detach().clone() for latent in model.latents]
-    model.shrink(0.1)
+    model.shrink(10.0)
     for old, new in zip(before, model.latents, strict=True):
-        # Latents are in steps: a row of the mean magnitude m pays log2(1 + 1 / m) for one more.
-        price = torch.log2(1 + 1 / old.abs().mean(dim=1, keepdim=True).clamp(min=2**-6))
-        wanted = old.sign() * (old.abs() - 0.1 * price).clamp(min=0)
-        torch.testing.assert_close(new.detach(), wanted, rtol=1e-4, atol=1e-5)
+        drawn = old.abs() - new.detach().abs()
+        assert (drawn >= -1e-7).all()
+        assert (old * new.detach() >= 0).all()
+        # Off zero, by the bits of a further step, times 10 and the root of the slope.
+        bits = drawn[new.detach() != 0] / (10 * 0.02)
+        assert ((bits > 0) & (bits < 9.01)).all()
+        assert bits.numel() or not old.any()
+
+
+def test_rows_that_hold_little_are_drawn_farther(source: Source) -> None:
+    treatment = Treatment(structure=Dense(), precision=EqualSlope(slope=1e-4))
+    plan = plan_with(source, treatment)
+    model = Represented(teacher(), curved(source), plan)
+    latent = model.latents[list(source.weights.weights).index("embedding.weight")]
+    with torch.no_grad():
+        latent.fill_(3.0)
+        latent[0] = 0.1
+        latent[0, 0] = 3.0
+    model.shrink(1.0)
+    assert latent[0, 0] < latent[1, 0] < 3.0
+
+
+def test_the_price_of_steps_is_the_slope_that_makes_them() -> None:
+    values = gaussian((40, 20))
+    rows = np.exp(np.random.default_rng(1).normal(size=40))
+    factor = Factor(values, curvature=Curvature(rows, np.linspace(1, 4, 20)))
+    precision = EqualSlope(slope=1e-3)
+    assert precision.price(factor) == 1e-3
+    # Steps are rounded to parts of octaves, which changes their squares by a few percent.
+    assert Precision.price(precision, factor) == pytest.approx(1e-3, rel=0.1)
+    assert precision.price(Factor(values)) == EntropyStep(step=0.5).price(Factor(values)) == 0
 
 
 def test_numbers_without_steps_are_not_drawn_anywhere(source: Source) -> None:
