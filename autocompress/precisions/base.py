@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from autocompress.structures.base import Factor, Matrix, Shape
+
+_SMALLEST_MEAN, _PRIOR_COLUMNS, _TINY = 2.0**-9, 3.0, 1e-30
+_AnyArray = TypeVar("_AnyArray")
 
 Stream = NDArray[Any]
 """A two-dimensional array to be stored: int64 (a coder makes it bytes), float16 or float32."""
@@ -90,6 +93,23 @@ class Precision(BaseModel, ABC):
     def quantize(self, factor: Factor) -> Matrix:
         """Return the factor as it is after storing and loading, float32 of the same shape."""
         return self.decode(self.encode(factor), factor.values.shape, factor.mask)
+
+
+def expected_magnitudes(magnitudes: _AnyArray) -> _AnyArray:
+    """Return the magnitude to be expected of each code: mean of its row times that of its column.
+
+    A few columns of the mean of all stand in for what short rows do not tell. With magnitudes
+    that fall off exponentially from the mean m, a further step costs log2(1 + 1 / m) bits.
+
+    Args:
+        magnitudes: Array, or torch tensor, of shape (rows, cols).
+    """
+    array: Any = magnitudes
+    mean, n_cols = array.mean(), array.shape[1]
+    rows = array.mean(axis=1, keepdims=True) * n_cols + _PRIOR_COLUMNS * mean
+    columns = array.mean(axis=0, keepdims=True) / (mean + _TINY)
+    expected: _AnyArray = (rows * columns / (n_cols + _PRIOR_COLUMNS)).clip(min=_SMALLEST_MEAN)
+    return expected
 
 
 def survivors(values: NDArray[Any], mask: NDArray[np.bool_] | None) -> NDArray[Any]:

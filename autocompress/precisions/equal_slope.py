@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from autocompress.precisions.base import Precision, Stream
+from autocompress.precisions.base import Precision, Stream, expected_magnitudes
 from autocompress.structures.base import Curvature, Factor, Matrix, Shape
 
 _LARGEST_CODE = 2**30
@@ -29,6 +29,9 @@ class EqualSlope(Precision):
     could do more good elsewhere. An element whose squared error costs c / 2 thus gets the step
     `sqrt(12 slope / (c ln 2))`, rounded to half an octave by row and a quarter by column.
 
+    An element is rounded to the level that costs least, errors and bits taken together [3]: the
+    level farther from zero is taken if it is the nearer one by enough to pay for its bits.
+
     Columns are rounded in turn. The error of each is made good by those still to come, as far as
     they multiply similar inputs [2]: then c is not the diagonal of the moment but what is left of
     it, given the later columns. Zeros stay zeros, so that what was pruned remains so.
@@ -42,6 +45,8 @@ class EqualSlope(Precision):
             Information Theory 1968.
         [2] E. Frantar et al. GPTQ: Accurate Post-Training Quantization for Generative Pre-trained
             Transformers. ICLR 2023, arXiv 2210.17323.
+        [3] S. Wiedemann et al. DeepCABAC: A Universal Compression Algorithm for Deep Neural
+            Networks. IEEE Journal of Selected Topics in Signal Processing 2020, arXiv 1907.11900.
     """
 
     kind: Literal["equal_slope"] = "equal_slope"
@@ -72,7 +77,7 @@ class EqualSlope(Precision):
         """
         grid = _Grid.of(factor, self.slope)
         streams: dict[str, Stream] = {
-            "codes": grid.codes(factor.values.astype(np.float64)),
+            "codes": grid.codes(factor.values.astype(np.float64), nearest=factor.nearest),
             "step": np.full((1, 1), grid.base, np.float32),
         }
         for name, exponents in (("row_exponents", grid.rows), ("column_exponents", grid.cols)):
@@ -142,11 +147,12 @@ class _Grid:
         """Return the step of each element, float64 of shape (rows, cols)."""
         return self.base * _scales(self.rows, self.cols)
 
-    def codes(self, values: Floats) -> NDArray[np.int64]:
+    def codes(self, values: Floats, *, nearest: bool) -> NDArray[np.int64]:
         """Round all elements, int64 of the same shape; changes the values."""
         steps = self.steps()
+        thresholds = np.full((1, values.shape[1]), 0.5) if nearest else _thresholds(values / steps)
         if self._feedback is None:
-            return np.rint(values / steps).astype(np.int64)
+            return _rounded(values / steps, thresholds).astype(np.int64)
         zeros = values == 0
         codes = np.empty(values.shape, dtype=np.int64)
         n_cols = values.shape[1]
@@ -154,7 +160,7 @@ class _Grid:
             last = min(first + _BLOCK, n_cols)
             errors = np.empty((values.shape[0], last - first))
             for col in range(first, last):
-                code = np.rint(values[:, col] / steps[:, col])
+                code = _rounded(values[:, col] / steps[:, col], thresholds[:, col])
                 code[zeros[:, col]] = 0
                 codes[:, col] = code
                 error = values[:, col] - code * steps[:, col]
@@ -163,6 +169,21 @@ class _Grid:
                 values[:, col + 1 : last] -= error[:, None] * ahead
             values[:, last:] -= errors @ self._feedback[first:last, last:]
         return codes
+
+
+def _thresholds(scaled: Floats) -> Floats:
+    """Return which fraction of a step takes an element to the level farther from zero.
+
+    In units of the slope, an error of e steps costs 6 e^2 / ln 2, and a further step where the
+    magnitude m is to be expected log2(1 + 1 / m) bits.
+    """
+    return 0.5 + np.log1p(1 / expected_magnitudes(np.abs(np.rint(scaled)))) / 12
+
+
+def _rounded(scaled: Floats, thresholds: Floats) -> Floats:
+    """Round towards zero below the thresholds, and away from it from there on."""
+    levels: Floats = np.sign(scaled) * np.maximum(np.floor(np.abs(scaled) + (1 - thresholds)), 0)
+    return levels
 
 
 def _pivots(moment: Floats) -> tuple[Floats, Floats]:

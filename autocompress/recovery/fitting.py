@@ -9,7 +9,7 @@ from autocompress.compression import Source, write_artifact
 from autocompress.objectives import Budget
 from autocompress.recovery.represented import Represented
 
-_FITTINGS, _FILLING, _SLACK, _LARGEST_STRIDE = 12, 0.9925, 0.0075, 0.5
+_FITTINGS, _FILLING, _SLACK, _LARGEST_STRIDE = 12, 0.997, 0.003, 0.5
 
 
 def fit_steps(represented: Represented, source: Source, budget: Budget, path: Path) -> None:

@@ -15,6 +15,7 @@ from torch import nn
 from autocompress.compression import Source, factorize_item
 from autocompress.plan import Treatment
 from autocompress.precisions import AnyPrecision, Codebook, Float32
+from autocompress.precisions.base import expected_magnitudes
 from autocompress.precisions.equal_slope import without_feedback
 from autocompress.structures import (
     AnyStructure,
@@ -25,8 +26,6 @@ from autocompress.structures import (
     Pruned,
 )
 from autocompress.structures.pruned import pruned
-
-_SMALLEST_MEAN, _PRIOR_COLUMNS = 2.0**-9, 3.0
 
 State = dict[str, dict[str, torch.Tensor]]
 """By factor, its fields as tensors; what is None is left out."""
@@ -153,7 +152,7 @@ class Item:
             steps, price = self._steps(key), self.treatment.precision.price(self._factor(key))
             assert steps is not None
             with torch.no_grad():
-                expected = _expected(torch.round(self._values(key) / steps).abs())
+                expected = expected_magnitudes(torch.round(self._values(key) / steps).abs())
                 distance = amount * math.sqrt(price) * torch.log2(1 + 1 / expected)
                 latent.sub_(torch.clamp(latent, -distance, distance))
 
@@ -171,7 +170,8 @@ class Item:
         return {key: self._fields(key, factor) for key, factor in self._factors.items()}
 
     def _fields(self, key: str, factor: Factor) -> dict[str, torch.Tensor]:
-        arrays = {**vars(factor), "integers": np.array(factor.integers)}
+        flags = {name: np.array(getattr(factor, name)) for name in ("integers", "nearest")}
+        arrays = {**vars(factor), **flags}
         if key in self.latents:
             arrays["values"] = self._arrays(key)
             arrays["unit"] = self._units[key].numpy()
@@ -265,17 +265,6 @@ def _unit(factor: Factor) -> torch.Tensor:
     return torch.tensor(float(np.sqrt(mean_square)) or 1.0)
 
 
-def _expected(magnitudes: torch.Tensor) -> torch.Tensor:
-    """Return the magnitude to be expected of each number: mean of row times mean of column.
-
-    A few columns of the mean magnitude of all stand in for what short rows do not tell.
-    """
-    mean, n_cols = magnitudes.mean(), magnitudes.shape[1]
-    rows = magnitudes.mean(dim=1, keepdim=True) * n_cols + _PRIOR_COLUMNS * mean
-    columns = magnitudes.mean(dim=0, keepdim=True) / mean.clamp(min=_SMALLEST_MEAN)
-    return (rows * columns / (n_cols + _PRIOR_COLUMNS)).clamp(min=_SMALLEST_MEAN)
-
-
 def unpruned(structure: AnyStructure) -> AnyStructure:
     """Return what is pruned, where anything is."""
     return structure.of if isinstance(structure, Pruned) else structure
@@ -288,15 +277,15 @@ def _factor(fields: Mapping[str, torch.Tensor]) -> Factor:
         for key, tensor in fields.items()
         if key not in ("codes", "unit", "latent")
     }
-    integers = bool(arrays.pop("integers"))
+    integers, nearest = bool(arrays.pop("integers")), bool(arrays.pop("nearest"))
     curvature = None
     if "rows" in arrays:
         curvature = Curvature(arrays.pop("rows"), arrays.pop("moment"))
-    return Factor(**arrays, integers=integers, curvature=curvature)
+    return Factor(**arrays, integers=integers, nearest=nearest, curvature=curvature)
 
 
 def _settled(factor: Factor) -> Factor:
     """Return a factor whose rounding is to the nearest level, which training relies upon."""
     if factor.curvature is None:
-        return factor
-    return replace(factor, curvature=without_feedback(factor.curvature))
+        return replace(factor, nearest=True)
+    return replace(factor, nearest=True, curvature=without_feedback(factor.curvature))

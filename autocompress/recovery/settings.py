@@ -77,10 +77,10 @@ class RecoverySettings:
     """
 
     budget: RecoveryBudget = field(default_factory=lambda: RecoveryBudget(seconds=600))
-    dropout: float = 0.2
-    learning_rate: float = 0.003
+    dropout: float = 0.15
+    learning_rate: float = 0.005
     distillation: float = 0.0
-    shrinkage: float = 6.0
+    shrinkage: float = 10.0
     segments: int = 10
     pipeline: bool = False
     seed: int = 0

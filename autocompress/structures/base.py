@@ -74,6 +74,7 @@ class Factor:
         integers: Whether the values are whole numbers, such as indices into a codebook. They are
             coded as they are, whatever the precision.
         curvature: What errors in the values cost, or None where nothing is known of it.
+        nearest: Whether rounding must be to the nearest level, as when the values were trained so.
     """
 
     values: Matrix
@@ -81,6 +82,7 @@ class Factor:
     row_frequencies: NDArray[np.float64] | None = None
     integers: bool = False
     curvature: Curvature | None = None
+    nearest: bool = False
 
 
 class Structure(BaseModel, ABC):

@@ -1,5 +1,7 @@
 """Steps of equal slope, and error feedback."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from strategies import gaussian
@@ -37,7 +39,7 @@ def entropy(codes: np.ndarray) -> float:
 
 
 def test_without_a_moment_each_element_is_at_most_half_a_step_off() -> None:
-    factor = Factor(gaussian((50, 30)))
+    factor = Factor(gaussian((50, 30)), nearest=True)
     precision = EqualSlope(slope=1e-5)
     error = np.abs(precision.quantize(factor) - factor.values)
     assert (error <= 0.5001 * precision.steps(factor)).all()
@@ -56,7 +58,7 @@ def test_steps_go_with_the_root_of_what_errors_cost() -> None:
 def test_feedback_lowers_the_rise_of_the_loss() -> None:
     factor = known()
     assert factor.curvature is not None
-    nearest = Factor(factor.values, curvature=without_feedback(factor.curvature))
+    nearest = Factor(factor.values, curvature=without_feedback(factor.curvature), nearest=True)
     precision = EqualSlope(slope=1e-3)
     np.testing.assert_array_equal(precision.steps(factor), precision.steps(nearest))
     fed_back = rise(factor, precision.quantize(factor))
@@ -123,3 +125,32 @@ def test_missing_exponents_are_refused() -> None:
 
 def test_the_label_has_the_slope() -> None:
     assert EqualSlope(slope=2.5e-8).label() == "slope 2.5e-08"
+
+
+@pytest.mark.parametrize("slope", [1e-6, 1e-4])
+def test_rounding_by_what_bits_cost_beats_the_nearest_level(slope: float) -> None:
+    rows = np.exp(np.random.default_rng(5).normal(size=2000))
+    values = np.random.default_rng(6).laplace(size=(2000, 30)).astype(np.float32) / 8
+    values *= np.exp2(-np.arange(30) / 4).astype(np.float32)
+    factor = Factor(values, curvature=Curvature(rows / rows.size, np.ones(30)))
+    precision = EqualSlope(slope=slope)
+
+    def cost(nearest: bool) -> float:
+        stored = replace(factor, nearest=nearest)
+        codes = precision.encode(stored)["codes"]
+        return rise(factor, precision.quantize(stored)) + slope * entropy(codes)
+
+    assert cost(nearest=False) < 0.99 * cost(nearest=True)
+
+
+def test_rounding_never_leaves_the_sign_or_the_two_levels_around() -> None:
+    factor = known()
+    curvature = without_feedback(factor.curvature) if factor.curvature else None
+    factor = Factor(factor.values, curvature=curvature)
+    precision = EqualSlope(slope=1e-2)
+    scaled = factor.values / precision.steps(factor)
+    codes = precision.encode(factor)["codes"]
+    assert (np.abs(codes) <= np.rint(np.abs(scaled))).all()
+    assert (np.abs(codes) >= np.floor(np.abs(scaled)) - 1).all()
+    assert (codes * scaled >= 0).all()
+    assert (np.abs(codes) < np.rint(np.abs(scaled))).any()
