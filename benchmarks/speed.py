@@ -1,0 +1,70 @@
+"""How long one core takes to compress a model by one plan, and to load the file again.
+
+    python benchmarks/speed.py MODEL DATA [--budget 1.15MB]
+
+The plan is the one that a search under the budget tries first; what training data tell of the
+model has been measured before. Processor time, one thread, medians of five runs. Writes
+`benchmarks/results/speed.md`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+import torch
+from ptb_small import RESULTS
+
+import autocompress
+from autocompress.compression import Source, write_artifact
+from autocompress.lm import LanguageModeling, load_model, read_corpus
+from autocompress.objectives import Budget
+from autocompress.searching.space import load_space
+from autocompress.searching.warm import openings
+
+ROUNDS = 5
+
+
+def main() -> None:
+    """Time both, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--budget", default="1.15MB")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    model, vocabulary = load_model(arguments.model)
+    source = Source.of(model, LanguageModeling(read_corpus(arguments.data, vocabulary)))
+    space = load_space("default")
+    ladder = space.model_copy(update={"uniform": tuple(u for u in space.uniform if u.ladder)})
+    plan = openings(ladder, source, Budget.parse(arguments.budget))[0].plan
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "model.acz"
+        compressing = seconds(lambda: write_artifact(source, plan, path))
+        loading = seconds(lambda: autocompress.load(path))
+        size = path.stat().st_size
+    lines = [
+        "| file, bytes | compress by one plan, s | load into a running module, s |",
+        "|---|---|---|",
+        f"| {size:,} | {compressing:.2f} | {loading:.2f} |",
+    ]
+    (RESULTS / "speed.md").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Return the median processor time of some work."""
+    times = []
+    for _ in range(ROUNDS):
+        clock = time.process_time()
+        work()
+        times.append(time.process_time() - clock)
+    return median(times)
+
+
+if __name__ == "__main__":
+    main()
