@@ -21,11 +21,11 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from ptb_small import RESULTS
 
 UNCOMPRESSED = "uncompressed"
-FITTED = "this tool, without retraining"
-RECOVERED = "this tool, with retraining"
-CONTROL = "control: uncompressed, retrained alike"
+FITTED = "this tool, fitted to a size"
+RECOVERED = "this tool, fine-tuned"
+CONTROL = "control: uncompressed, fine-tuned alike"
 PLAIN_8, PLAIN_4 = "8 bits per tensor", "4 bits per row"
-ORT_8, ORT_4 = "ONNX Runtime, 8 bits", "ONNX Runtime, 8 bits in the LSTM, else 4"
+ORT_8, ORT_4 = "ONNX Runtime, 8 bits", "ONNX Runtime, 4 and 8 bits"
 LOW_RANK, LOW_RANK_8 = "truncated SVD, single precision", "truncated SVD, 8 bits"
 PRUNED = "magnitude pruning, 8 bits"
 
@@ -43,7 +43,7 @@ _STYLES: dict[str, dict[str, Any]] = {
     PLAIN_4: {"color": "#8250df", "marker": "D", "linestyle": (0, (4, 2))},
     LOW_RANK: {"color": "#9a6700", "marker": "v"},
     LOW_RANK_8: {"color": "#9a6700", "marker": "^", "linestyle": (0, (4, 2))},
-    PRUNED: {"color": "#bf3989", "marker": "X"},
+    PRUNED: {"color": "#bf3989", "marker": "X", "markersize": 8.5},
     UNCOMPRESSED: {"color": "black", "marker": "*", "markersize": 13, "linestyle": "none"},
 }
 
@@ -95,7 +95,7 @@ def save_png(
         chosen = [point for point in points if point.series == series]
         _draw_series(axes, chosen, base, style)
     if recovered:
-        filled = {"color": _RETRAINED, "marker": "P", "linewidth": 2.2, "markersize": 9}
+        filled = {"color": _RETRAINED, "marker": "P", "linewidth": 2.2, "markersize": 10}
         _draw_series(axes, recovered, base, {**filled, "zorder": 6})
     for control in controls:
         level = _change(control, base)
@@ -118,7 +118,7 @@ def _draw_axes(axes: Axes) -> None:
         axis.set_major_locator(FixedLocator(ticks))
         axis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+g}" if value else "0"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _signed(value)))
     axes.set_title(
         "2x200 LSTM on Penn Treebank: size of the file and rise of perplexity",
         loc="left",
@@ -131,6 +131,10 @@ def _draw_axes(axes: Axes) -> None:
     axes.grid(color="#eaeef2", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _signed(value: float) -> str:
+    return f"{value:+g}".replace("-", "\N{MINUS SIGN}") if value else "0"
 
 
 def _draw_series(axes: Axes, points: Sequence[Point], base: float, style: dict[str, Any]) -> None:
@@ -158,8 +162,9 @@ def _draw_legends(axes: Axes, recovered: bool, controls: bool) -> None:
         for series, style in _STYLES.items()
     }
     handles = [_handle(label, style) for label, style in without.items()]
-    hollow = {"color": _GREY, "marker": "s", "linestyle": "none", "markerfacecolor": "white"}
-    handles.append(_handle("hollow: the same file under zstd -19", hollow))
+    hollow = {"color": _GREY, "marker": "s", "linestyle": "none"}
+    hollow |= {"markerfacecolor": "white", "markeredgecolor": _GREY}
+    handles.append(_handle("hollow: the same under zstd -19", hollow))
     place: dict[str, Any] = {
         "loc": "upper left",
         "fontsize": 9,
@@ -172,7 +177,9 @@ def _draw_legends(axes: Axes, recovered: bool, controls: bool) -> None:
     axes.add_artist(first)
     retrained = []
     if recovered:
-        retrained.append(_handle(f"{RECOVERED} *", {"color": _RETRAINED, "marker": "P"}))
+        retrained.append(
+            _handle(f"{RECOVERED} *", {"color": _RETRAINED, "marker": "P", "markersize": 9})
+        )
     if controls:
         dashed = {"color": _RETRAINED, "linestyle": (0, (5, 3)), "marker": ""}
         retrained.append(_handle(CONTROL, dashed))
