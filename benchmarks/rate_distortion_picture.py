@@ -23,7 +23,8 @@ from ptb_small import RESULTS
 UNCOMPRESSED = "uncompressed"
 FITTED = "this tool, fitted to a size"
 RECOVERED = "this tool, fine-tuned"
-CONTROL = "control: uncompressed, fine-tuned alike"
+CONTROL = "uncompressed, fine-tuned alike"
+_TRACKS = {RECOVERED: "recovered", CONTROL: "control"}
 PLAIN_8, PLAIN_4 = "8 bits per tensor", "4 bits per row"
 ORT_8, ORT_4 = "ONNX Runtime, 8 bits", "ONNX Runtime, 4 and 8 bits"
 LOW_RANK, LOW_RANK_8 = "truncated SVD, single precision", "truncated SVD, 8 bits"
@@ -33,7 +34,8 @@ PRUNED = "magnitude pruning, 8 bits"
 _LINEAR = 1.0
 _Y_TICKS = (-10, -3, -1, -0.5, 0, 0.5, 1, 3, 10, 30, 100, 300)
 _X_TICKS = (0.3, 0.5, 1, 2, 3, 5, 10, 20)
-_Y_LIMITS, _X_LIMITS = (-18, 500), (0.25, 24)
+_X_LIMITS = (0.25, 24)
+_LOW, _LOW_RETRAINED, _HIGH = -0.5, -18, 500
 _OWN, _RETRAINED, _GREY = "#0969da", "#bc4c00", "#57606a"
 _STYLES: dict[str, dict[str, Any]] = {
     FITTED: {"color": _OWN, "marker": "o", "linewidth": 2.2, "markersize": 6, "zorder": 5},
@@ -68,18 +70,24 @@ class Point:
 def draw(folder: Path) -> None:
     """Draw the picture of a folder's figures, and write their table."""
     document = json.loads((folder / "rate_distortion.json").read_text())
-    points = [Point(**point) for point in document["points"]]
+    points = _grouped([Point(**point) for point in document["points"]])
     recovery = json.loads((folder / "recovery.json").read_text())
-    recovered, controls = (_retrained(recovery, track) for track in ("recovered", "control"))
+    recovered, controls = (_retrained(recovery, series) for series in _TRACKS)
     (folder / "rate_distortion.md").write_text(
         table(points, recovered, controls, document["vocabulary_bytes"])
     )
     save_png(points, recovered, controls, folder / "rate_distortion.png")
 
 
-def _retrained(rows: Sequence[dict[str, Any]], track: str) -> list[Point]:
-    chosen = [row for row in rows if row.get("track") == track]
-    points = [Point(track, row["name"], row["size_bytes"], row["valid"]) for row in chosen]
+def _grouped(points: Sequence[Point]) -> list[Point]:
+    """Bring the points of each series together, what is uncompressed first."""
+    order = [UNCOMPRESSED, *_STYLES]
+    return sorted(points, key=lambda point: order.index(point.series))
+
+
+def _retrained(rows: Sequence[dict[str, Any]], series: str) -> list[Point]:
+    chosen = [row for row in rows if row.get("track") == _TRACKS[series]]
+    points = [Point(series, row["name"], row["size_bytes"], row["valid"]) for row in chosen]
     return sorted(points, key=lambda point: point.size_bytes)
 
 
@@ -88,9 +96,10 @@ def save_png(
 ) -> None:
     """Draw all points as a PNG file of 2000 x 1200 pixels."""
     base = points[0].valid
-    figure = Figure(figsize=(10, 6), dpi=200, layout="constrained")
+    figure = Figure(figsize=(10, 6), dpi=200)
     axes = figure.add_subplot()
-    _draw_axes(axes)
+    figure.subplots_adjust(left=0.095, right=0.7, bottom=0.09, top=0.94)
+    _draw_axes(axes, _LOW_RETRAINED if recovered or controls else _LOW)
     for series, style in _STYLES.items():
         chosen = [point for point in points if point.series == series]
         _draw_series(axes, chosen, base, style)
@@ -109,11 +118,11 @@ def _change(point: Point, base: float) -> float:
     return 100 * (point.valid / base - 1)
 
 
-def _draw_axes(axes: Axes) -> None:
+def _draw_axes(axes: Axes, low: float) -> None:
     axes.set_xscale("log")
     axes.set_yscale("symlog", linthresh=_LINEAR, linscale=1.2)
     axes.set_xlim(_X_LIMITS)
-    axes.set_ylim(_Y_LIMITS)
+    axes.set_ylim(low, _HIGH)
     for axis, ticks in ((axes.xaxis, _X_TICKS), (axes.yaxis, _Y_TICKS)):
         axis.set_major_locator(FixedLocator(ticks))
         axis.set_minor_locator(NullLocator())
