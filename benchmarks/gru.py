@@ -136,8 +136,8 @@ def table(lstm: Subject, gru: Subject, pairs: Sequence[tuple[Stored, Stored]]) -
     ]
     note = (
         f"The LSTM has {lstm.n_weights:,} weights, the GRU, whose output layer is its embedding, "
-        f"{gru.n_weights:,}. Bits per weight leave out the vocabulary of "
-        f"{lstm.vocabulary_bytes:,} bytes, which is part of either file."
+        f"{gru.n_weights:,}; it was trained for {SETTINGS.epochs} epochs. Bits per weight leave "
+        f"out the vocabulary of {lstm.vocabulary_bytes:,} bytes, which is part of either file."
     )
     lines += ["", note]
     return "\n".join(lines) + "\n"
