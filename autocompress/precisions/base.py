@@ -28,7 +28,8 @@ class Precision(BaseModel, ABC):
     Attributes:
         has_zero_level: Whether zero is one of the levels, so that a pruned factor keeps its zeros
             without a mask beside it.
-        has_fixed_steps: Whether the steps depend on what errors cost, and not on the values.
+        has_fixed_steps: Whether the steps depend on what errors cost, where that is known, and
+            not on the values.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

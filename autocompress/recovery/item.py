@@ -27,6 +27,8 @@ from autocompress.structures import (
 )
 from autocompress.structures.pruned import pruned
 
+_REACH = 0.45  # steps
+
 State = dict[str, dict[str, torch.Tensor]]
 """By factor, its fields as tensors; what is None is left out."""
 
@@ -64,7 +66,7 @@ class Item:
         if state is None:
             whole = Treatment(structure=unpruned(treatment.structure), precision=Float32())
             self._factors = {
-                key: _settled(factor)
+                key: _settled(factor, treatment.precision)
                 for key, factor in factorize_item(source, name, whole).items()
             }
             trained = {key: factor for key, factor in self._factors.items() if not factor.integers}
@@ -133,7 +135,7 @@ class Item:
         if steps is None:
             return None
         found = torch.from_numpy(steps.astype(np.float32))
-        if precision.has_fixed_steps:
+        if precision.has_fixed_steps and self._factors[key].curvature is not None:
             self._fixed_steps[key] = precision, found
         return found
 
@@ -284,8 +286,17 @@ def _factor(fields: Mapping[str, torch.Tensor]) -> Factor:
     return Factor(**arrays, integers=integers, nearest=nearest, curvature=curvature)
 
 
-def _settled(factor: Factor) -> Factor:
-    """Return a factor whose rounding is to the nearest level, which training relies upon."""
-    if factor.curvature is None:
-        return replace(factor, nearest=True)
-    return replace(factor, nearest=True, curvature=without_feedback(factor.curvature))
+def _settled(factor: Factor, precision: AnyPrecision) -> Factor:
+    """Return a factor that rounding to the nearest level takes to the levels of its own rounding.
+
+    Training relies upon the nearest level. What was rounded elsewhere, for error feedback or for
+    the bits, is moved just into the reach of the level that it was rounded to.
+    """
+    if factor.integers:
+        return factor
+    values, steps = factor.values, precision.steps(factor)
+    if steps is not None:
+        level, reach = precision.quantize(factor), _REACH * steps
+        values = np.clip(values, level - reach, level + reach).astype(np.float32)
+    curvature = factor.curvature and without_feedback(factor.curvature)
+    return replace(factor, values=values, nearest=True, curvature=curvature)
