@@ -109,9 +109,9 @@ def draw(points: list[Point], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
     for treated in dict.fromkeys(point.treated for point in points):
         own = [p for p in points if p.treated == treated and p.measured > 0]
-        marker = {"marker": "D", "color": "black"} if treated == "all weights" else {"marker": "o"}
+        marker = "D" if treated == "all weights" else "o"
         predictions, measures = [p.predicted for p in own], [p.measured for p in own]
-        axes.plot(predictions, measures, **marker, markersize=5, linewidth=1, label=treated)
+        axes.plot(predictions, measures, marker=marker, markersize=5, linewidth=1, label=treated)
     rises = np.array([p.predicted for p in points])
     ends = np.array([rises.min(), rises.max()])
     axes.plot(ends, ends, color="grey", linestyle="--", linewidth=1, label="as predicted")

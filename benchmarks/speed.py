@@ -17,14 +17,13 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 import torch
+from fitting import fitted_plan
 from ptb_small import RESULTS
 
 import autocompress
 from autocompress.compression import Source, write_artifact
 from autocompress.lm import LanguageModeling, load_model, read_corpus
 from autocompress.objectives import Budget
-from autocompress.searching.space import load_space
-from autocompress.searching.warm import openings
 
 ROUNDS = 5
 
@@ -39,9 +38,7 @@ def main() -> None:
     torch.set_num_threads(1)
     model, vocabulary = load_model(arguments.model)
     source = Source.of(model, LanguageModeling(read_corpus(arguments.data, vocabulary)))
-    space = load_space("default")
-    ladder = space.model_copy(update={"uniform": tuple(u for u in space.uniform if u.ladder)})
-    plan = openings(ladder, source, Budget.parse(arguments.budget))[0].plan
+    plan = fitted_plan(source, Budget.parse(arguments.budget))
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model.acz"
         compressing = seconds(lambda: write_artifact(source, plan, path))

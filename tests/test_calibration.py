@@ -125,7 +125,7 @@ def test_what_was_measured_is_kept_by_model_and_data(tmp_path: Path) -> None:
     calibrate(teacher(), task, tmp_path)
     changed = teacher()
     with torch.no_grad():
-        changed.head.bias += 1
+        changed.head.bias.add_(1)
     calibrate(changed, task, tmp_path)
     assert task.batches == 3 * 64
     assert len(list(tmp_path.iterdir())) == 2

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @click.option("--space", default="default", show_default=True, help="Search space: name or file.")
 @click.option("--sampler", type=click.Choice(["tpe", "nsga2"]), default="tpe", show_default=True)
 @click.option("--recover", help="Fine-tune the best plan, for a time as 10m or for 2000steps.")
-@click.option("--dropout", type=float, help="Of --recover.  [default: 0.2]")
+@click.option("--dropout", type=float, help="Of --recover.  [default: 0.15]")
 @click.option("--distillation", type=float, help="Share of the loss of --recover.  [default: 0]")
 @click.option("--seed", type=int, default=0, show_default=True)
 @as_json

@@ -130,8 +130,8 @@ def test_the_label_has_the_slope() -> None:
 @pytest.mark.parametrize("slope", [1e-6, 1e-4])
 def test_rounding_by_what_bits_cost_beats_the_nearest_level(slope: float) -> None:
     rows = np.exp(np.random.default_rng(5).normal(size=2000))
-    values = np.random.default_rng(6).laplace(size=(2000, 30)).astype(np.float32) / 8
-    values *= np.exp2(-np.arange(30) / 4).astype(np.float32)
+    scales = np.exp2(-np.arange(30) / 4) / 8
+    values = (np.random.default_rng(6).laplace(size=(2000, 30)) * scales).astype(np.float32)
     factor = Factor(values, curvature=Curvature(rows / rows.size, np.ones(30)))
     precision = EqualSlope(slope=slope)
 
