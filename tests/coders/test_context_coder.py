@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from autocompress.coders import Codes, ContextCoder, EntropyCoder, encode_smallest
+from autocompress.coders import Codes, ContextCoder, EntropyCoder, contexts, encode_smallest
 from autocompress.errors import ArtifactError
 
 CODER = ContextCoder()
@@ -71,6 +71,23 @@ def test_the_rate_is_close_to_that_of_a_coder_who_knows_all_scales(
 ) -> None:
     codes, ideal = uneven((8000, 100), scale)
     assert len(CODER.encode(codes) or b"") < (1 + excess) * ideal
+
+
+@pytest.mark.parametrize("scale", [1, 3, 30])
+def test_the_rate_is_within_one_percent_of_the_conditional_entropy(scale: float) -> None:
+    codes, _ = uneven((8000, 100), scale)
+    magnitudes = np.abs(codes)
+    means = np.searchsorted(contexts._MEANS, magnitudes.mean(axis=0))
+    expectation = contexts._Expectation(len(codes), means)
+    seen = np.empty_like(codes)
+    for col in range(codes.shape[1]):
+        seen[:, col] = expectation.contexts(col)
+        expectation.learn(magnitudes[:, col])
+    bits = float(np.count_nonzero(codes))  # of signs
+    for context in np.unique(seen):
+        _, counts = np.unique(magnitudes[seen == context], return_counts=True)
+        bits -= float((counts * np.log2(counts / counts.sum())).sum())
+    assert 8 * len(CODER.encode(codes) or b"") < 1.01 * bits
 
 
 def test_uneven_integers_take_less_than_in_classes_of_rows() -> None:
