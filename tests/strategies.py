@@ -59,7 +59,7 @@ PRECISIONS: tuple[Precision, ...] = (
     Uniform(bits=3, group=1000),
     EntropyStep(step=0.1),
     EntropyStep(step=0.5, frequency_exponent=0.5),
-    EqualSlope(slope=1e-4),
+    EqualSlope(slope=2e-5),
     Codebook(bits=3),
 )
 
