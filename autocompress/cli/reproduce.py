@@ -8,7 +8,7 @@ import click
 
 from autocompress.cli.output import a_folder, a_path, as_json, print_json, print_table
 
-_FULL, _QUICK = (300, 2), (100, 1)
+_FULL, _QUICK = (500, 3), (150, 1)
 
 
 @click.command()
@@ -23,7 +23,7 @@ def reproduce(model: Path, data: Path, out: Path | None, quick: bool, as_json: b
     """Compress a model as the papers did, and as this tool does in the same number of bytes.
 
     Every row without retraining and with recovery; perplexities are those on test data. The same
-    command again continues one that was interrupted. Takes about half an hour for 19 MB
+    command again continues one that was interrupted. Takes about forty minutes for 19 MB
     on two cores.
     """
     from autocompress.lm import LanguageModeling, load_model, read_corpus

@@ -33,8 +33,8 @@ def reproduce(
     task: Task,
     out: Path,
     *,
-    steps: int = 300,
-    segments: int = 2,
+    steps: int = 500,
+    segments: int = 3,
     seed: int = 0,
 ) -> Reproduction:
     """Carry out every method of the papers on a language model, without and with recovery.
