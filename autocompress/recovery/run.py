@@ -25,7 +25,7 @@ from autocompress.task import Task
 _WARM_UP = 0.02
 _FIRST_STEP = 1e-4
 _CLIP = 1.0
-_SHRINKING = 16  # steps of training from one to the next, which takes as long as a seventh of a step
+_SHRINKING = 16  # steps of training; shrinking takes as long as a seventh of one
 _PRUNINGS = 20
 """How often a ramp prunes anew: ranking millions of magnitudes takes longer than a step."""
 
