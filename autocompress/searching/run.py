@@ -30,6 +30,7 @@ from autocompress.searching.warm import Opening, file_size, openings
 from autocompress.task import Task
 from autocompress.tracking import Tracker
 from autocompress.trial import Evaluator
+from autocompress.weights import ModelWeights
 
 _FAILURES_IN_A_ROW = 3
 
@@ -87,6 +88,7 @@ def search(
     if recovery is not None and chosen.pipeline:
         recovery = replace(recovery, pipeline=True)
     folder = SearchFolder(Path(out or Path("runs") / name))
+    ModelWeights.of(model)  # refuses what cannot be compressed, before anything is written
     with folder.claimed():
         evaluator = Evaluator(model, task, limit, objectives, cache=folder.path)
         settings = Settings(
