@@ -10,13 +10,11 @@ model has been measured before. Processor time, one thread, medians of five runs
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
 
 import torch
+from coding import seconds
 from fitting import fitted_plan
 from ptb_small import RESULTS
 
@@ -24,8 +22,6 @@ import autocompress
 from autocompress.compression import Source, write_artifact
 from autocompress.lm import LanguageModeling, load_model, read_corpus
 from autocompress.objectives import Budget
-
-ROUNDS = 5
 
 
 def main() -> None:
@@ -51,16 +47,6 @@ def main() -> None:
     ]
     (RESULTS / "speed.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """Return the median processor time of some work."""
-    times = []
-    for _ in range(ROUNDS):
-        clock = time.process_time()
-        work()
-        times.append(time.process_time() - clock)
-    return median(times)
 
 
 if __name__ == "__main__":
