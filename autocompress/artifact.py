@@ -140,7 +140,7 @@ class Artifact:
 
     def _decode_item(self, item: ItemRecord) -> Iterator[tuple[str, NDArray[np.float32]]]:
         with self._decoding(item) as data:
-            matrix = _decode_matrix(item, data)
+            matrix = decode_matrix(item, data)
         self._check_finite(item, [matrix])
         first = 0
         for member in item.members:
@@ -181,7 +181,16 @@ def open_artifact(path: str | os.PathLike[str]) -> Artifact:
     return Artifact(file, read_container(file))
 
 
-def _decode_matrix(item: ItemRecord, data: bytes) -> Matrix:
+def decode_matrix(item: ItemRecord, data: bytes) -> Matrix:
+    """Decode an item's bytes to the weight, or the stacked weights of a site.
+
+    Returns:
+        Float32 of shape (rows of all members, cols).
+
+    Raises:
+        ArtifactError: If it has another shape than the members.
+        PlanError, ValueError, KeyError, IndexError: If the bytes cannot have been written so.
+    """
     weight = item.treatment.structure.reconstruct(_decode_factors(item, data))
     shape = stacked_shape([member.shape for member in item.members])
     if weight.shape != shape:

@@ -31,11 +31,14 @@ class Calibration:
             used; only weights of which the task knows it.
         sites: The weights that multiply the same vector.
         curvatures: By weight name, what errors cost; only weights of which it can be measured.
+        sensitivities: By weight name, how many times as much as its curvature says a weight
+            really costs, relative to the others; where it is not known, once.
     """
 
     row_frequencies: Mapping[str, NDArray[np.float64]]
     sites: tuple[Site, ...]
     curvatures: Mapping[str, Curvature] = field(default_factory=dict)
+    sensitivities: Mapping[str, float] = field(default_factory=dict)
 
 
 def calibrate(model: nn.Module, task: Task, cache: Path | None = None) -> Calibration:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,36 @@ from autocompress.structures import Curvature, Dense, Factor, stacked_shape
 from autocompress.task import Task
 from autocompress.weights import ModelWeights, Weight
 
+_LARGEST_CACHE = 2**28
+
+
+class EncodedItems:
+    """Encoded entries of plans by name and treatment, up to 256 MB of those used last."""
+
+    def __init__(self) -> None:
+        self._items: OrderedDict[tuple[str, Treatment], tuple[ItemRecord, bytes]] = OrderedDict()
+        self._bytes = 0
+
+    def get(
+        self, key: tuple[str, Treatment], encode: Callable[[], tuple[ItemRecord, bytes]]
+    ) -> tuple[ItemRecord, bytes]:
+        """Return what is kept under a key, or else encode it and keep it."""
+        if key not in self._items:
+            self._items[key] = encode()
+            self._bytes += len(self._items[key][1])
+            while self._bytes > _LARGEST_CACHE and len(self._items) > 1:
+                _, (_, dropped) = self._items.popitem(last=False)
+                self._bytes -= len(dropped)
+        self._items.move_to_end(key)
+        return self._items[key]
+
+    def __contains__(self, key: tuple[str, Treatment]) -> bool:
+        return key in self._items
+
+    def __reduce__(self) -> tuple[type[EncodedItems], tuple[()]]:
+        """Go empty to another process."""
+        return EncodedItems, ()
+
 
 @dataclass(frozen=True)
 class Source:
@@ -40,12 +71,15 @@ class Source:
         calibration: What the data tell of it.
         model_config: Description from which `autocompress.load` builds it, or None.
         assets: Files that belong into every artifact.
+        encoded: The entries of plans that were encoded last, so that a plan which differs in one
+            weight from another costs the encoding of that weight alone.
     """
 
     weights: ModelWeights
     calibration: Calibration
     model_config: Mapping[str, Any] | None = None
     assets: Mapping[str, bytes] = field(default_factory=dict)
+    encoded: EncodedItems = field(default_factory=EncodedItems, compare=False)
 
     @classmethod
     def of(cls, model: nn.Module, task: Task, cache: Path | None = None) -> Source:
@@ -114,8 +148,11 @@ def write_artifact(
     check_plan(source, plan)
     records, items = [], {}
     for name, treatment in plan.treatments.items():
-        own = factorize_item(source, name, treatment) if factors is None else factors[name]
-        record, items[name] = _encode_factors(source.members(name), name, treatment, own)
+        if factors is None:
+            record, items[name] = encode_item(source, name, treatment)
+        else:
+            members = source.members(name)
+            record, items[name] = encode_factors(members, name, treatment, factors[name])
         records.append(record)
     header = Header(
         source_sha256=source.weights.sha256,
@@ -170,8 +207,12 @@ def encode_item(source: Source, name: str, treatment: Treatment) -> tuple[ItemRe
     Raises:
         PlanError: If the treatment does not fit; the message names both.
     """
-    factors = factorize_item(source, name, treatment)
-    return _encode_factors(source.members(name), name, treatment, factors)
+
+    def encode() -> tuple[ItemRecord, bytes]:
+        factors = factorize_item(source, name, treatment)
+        return encode_factors(source.members(name), name, treatment, factors)
+
+    return source.encoded.get((name, treatment), encode)
 
 
 def factorize_item(source: Source, name: str, treatment: Treatment) -> dict[str, Factor]:
@@ -187,9 +228,14 @@ def factorize_item(source: Source, name: str, treatment: Treatment) -> dict[str,
     return treatment.structure.factorize(matrix, frequencies, curvature)
 
 
-def _encode_factors(
+def encode_factors(
     members: tuple[Weight, ...], name: str, treatment: Treatment, factors: Mapping[str, Factor]
 ) -> tuple[ItemRecord, bytes]:
+    """Encode the factors of an entry of a plan.
+
+    Raises:
+        PlanError: If the precision does not fit a factor; the message names both.
+    """
     records, parts = {}, []
     for factor_name, factor in factors.items():
         if not factor.integers:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -24,6 +24,7 @@ Split = Literal["valid", "test"]
 SIZE = "size_bytes"
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 _UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,13 @@ class Objective:
         name: Its name in results, plots and MLflow; letters, digits, "_" and "-".
         direction: "minimize" or "maximize".
         function: Computes the number from a measured plan.
+        limit: What the number must not be worse than, or None.
     """
 
     name: str
     direction: Direction
     function: Callable[[Measured], float]
+    limit: float | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", self.name):
@@ -67,6 +70,10 @@ class Objective:
             raise ObjectiveError(
                 f"`direction` of objective '{self.name}' must be 'minimize' or 'maximize', "
                 f"but got '{self.direction}'"
+            )
+        if self.limit is not None and not math.isfinite(self.limit):
+            raise ObjectiveError(
+                f"`limit` of objective '{self.name}' must be finite, but got {self.limit}"
             )
 
     def measure(self, measured: Measured) -> float:
@@ -86,6 +93,67 @@ class Objective:
                 f"for {measured.path.name}"
             )
         return value
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What an objective must not be worse than.
+
+    Attributes:
+        bound: The limit itself, in the unit of the objective.
+        direction: Whether less or more of the objective is better.
+    """
+
+    bound: float
+    direction: Direction = "minimize"
+
+    def excess(self, value: float) -> float:
+        """Return by how much a value is worse, in shares of the limit; at most 0 if it is kept.
+
+        In units of the objective where the limit is 0.
+        """
+        distance = value - self.bound if self.direction == "minimize" else self.bound - value
+        return distance / abs(self.bound) if self.bound else distance
+
+
+def excesses(values: Mapping[str, float], limits: Mapping[str, Limit]) -> dict[str, float]:
+    """Return the excess over each limit whose objective was measured."""
+    return {name: limit.excess(values[name]) for name, limit in limits.items() if name in values}
+
+
+def rise_limit(baseline: float, max_rise: float, direction: Direction) -> Limit:
+    """Return the limit on a metric that may become worse by a share of its baseline."""
+    worse = 1 if direction == "minimize" else -1
+    return Limit(baseline + worse * max_rise * abs(baseline), direction)
+
+
+def parse_rise(text: str | float) -> float:
+    """Understand "1%", "0.5 %" and "0%" as 0.01, 0.005 and 0; a number is taken as it is.
+
+    Raises:
+        BudgetError: If it is neither, or below 0.
+    """
+    if isinstance(text, str):
+        match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*", text)
+        if match is None:
+            raise BudgetError(f"a rise is a percentage such as 1% or 0.5%, but got '{text}'")
+        return float(match.group(1)) / 100
+    if not (math.isfinite(text) and text >= 0):
+        raise BudgetError(f"`max_rise >= 0` must hold, but got {text}")
+    return float(text)
+
+
+def parse_seconds(text: str) -> float:
+    """Understand "90s", "10m" and "1.5h".
+
+    Raises:
+        BudgetError: If the text is no time, or the time is zero.
+    """
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([smh])\s*", text)
+    seconds = float(match.group(1)) * _SECONDS[match.group(2)] if match else 0.0
+    if not seconds > 0:
+        raise BudgetError(f"a time is a number with s, m or h, such as 10m, but got '{text}'")
+    return seconds
 
 
 def size_objective() -> Objective:

@@ -51,7 +51,7 @@ class FrontView:
     Attributes:
         title: Headline.
         metric: Name of the vertical axis.
-        trials: The feasible trials that are not on the front.
+        trials: The measured trials that are not on the front.
         front: The front, by size.
         steps: The best metric at each size: corners of the line through the front.
         best: The best plan, or None.
@@ -111,7 +111,7 @@ def front_view(result: SearchResult, trials: Sequence[TrialResult]) -> FrontView
     """
     metric, baseline = result.metric, result.baseline.values[result.metric]
     members = {scored.trial for scored in result.front}
-    others = [trial for trial in trials if trial.feasible and trial.number not in members]
+    others = [trial for trial in trials if metric in trial.values and trial.number not in members]
     cloud = tuple(
         Dot(trial.size_bytes / _MB, trial.values[metric], f"trial {trial.number}")
         for trial in others
@@ -229,7 +229,7 @@ def _best_note(result: SearchResult) -> str:
 def _caption(
     result: SearchResult, trials: Sequence[TrialResult], outside: int, lower: bool
 ) -> str:
-    unmeasured = sum(not trial.feasible for trial in trials)
+    unmeasured = sum(result.metric not in trial.values for trial in trials)
     noun = "trial" if len(trials) == 1 else "trials"
     parts = [f"{len(trials)} {noun}, {len(result.front)} on the front"]
     parts += [f"{unmeasured} above the budget and not measured"] if unmeasured else []

@@ -22,7 +22,7 @@ class Bar(Protocol):
 
 
 class _RichBar:
-    def __init__(self, progress: Progress, label: str, total: int) -> None:
+    def __init__(self, progress: Progress, label: str, total: int | None) -> None:
         self._progress = progress
         self._task = progress.add_task(label, total=total, note="")
 
@@ -31,21 +31,22 @@ class _RichBar:
 
 
 class _PlainBar:
-    def __init__(self, label: str, total: int) -> None:
+    def __init__(self, label: str, total: int | None) -> None:
         self._label, self._total, self._done = label, total, 0
         self._last = time.monotonic() - _PLAIN_INTERVAL_S
 
     def advance(self, steps: int = 1, note: str = "") -> None:
         self._done += steps
         now = time.monotonic()
-        if self._done >= self._total or now - self._last >= _PLAIN_INTERVAL_S:
+        if self._done == self._total or now - self._last >= _PLAIN_INTERVAL_S:
             self._last = now
-            say(f"{self._label}: {self._done}/{self._total} {note}".rstrip())
+            of = "" if self._total is None else f"/{self._total}"
+            say(f"{self._label}: {self._done}{of} {note}".rstrip())
 
 
 @contextmanager
-def bar(label: str, total: int) -> Iterator[Bar]:
-    """Show the progress of `total` steps of work called `label`."""
+def bar(label: str, total: int | None) -> Iterator[Bar]:
+    """Show the progress of `total` steps of work called `label`; None if nobody knows."""
     if not console.is_terminal:
         yield _PlainBar(label, total)
         return

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from autocompress.objectives import SIZE, Budget, format_bytes
+from autocompress.objectives import SIZE, Budget, Limit, format_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,8 +37,8 @@ def summary_lines(result: SearchResult) -> list[str]:
     """Say in a few lines which plan is the best, or how far the nearest one is from fitting."""
     best = result.best
     if best is None:
-        return [_failure(result)]
-    under = "" if result.budget_bytes is None else f" under {format_bytes(result.budget_bytes)}"
+        return [_failure(result), *_recovery_lines(result)]
+    under = _limits(result)
     ratio = f"{result.ratio(best):.1f}x smaller than {format_bytes(result.baseline.size_bytes)}"
     valid = _number(best.values[result.metric])
     test = "" if best.test is None else f", {_number(best.test)} on test data"
@@ -50,7 +50,33 @@ def summary_lines(result: SearchResult) -> list[str]:
         spare = result.budget_bytes - best.size_bytes
         share = -Budget(result.budget_bytes).excess(best.size_bytes)
         lines.append(f"{format_bytes(spare)} ({100 * share:.1f} %) of the budget are left")
+    if result.max_rise is not None:
+        points = 100 * (result.max_rise - _worse(result, best))
+        lines.append(f"{points:.2f} points of the rise by {100 * result.max_rise:g} % are left")
     return [*lines, f"file: {best.artifact}", *_recovery_lines(result)]
+
+
+def _nearest(result: SearchResult) -> str:
+    nearest = result.nearest
+    if nearest is None:
+        return ""
+    size = format_bytes(nearest.size_bytes)
+    return f"; the nearest, trial {nearest.trial}, has {size} and {_change(result, nearest)}"
+
+
+def _limits(result: SearchResult) -> str:
+    """Name the limits, as in " under 1 MB and +1 %"."""
+    parts = [] if result.budget_bytes is None else [format_bytes(result.budget_bytes)]
+    parts += [] if result.max_rise is None else [f"{100 * result.max_rise:+g} %"]
+    parts += [f"{name} {bound:g}" for name, bound in result.limits.items()]
+    return f" under {' and '.join(parts)}" if parts else ""
+
+
+def _worse(result: SearchResult, scored: Scored) -> float:
+    """Return how much worse the metric is than the baseline's, in shares of it."""
+    baseline = result.baseline.values[result.metric]
+    direction = result.directions[result.metric]
+    return Limit(baseline, direction).excess(scored.values[result.metric])
 
 
 def _recovery_lines(result: SearchResult) -> list[str]:
@@ -105,12 +131,15 @@ def trials_frame(result: SearchResult, trials: Sequence[TrialResult]) -> pd.Data
 
 
 def _failure(result: SearchResult) -> str:
-    if result.smallest_bytes is None or result.budget_bytes is None:
+    if result.smallest_bytes is None:
         return "no trial has finished"
-    excess = Budget(result.budget_bytes).excess(result.smallest_bytes)
+    budget = result.budget_bytes
+    if budget is None or Budget(budget).excess(result.smallest_bytes) <= 0:
+        return f"no plan found is{_limits(result)}{_nearest(result)}"
+    excess = Budget(budget).excess(result.smallest_bytes)
     distance = f"{100 * excess:.1f} % above" if excess < 1 else f"{1 + excess:.1f} times"
     return (
-        f"no plan fits {format_bytes(result.budget_bytes)}: the smallest file found has "
+        f"no plan fits {format_bytes(budget)}: the smallest file found has "
         f"{format_bytes(result.smallest_bytes)}, {distance} the budget"
     )
 

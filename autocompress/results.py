@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autocompress.objectives import SIZE, Direction
+from autocompress.objectives import SIZE, Direction, Limit, excesses, rise_limit
 from autocompress.plan import CompressionPlan
 
 
@@ -22,12 +22,16 @@ class TrialResult:
     Attributes:
         number: Its number in the study.
         plan: The plan that was carried out.
-        values: By objective name; only "size_bytes" where the size was above the budget, since
-            then nothing else was measured.
-        feasible: Whether the size is within the budget.
+        values: By objective name; only "size_bytes" where the trial was rejected, since then
+            nothing else was measured.
+        feasible: Whether all was measured, and within all limits.
         started: When the trial began, in seconds since the epoch.
         seconds: How long it took, in seconds of wall time.
         cpu_seconds: Processor time it took, all threads together.
+        rejected: Why the trial was given up before it was measured whole, or None.
+        predicted: The rise of the loss that calibration predicts, or None where it cannot.
+        losses: Losses on the first parts of the validation data, as far as the task tells them.
+        origin: What made the plan: "sampler", or the opening that it is.
     """
 
     number: int
@@ -37,6 +41,10 @@ class TrialResult:
     started: float
     seconds: float
     cpu_seconds: float
+    rejected: str | None = None
+    predicted: float | None = None
+    losses: tuple[float, ...] = ()
+    origin: str = "sampler"
 
     @property
     def size_bytes(self) -> int:
@@ -56,7 +64,9 @@ class TrialResult:
             PlanError: If the plan is none.
             TypeError: If a key is missing or unknown.
         """
-        return cls(**{**document, "plan": CompressionPlan.from_json(document["plan"])})
+        plan = CompressionPlan.from_json(document["plan"])
+        losses = tuple(document.get("losses", ()))
+        return cls(**{**document, "plan": plan, "losses": losses})
 
 
 def pareto_front(
@@ -143,8 +153,12 @@ class SearchResult:
         directions: By objective name, whether less or more of it is better; size comes first,
             the task's metric second.
         budget_bytes: The limit on the size, or None.
+        max_rise: How much worse the metric may become, in shares of the baseline, or None.
+        limits: Bounds on further objectives, by name.
+        nearest: Where no trial is feasible, the measured one that misses the limits by the least.
         baseline: The model in single precision, stored and reloaded like every trial.
-        best: The feasible trial with the best metric, or None.
+        best: The feasible trial with the best metric, or with a limit on the rise the smallest;
+            None if no trial is feasible.
         front: The feasible trials that no other one beats, by size.
         recovered: The best plan after fine-tuning, once for each length of it.
         controls: The uncompressed model after the same fine-tuning, in the same order.
@@ -165,6 +179,9 @@ class SearchResult:
     seconds: float
     recovered: tuple[Scored, ...] = ()
     controls: tuple[Scored, ...] = ()
+    max_rise: float | None = None
+    limits: Mapping[str, float] = field(default_factory=dict)
+    nearest: Scored | None = None
 
     def rise(self, scored: Scored) -> float:
         """Return the relative change of the metric against the baseline; 0.01 is +1 %.
@@ -176,6 +193,25 @@ class SearchResult:
             return math.copysign(math.inf, now) if now else 0.0
         return now / before - 1
 
+    @property
+    def bounds(self) -> dict[str, Limit]:
+        """All limits by the name of their objective."""
+        bounds = {} if self.budget_bytes is None else {SIZE: Limit(self.budget_bytes)}
+        if self.max_rise is not None:
+            direction = self.directions[self.metric]
+            baseline = self.baseline.values[self.metric]
+            bounds[self.metric] = rise_limit(baseline, self.max_rise, direction)
+        further = self.limits.items()
+        return bounds | {name: Limit(bound, self.directions[name]) for name, bound in further}
+
+    def miss(self, scored: Scored) -> float:
+        """Return by how much a model misses the limit that it misses most, in shares of it."""
+        return max(excesses(scored.values, self.bounds).values(), default=0.0)
+
+    def keeps_limits(self, scored: Scored) -> bool:
+        """Whether a model keeps all limits."""
+        return self.miss(scored) <= 0
+
     def ratio(self, scored: Scored) -> float:
         """Return how many times smaller than the baseline a file is."""
         return self.baseline.size_bytes / scored.size_bytes
@@ -183,20 +219,25 @@ class SearchResult:
     def to_json(self) -> dict[str, Any]:
         """Return the JSON document that `autocompress search --json` prints."""
         document = {**asdict(self), "directions": dict(self.directions)}
+        document["limits"] = dict(self.limits)
         document["baseline"] = self.baseline.to_json(self.metric)
-        document["best"] = self.best.to_json(self.metric) if self.best else None
+        for name in ("best", "nearest"):
+            scored = getattr(self, name)
+            document[name] = scored.to_json(self.metric) if scored else None
         for name in ("front", "recovered", "controls"):
-            document[name] = [scored.to_json(self.metric) for scored in getattr(self, name)]
+            document[name] = [one.to_json(self.metric) for one in getattr(self, name)]
         return document
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> SearchResult:
         """Read a document that `to_json` gave."""
-        metric, best = document["metric"], document["best"]
+        metric = document["metric"]
         scored: dict[str, Any] = {
             "baseline": Scored.from_json(document["baseline"], metric),
-            "best": Scored.from_json(best, metric) if best else None,
         }
+        for name in ("best", "nearest"):
+            entry = document[name]
+            scored[name] = Scored.from_json(entry, metric) if entry else None
         for name in ("front", "recovered", "controls"):
             scored[name] = tuple(Scored.from_json(entry, metric) for entry in document[name])
         return cls(**{**document, **scored})

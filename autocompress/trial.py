@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 from torch import nn
 
 from autocompress.artifact import Artifact, open_artifact
-from autocompress.compression import Source, uncompressed_plan, write_artifact
+from autocompress.compression import (
+    Source,
+    check_plan,
+    encode_item,
+    uncompressed_plan,
+    write_artifact,
+)
 from autocompress.errors import ArtifactError
+from autocompress.estimate import Estimator, predicted_rise
 from autocompress.objectives import (
     SIZE,
     Budget,
     Direction,
+    Limit,
     Measured,
     Objective,
     Split,
+    excesses,
     size_objective,
 )
 from autocompress.plan import CompressionPlan
@@ -26,6 +40,48 @@ from autocompress.results import TrialResult
 from autocompress.runtime import fill
 from autocompress.structures import Factor
 from autocompress.task import Task
+from autocompress.threads import one_thread
+
+_ROWS = 256
+_EXCESS = 0.25  # what an estimate from so few rows is off by at the most, and then some
+_PARTS, _FEWEST_PARTS, _ERRORS = 32, 8, 3.0
+
+
+@dataclass(frozen=True)
+class Hurdle:
+    """A measured trial that a plan must not be clearly worse than, to be measured whole.
+
+    Attributes:
+        losses: The trial's losses on the first parts of the validation data.
+        size_bytes: The hurdle stands for files of at least this size.
+        reason: Why a plan that is worse is of no interest.
+    """
+
+    losses: tuple[float, ...]
+    size_bytes: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class TooLarge:
+    """A plan that was given up before it was encoded.
+
+    Attributes:
+        number: The trial's number.
+        excess: By how much the file is estimated to be above the budget, in shares of it.
+    """
+
+    number: int
+    excess: float
+
+
+class _Look(NamedTuple):
+    """What was seen of a file, and why no more of it."""
+
+    values: dict[str, float]
+    rejected: str | None
+    losses: tuple[float, ...] = ()
+    predicted: float | None = None
 
 
 class Evaluator:
@@ -35,6 +91,7 @@ class Evaluator:
         source: The model, ready for compression.
         objectives: Size first, then the task's metric, then the user's own.
         budget: The limit on the size, or None.
+        limits: By name, the limits on other objectives.
     """
 
     def __init__(
@@ -53,6 +110,12 @@ class Evaluator:
             task.metric, task.direction, lambda measured: task.evaluate(measured.model, "valid")
         )
         self.objectives = (size_objective(), metric, *extra)
+        self.limits = {
+            objective.name: Limit(objective.limit, objective.direction)
+            for objective in extra
+            if objective.limit is not None
+        }
+        self._estimator: Estimator | None = None
 
     @property
     def directions(self) -> dict[str, Direction]:
@@ -65,14 +128,61 @@ class Evaluator:
         other.budget = budget
         return other
 
+    def of(self, source: Source) -> Evaluator:
+        """Return an evaluator of the same model, of which more is known."""
+        other = copy.copy(self)
+        other.source = source
+        return other
+
+    def limited(self, name: str, limit: Limit) -> Evaluator:
+        """Return an evaluator of the same model under a further limit."""
+        other = copy.copy(self)
+        other.limits = {**self.limits, name: limit}
+        return other
+
+    def attempt(
+        self, number: int, plan: CompressionPlan, path: Path, hurdles: Sequence[Hurdle] = ()
+    ) -> TrialResult | TooLarge:
+        """Measure a plan as `run` does, unless cheaper looks show that it is not worth it.
+
+        First the size is estimated from a part of the rows, with a wide margin, unless nearly
+        all is encoded already. Then, with hurdles, the first parts of the validation data are
+        looked at: a plan is rejected if its losses are worse than those of a hurdle on the same
+        parts by three standard errors of the mean difference.
+
+        Raises:
+            PlanError: If the plan does not fit the model.
+            ObjectiveError: If an objective is not a finite number.
+        """
+        check_plan(self.source, plan)
+        excess = self._estimated_excess(plan)
+        if excess > _EXCESS:
+            return TooLarge(number, excess)
+        return self.run(number, plan, path, hurdles=hurdles)
+
+    def _estimated_excess(self, plan: CompressionPlan) -> float:
+        if self.budget is None:
+            return 0.0
+        if self._estimator is None:
+            self._estimator = Estimator(self.source, _ROWS)
+        size = 0.0
+        with one_thread():
+            for name, treatment in plan.treatments.items():
+                if (name, treatment) in self.source.encoded:
+                    size += len(encode_item(self.source, name, treatment)[1])
+                else:
+                    size += self._estimator.estimate(name, treatment).size_bytes
+        return self.budget.excess(int(size))
+
     def run(
         self,
         number: int,
         plan: CompressionPlan,
         path: Path,
         factors: Mapping[str, Mapping[str, Factor]] | None = None,
+        hurdles: Sequence[Hurdle] = (),
     ) -> TrialResult:
-        """Carry out a plan into a file and measure that file.
+        """Carry out a plan into a file and measure that file, on one thread.
 
         A file above the budget is not evaluated any further.
 
@@ -81,24 +191,54 @@ class Evaluator:
             plan: A treatment for every weight.
             path: The file; its folder is made where it is missing.
             factors: By the plan's entries, what to store instead of the weights' own factors.
+            hurdles: What it must not be clearly worse than to be measured whole.
 
         Raises:
             PlanError: If the plan does not fit the model.
             ObjectiveError: If an objective is not a finite number.
         """
         started, clock, cpu = time.time(), time.perf_counter(), time.process_time()
-        artifact = self._write(plan, path, factors)
-        size = artifact.size_bytes
-        feasible = self.budget is None or self.budget.excess(size) <= 0
-        values = self._measure(plan, artifact) if feasible else {SIZE: float(size)}
+        with one_thread():
+            artifact = self._write(plan, path, factors)
+            look = self._look(plan, artifact, hurdles)
+        feasible = look.rejected is None and not any(
+            excess > 0 for excess in excesses(look.values, self.limits).values()
+        )
         return TrialResult(
             number=number,
             plan=plan,
-            values=values,
+            values=look.values,
             feasible=feasible,
             started=started,
             seconds=time.perf_counter() - clock,
             cpu_seconds=time.process_time() - cpu,
+            rejected=look.rejected,
+            predicted=look.predicted,
+            losses=look.losses,
+        )
+
+    def _look(self, plan: CompressionPlan, artifact: Artifact, hurdles: Sequence[Hurdle]) -> _Look:
+        size = {SIZE: float(artifact.size_bytes)}
+        if self.budget is not None and self.budget.excess(artifact.size_bytes) > 0:
+            return _Look(size, f"above {self.budget}")
+        model = fill(self._model, artifact)
+        losses = tuple(islice(self._task.part_losses(model, "valid"), _PARTS))
+        for hurdle in hurdles:
+            if artifact.size_bytes >= hurdle.size_bytes and _clearly_worse(losses, hurdle.losses):
+                return _Look(size, hurdle.reason, losses)
+        measured = Measured(plan, artifact.path, artifact, model)
+        values = {objective.name: objective.measure(measured) for objective in self.objectives}
+        return _Look(values, None, losses, self._predicted(artifact))
+
+    def _predicted(self, artifact: Artifact) -> float | None:
+        """Return the predicted rise of the loss for the errors that a file makes."""
+        if not self.source.calibration.sensitivities:
+            return None
+        state = artifact.state_dict()
+        weights = self.source.weights.weights
+        return sum(
+            predicted_rise(self.source, name, (state[name] - one.values).reshape(one.matrix.shape))
+            for name, one in weights.items()
         )
 
     def baseline(self, path: Path) -> dict[str, float]:
@@ -108,16 +248,19 @@ class Evaluator:
             ArtifactError: If what was reloaded is not what the user handed in.
         """
         plan = uncompressed_plan(self.source)
-        artifact = self._write(plan, path)
+        with one_thread():
+            artifact = self._write(plan, path)
+            values = self._look(plan, artifact, ()).values
         state = artifact.state_dict()
         for name, weight in self.source.weights.weights.items():
             if not (state[name] == weight.values).all():
                 raise ArtifactError(f"weight '{name}' changed when stored without compression")
-        return self._measure(plan, artifact)
+        return values
 
     def score(self, path: Path, split: Split) -> float:
         """Return the task's metric of an artifact on a split."""
-        return float(self._task.evaluate(fill(self._model, open_artifact(path)), split))
+        with one_thread():
+            return float(self._task.evaluate(fill(self._model, open_artifact(path)), split))
 
     def _write(
         self,
@@ -129,6 +272,11 @@ class Evaluator:
         write_artifact(self.source, plan, path, factors)
         return open_artifact(path)
 
-    def _measure(self, plan: CompressionPlan, artifact: Artifact) -> dict[str, float]:
-        measured = Measured(plan, artifact.path, artifact, fill(self._model, artifact))
-        return {objective.name: objective.measure(measured) for objective in self.objectives}
+
+def _clearly_worse(losses: Sequence[float], others: Sequence[float]) -> bool:
+    """Tell from losses on the same parts whether the first ones are worse beyond chance."""
+    if len(losses) != len(others) or len(losses) < _FEWEST_PARTS:
+        return False
+    differences = np.subtract(losses, others)
+    error = float(differences.std(ddof=1)) / math.sqrt(len(differences))
+    return float(differences.mean()) > _ERRORS * error

@@ -19,16 +19,24 @@ from autocompress.cli.output import (
 if TYPE_CHECKING:
     from autocompress.recovery import RecoverySettings
     from autocompress.results import SearchResult
+    from autocompress.searching.folder import SamplerName
+
+
+a_count = click.IntRange(min=1)
+a_sampler = click.Choice(["tpe", "nsga2", "random"])
 
 
 @click.command()
 @click.argument("model", type=a_folder)
 @click.option("--data", type=a_path, required=True, help="Corpus: a folder, or a text file.")
 @click.option("--budget", help="Largest file allowed, such as 2MB, 800kB or 2MiB.")
-@click.option("--trials", type=click.IntRange(min=1), default=40, show_default=True)
-@click.option("--out", type=a_folder, help="Folder of the search.  [default: runs/MODEL-BUDGET]")
+@click.option("--max-rise", help="Find the smallest file with at most such a rise, as 1%.")
+@click.option("--trials", type=a_count, help="Trials in all.  [default: 40, or what time allows]")
+@click.option("--timeout", help="No trial begins after this time, as 30m.")
+@click.option("--jobs", type=a_count, default=1, show_default=True, help="Trials at a time.")
+@click.option("--out", type=a_folder, help="Folder of the search.  [default: runs/MODEL-LIMITS]")
 @click.option("--space", default="default", show_default=True, help="Search space: name or file.")
-@click.option("--sampler", type=click.Choice(["tpe", "nsga2"]), default="tpe", show_default=True)
+@click.option("--sampler", type=a_sampler, default="tpe", show_default=True)
 @click.option("--recover", help="Fine-tune the best plan, for a time as 10m or for 2000steps.")
 @click.option("--dropout", type=float, help="Of --recover.  [default: 0.15]")
 @click.option("--distillation", type=float, help="Share of the loss of --recover.  [default: 0]")
@@ -38,10 +46,13 @@ def search(
     model: Path,
     data: Path,
     budget: str | None,
-    trials: int,
+    max_rise: str | None,
+    trials: int | None,
+    timeout: str | None,
+    jobs: int,
     out: Path | None,
     space: str,
-    sampler: str,
+    sampler: SamplerName,
     recover: str | None,
     dropout: float | None,
     distillation: float | None,
@@ -51,28 +62,36 @@ def search(
     """Search for the best ways to store the weights of MODEL, a folder.
 
     Plans are chosen on validation data; the front is scored on test data at the end. The same
-    command again continues a search that was interrupted. Exits with 3 if no plan fits.
+    command again continues a search that was interrupted. Limits combine; exits with 3 if no
+    plan keeps them.
     """
     from autocompress.lm import LanguageModeling, load_model, read_corpus
-    from autocompress.objectives import Budget
+    from autocompress.objectives import Budget, parse_rise, parse_seconds
     from autocompress.searching.run import search as run
     from autocompress.searching.space import load_space
 
     limit = Budget.parse(budget) if budget else None
+    rise = None if max_rise is None else parse_rise(max_rise)
+    if timeout is not None:
+        parse_seconds(timeout)  # refused before the model is read
     chosen = load_space(space)
     fine_tuning = _fine_tuning(recover, dropout, distillation, seed)
     network, vocabulary = load_model(model)
     name = model.resolve().name
-    folder = out or Path("runs") / (f"{name}-{budget}" if budget else name)
+    limits = [text.replace(" ", "") for text in (budget, max_rise) if text]
+    folder = out or Path("runs") / "-".join([name, *limits])
     result = run(
         network,
         LanguageModeling(read_corpus(data, vocabulary)),
         budget=limit,
+        max_rise=rise,
         space=chosen,
         trials=trials,
+        timeout=timeout,
+        jobs=jobs,
         out=folder,
         seed=seed,
-        sampler="nsga2" if sampler == "nsga2" else "tpe",
+        sampler=sampler,
         name=name,
         recovery=fine_tuning,
     )
@@ -95,9 +114,9 @@ def _fine_tuning(
 
 
 def conclude(result: SearchResult, folder: Path, document: bool) -> None:
-    """Print a search's outcome and where to look further; exit with 3 if nothing fits."""
+    """Print a search's outcome and where to look further; exit with 3 if no plan is feasible."""
     print_result(result, document)
     if not document and result.best is not None:
         click.echo(f"picture: {folder / 'front.png'}")
-    if result.best is None:
+    if result.best is None and not any(map(result.keeps_limits, result.recovered)):
         click.get_current_context().exit(NOTHING_FEASIBLE)

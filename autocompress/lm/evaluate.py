@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from autocompress.lm.batches import columns, windows
@@ -33,20 +34,37 @@ def perplexity(
         The exponential of the mean negative log-likelihood per word; infinity where the model
         gives no finite one.
     """
-    text = columns(tokens, batch)
-    was_training = model.training
-    model.eval()
-    try:
-        total, state = 0.0, None
-        with torch.inference_mode(), recurrence_on_one_thread(model):
-            for words, following in windows(text, chunk):
+    total, words = 0.0, 0
+    for losses in _losses(model, tokens, batch, chunk):
+        total += losses.sum(dtype=torch.float64).item()
+        words += losses.numel()
+    mean = total / words
+    # exp of more than 709 overflows a float; a NaN compares false and becomes infinity too.
+    return math.exp(mean) if mean < 709 else math.inf
+
+
+def window_losses(
+    model: nn.Module, tokens: NDArray[np.int64], batch: int = 10, chunk: int = 35
+) -> Iterator[float]:
+    """Yield the mean loss per word of each window that `perplexity` reads, in nats."""
+    for losses in _losses(model, tokens, batch, chunk):
+        yield losses.mean(dtype=torch.float64).item()
+
+
+def _losses(
+    model: nn.Module, tokens: NDArray[np.int64], batch: int, chunk: int
+) -> Iterator[Tensor]:
+    """Yield the losses of one window of words after another, float32 of shape (words,)."""
+    state = None
+    for words, following in windows(columns(tokens, batch), chunk):
+        was_training = model.training
+        model.eval()
+        try:
+            with torch.inference_mode(), recurrence_on_one_thread(model):
                 logits, state = model(words, state)
                 losses = functional.cross_entropy(
                     logits.flatten(0, 1), following.flatten(), reduction="none"
                 )
-                total += losses.sum(dtype=torch.float64).item()
-    finally:
-        model.train(was_training)
-    mean = total / text[1:].numel()
-    # exp of more than 709 overflows a float; a NaN compares false and becomes infinity too.
-    return math.exp(mean) if mean < 709 else math.inf
+        finally:
+            model.train(was_training)
+        yield losses

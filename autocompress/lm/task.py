@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from autocompress.lm.batches import columns, windows
 from autocompress.lm.corpus import Corpus
-from autocompress.lm.evaluate import perplexity
+from autocompress.lm.evaluate import perplexity, window_losses
 from autocompress.lm.model import LanguageModel, detach_state
 from autocompress.objectives import Split
 from autocompress.task import Task
@@ -33,7 +33,14 @@ class LanguageModeling(Task):
 
     def evaluate(self, model: nn.Module, split: Split) -> float:
         """Measure the perplexity over a whole split."""
-        return perplexity(model, self.corpus.valid if split == "valid" else self.corpus.test)
+        return perplexity(model, self._tokens(split))
+
+    def part_losses(self, model: nn.Module, split: Split) -> Iterator[float]:
+        """Yield the mean loss per word, nats, of windows of 35 steps in 10 columns of a split."""
+        return window_losses(model, self._tokens(split))
+
+    def _tokens(self, split: Split) -> NDArray[np.int64]:
+        return self.corpus.valid if split == "valid" else self.corpus.test
 
     def calibration_batches(self) -> Iterator[Tensor]:
         """Yield the training split as int64 tensors of shape (at most 35, 20): (time, batch)."""

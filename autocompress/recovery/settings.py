@@ -6,8 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 from autocompress.errors import BudgetError
-
-_SECONDS = {"s": 1, "m": 60, "h": 3600}
+from autocompress.objectives import parse_seconds
 
 
 @dataclass(frozen=True)
@@ -39,13 +38,15 @@ class RecoveryBudget:
         """
         if isinstance(text, RecoveryBudget):
             return text
-        match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(s|m|h|steps)\s*", text)
-        if match is None:
-            raise BudgetError(f"a recovery is a time or steps, as 10m or 2000steps, got '{text}'")
-        amount, unit = float(match.group(1)), match.group(2)
-        if unit == "steps":
-            return cls(steps=int(amount))
-        return cls(seconds=amount * _SECONDS[unit])
+        match = re.fullmatch(r"\s*([0-9]+)\s*steps\s*", text)
+        if match is not None:
+            return cls(steps=int(match.group(1)))
+        try:
+            return cls(seconds=parse_seconds(text))
+        except BudgetError as error:
+            raise BudgetError(
+                f"a recovery is a time or steps, as 10m or 2000steps, got '{text}'"
+            ) from error
 
     def share(self, seconds: float, steps: int) -> float:
         """Return which share of the limit is used up; at least 1 at its end."""

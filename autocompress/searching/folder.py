@@ -17,6 +17,7 @@ import fcntl
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +28,7 @@ from autocompress.errors import SearchError
 from autocompress.objectives import Direction
 from autocompress.results import Scored, SearchResult, TrialResult, pareto_front
 
-SamplerName = Literal["tpe", "nsga2"]
+SamplerName = Literal["tpe", "nsga2", "random"]
 TRIAL = "trial.json"
 _ARTIFACT = "model.acz"
 _TREATMENTS_SHOWN = 3
@@ -46,6 +47,8 @@ class Settings(BaseModel):
         model: Hash of the model.
         data: Fingerprint of the task's data.
         space: Hash of the search space.
+        max_rise: How much worse the metric may become, in shares of the baseline, or None.
+        limits: Bounds on further objectives, by name.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,6 +62,8 @@ class Settings(BaseModel):
     model: str
     data: str
     space: str
+    max_rise: float | None = None
+    limits: dict[str, float] = {}
 
 
 class SearchFolder:
@@ -191,11 +196,13 @@ class SearchFolder:
         ]
         sizes = [result.size_bytes for result in trials]
         sizes += [] if smallest_bytes is None else [smallest_bytes]
-        return SearchResult(
+        found = SearchResult(
             name=settings.name,
             metric=settings.metric,
             directions=settings.directions,
             budget_bytes=settings.budget_bytes,
+            max_rise=settings.max_rise,
+            limits=settings.limits,
             baseline=self._scored(None, self.artifact(None), baseline, tests),
             recovered=tuple(self._recovered("recovered", tests)),
             controls=tuple(self._recovered("control", tests)),
@@ -205,6 +212,16 @@ class SearchFolder:
             smallest_bytes=min(sizes, default=None),
             seconds=seconds,
         )
+        return found if scored else replace(found, nearest=self._nearest(found, trials))
+
+    def _nearest(self, found: SearchResult, trials: Sequence[TrialResult]) -> Scored | None:
+        """Return the measured trial that misses the limits by the least."""
+        measured = [
+            self._scored(trial.number, self.artifact(trial.number), trial.values, {})
+            for trial in trials
+            if set(trial.values) == set(found.directions)
+        ]
+        return min(measured, key=found.miss, default=None)
 
     def _recovered(self, name: str, tests: Mapping[Path, float]) -> Iterator[Scored]:
         for path in sorted((self.path / "recovered").glob(f"{name}-*/{TRIAL}")):
@@ -229,7 +246,9 @@ class SearchFolder:
 
 
 def _best(front: Sequence[Scored], settings: Settings) -> Scored | None:
-    """Return the member of the front with the best metric; the best of all lies on the front."""
+    """Return the member of the front with the best metric, or with a limit on it the smallest."""
+    if settings.max_rise is not None:
+        return min(front, key=lambda scored: scored.size_bytes, default=None)
     sign = 1 if settings.directions[settings.metric] == "minimize" else -1
     return min(front, key=lambda scored: sign * scored.values[settings.metric], default=None)
 

@@ -24,7 +24,7 @@ from autocompress.searching.space import (
 from autocompress.structures import Shape, stacked_shape
 
 # By what power of the scale of all steps a hyper-parameter is multiplied.
-_SCALED = {"step": 1, "slope": 2}
+SCALED = {"step": 1, "slope": 2}
 
 
 class Asker(Protocol):
@@ -52,16 +52,21 @@ def ask_plan(space: Space, source: Source, asker: Asker) -> CompressionPlan:
     if space.sites is not None:
         for site in source.calibration.sites:
             if asker.pick(f"{site.name}/shared", ("no", "yes")) == "yes":
-                treatments[site.name] = _ask_treatment(site.name, space.sites, source, asker)
+                treatments[site.name] = ask_treatment(site.name, space.sites, source, asker)
                 shared.update(site.members)
     for name, weight in source.weights.weights.items():
         if name not in shared:
             rule = space.rule_for(weight, name in source.calibration.row_frequencies)
-            treatments[name] = _ask_treatment(name, rule, source, asker)
+            treatments[name] = ask_treatment(name, rule, source, asker)
     return CompressionPlan(treatments=treatments)
 
 
-def _ask_treatment(name: str, offer: Offer, source: Source, asker: Asker) -> Treatment:
+def ask_treatment(name: str, offer: Offer, source: Source, asker: Asker) -> Treatment:
+    """Make the treatment of one weight or site by asking for every choice that is offered.
+
+    Raises:
+        SpaceError: If an answer is out of a method's range.
+    """
     shape = stacked_shape([weight.values.shape for weight in source.members(name)])
     parts = {}
     for part, choices in (("structure", offer.structures), ("precision", offer.precisions)):
@@ -118,17 +123,45 @@ def _absolute(part: Mapping[str, Any], methods: Mapping[str, Any], shape: Shape)
     return {name: absolute(name, value) for name, value in part.items()}
 
 
-class UniformAsker:
-    """Answers as a uniform plan says, keeping the answers for an Optuna trial to repeat.
+class Replay:
+    """Answers as was answered before, with all steps times a scale, held within their ranges.
+
+    Slopes go with the square of the steps.
 
     Attributes:
         answers: The answers given so far, by the names of the questions.
     """
 
-    def __init__(self, plan: Uniform, space: Space, source: Source, scale: float = 1.0) -> None:
+    def __init__(self, before: Mapping[str, Scalar], scale: float = 1.0) -> None:
+        self.answers: dict[str, Scalar] = {}
+        self._before, self._scale = before, scale
+
+    def pick(self, name: str, options: tuple[Scalar, ...]) -> Scalar:
+        """Choose what was chosen."""
+        del options
+        return self.answers.setdefault(name, self._before[name])
+
+    def pick_number(self, name: str, interval: Range) -> int | float:
+        """Choose what was chosen, scaled."""
+        answer = self._before[name]
+        assert not isinstance(answer, str)
+        power = SCALED.get(name.rsplit(".", 1)[-1])
+        if power is not None:
+            answer = min(max(answer * self._scale**power, interval.low), interval.high)
+        self.answers[name] = answer
+        return answer
+
+
+class UniformAsker:
+    """Answers as a uniform plan says, keeping the answers for others to repeat.
+
+    Attributes:
+        answers: The answers given so far, by the names of the questions.
+    """
+
+    def __init__(self, plan: Uniform, space: Space, source: Source) -> None:
         self.answers: dict[str, Scalar] = {}
         self._plan = plan
-        self._scale = scale
         frequencies = source.calibration.row_frequencies
         self._rules = {
             name: space.rule_for(weight, name in frequencies).name
@@ -146,19 +179,13 @@ class UniformAsker:
         return self.answers.setdefault(name, answer)
 
     def pick_number(self, name: str, interval: Range) -> int | float:
-        """Choose what the plan says, steps times the scale, held within the interval.
-
-        Slopes go with the square of the steps.
-        """
+        """Choose what the plan says."""
         answer = self._prescribed(name)
         if isinstance(answer, str) or not interval.low <= answer <= interval.high:
             raise SpaceError(
                 f"uniform plan '{self._plan.label}' wants {answer!r} for '{name}', "
                 f"but the rule offers {interval.low} to {interval.high}"
             )
-        power = _SCALED.get(name.rsplit(".", 1)[-1])
-        if power is not None:
-            answer = min(max(answer * self._scale**power, interval.low), interval.high)
         self.answers[name] = answer
         return answer
 

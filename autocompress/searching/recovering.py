@@ -6,12 +6,16 @@ from torch import nn
 
 from autocompress import progress
 from autocompress.compression import uncompressed_plan
+from autocompress.objectives import Budget
 from autocompress.plan import CompressionPlan
 from autocompress.recovery import RecoverySettings, clean_up, recover
 from autocompress.results import TrialResult
 from autocompress.searching.folder import TRIAL, SearchFolder, write_json
 from autocompress.task import Task
 from autocompress.trial import Evaluator
+
+REGAINED = 0.1
+"""A rise of the metric, in shares of the baseline, that fine-tuning can be trusted to regain."""
 
 
 def recover_best(
@@ -39,8 +43,10 @@ def recover_best(
         SearchError: If the task has no training losses.
     """
     unlimited = evaluator.within(None)
+    # Training moves the numbers, and with them the bytes that they need.
+    own_size = evaluator.within(evaluator.budget or Budget(best.size_bytes))
     jobs: list[tuple[str, Evaluator, CompressionPlan]] = [
-        ("recovered", evaluator, best.plan),
+        ("recovered", own_size, best.plan),
         ("control", unlimited, uncompressed_plan(evaluator.source)),
     ]
     for name, measure, plan in jobs:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,13 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from autocompress.objectives import SIZE, Budget, Direction
+from autocompress.objectives import SIZE, Direction, Limit, excesses
 from autocompress.results import TrialResult
 from autocompress.searching.folder import SamplerName
 from autocompress.searching.space import Range, Scalar
 
-_ERROR = "error"
+SAMPLER = "sampler"
+_ERROR, _ORIGIN, _REJECTED = "error", "origin", "rejected"
 _POPULATION = 16  # small, since searches have tens to hundreds of trials
 
 
@@ -38,10 +39,23 @@ class Study:
         directions: Mapping[str, Direction],
         sampler: SamplerName,
         seed: int,
-        budget: Budget | None,
+        limits: Mapping[str, Limit],
+        *,
+        parallel: bool = False,
     ) -> None:
+        """Open or create the study.
+
+        Args:
+            journal: Its file.
+            directions: By objective name, whether less or more of it is better.
+            sampler: What proposes trials.
+            seed: Of the sampler.
+            limits: By objective name, what trials must keep to be feasible.
+            parallel: Whether trials are asked for before others are told.
+        """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._sampler, self._seed, self._budget = sampler, seed, budget
+        self._sampler, self._seed, self._limits = sampler, seed, limits
+        self._parallel, self._in_flight = parallel, 0
         self._objectives = list(directions)
         self._study = optuna.create_study(
             storage=JournalStorage(JournalFileBackend(str(journal))),
@@ -60,32 +74,59 @@ class Study:
         running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return [trial.number for trial in running]
 
-    def ask(self, first: Sequence[Mapping[str, Scalar]]) -> Asking:
-        """Begin the next trial; while there are any left, with the answers of `first`."""
+    def begun(self) -> set[str]:
+        """Return the origins of all trials but those that were abandoned."""
+        return {
+            trial.user_attrs.get(_ORIGIN, SAMPLER)
+            for trial in self._study.get_trials(deepcopy=False)
+            if trial.state is not TrialState.FAIL or _ERROR in trial.user_attrs
+        }
+
+    def ask(self, opening: tuple[str, Mapping[str, Scalar]] | None = None) -> Asking:
+        """Begin the next trial: an opening, by its origin and answers, or as the sampler says."""
         self._study.sampler = self._make_sampler()
         waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        if self.n_finished < len(first) and not waiting:
-            self._study.enqueue_trial(dict(first[self.n_finished]))
+        if opening is not None and not waiting:
+            origin, answers = opening
+            self._study.enqueue_trial(dict(answers), user_attrs={_ORIGIN: origin})
+        self._in_flight += 1
         return Asking(self._study.ask())
 
     def tell(self, result: TrialResult) -> None:
-        """End a trial with its result; one above the budget counts as rejected."""
-        trial = optuna.trial.Trial(self._study, self._trial_id(result.number))
-        if self._budget is not None:
-            trial.set_constraint(SIZE, self._budget.excess(result.size_bytes))
-        if result.feasible:
+        """End a trial with its result."""
+        self._constrain(result.number, excesses(result.values, self._limits), result.rejected)
+        if all(name in result.values for name in self._objectives):
             values = [result.values[name] for name in self._objectives]
             self._study.tell(result.number, values)
         else:
             self._study.tell(result.number, state=TrialState.PRUNED)
-        self.n_finished += 1
+        self._end()
+
+    def reject(self, number: int, excess: float, reason: str) -> None:
+        """End a trial whose file would be above the budget by a share of it."""
+        self._constrain(number, {SIZE: excess}, reason)
+        self._study.tell(number, state=TrialState.PRUNED)
+        self._end()
+
+    def _constrain(self, number: int, excesses: Mapping[str, float], rejected: str | None) -> None:
+        """Say of each limit by how much it was missed; what was not measured counts as missed."""
+        trial = optuna.trial.Trial(self._study, self._trial_id(number))
+        for name in self._limits:
+            trial.set_constraint(name, excesses.get(name, 1.0))
+        trial.set_constraint(_REJECTED, 0.0 if rejected is None else 1.0)
+        if rejected is not None:
+            trial.set_user_attr(_REJECTED, rejected)
 
     def fail(self, number: int, error: Exception) -> None:
         """End a trial that raised an error, keeping the error."""
         trial = optuna.trial.Trial(self._study, self._trial_id(number))
-        trial.set_user_attr(_ERROR, str(error))
+        trial.set_user_attr(_ERROR, f"{type(error).__name__}: {error}")
         self._study.tell(number, state=TrialState.FAIL)
+        self._end()
+
+    def _end(self) -> None:
         self.n_finished += 1
+        self._in_flight = max(self._in_flight - 1, 0)
 
     def abandon(self, number: int) -> None:
         """End a trial that was interrupted; the next one takes its place."""
@@ -95,13 +136,18 @@ class Study:
         return self._study.get_trials(deepcopy=False)[number]._trial_id
 
     def _make_sampler(self) -> optuna.samplers.BaseSampler:
-        seed = int(np.random.SeedSequence([self._seed, self.n_finished]).generate_state(1)[0])
+        asked = self.n_finished + self._in_flight
+        seed = int(np.random.SeedSequence([self._seed, asked]).generate_state(1)[0])
+        if self._sampler == "random":
+            return optuna.samplers.RandomSampler(seed=seed)
         if self._sampler == "nsga2":
             return optuna.samplers.NSGAIISampler(population_size=_POPULATION, seed=seed)
         with warnings.catch_warnings():
             # `multivariate` is documented, recommended and marked experimental.
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return optuna.samplers.TPESampler(multivariate=True, seed=seed)
+            return optuna.samplers.TPESampler(
+                multivariate=True, constant_liar=self._parallel, seed=seed
+            )
 
 
 class Asking:
@@ -109,11 +155,13 @@ class Asking:
 
     Attributes:
         number: The trial's number.
+        origin: What made the plan: the sampler, or the opening that it is.
     """
 
     def __init__(self, trial: optuna.Trial) -> None:
         self._trial = trial
         self.number = trial.number
+        self.origin: str = trial.user_attrs.get(_ORIGIN, SAMPLER)
 
     def pick(self, name: str, options: tuple[Scalar, ...]) -> Scalar:
         """Choose one of the options."""

@@ -1,0 +1,117 @@
+"""What a treatment will cost, estimated on a part of the rows, before all of them are encoded."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import NamedTuple
+
+from autocompress.artifact import decode_matrix
+from autocompress.compression import Source, encode_factors, factorize_item
+from autocompress.plan import CompressionPlan, Treatment
+from autocompress.structures import Curvature, Factor, Matrix, Structure, stacked_shape
+
+
+class Estimate(NamedTuple):
+    """What a treatment of a weight is expected to cost.
+
+    Attributes:
+        size_bytes: Bytes of its numbers in the file.
+        rise: Rise of the loss, nats for a language model; where no curvature is known, half the
+            squared error relative to the squared weight; NaN for a site.
+    """
+
+    size_bytes: float
+    rise: float
+
+
+class Estimator:
+    """Encodes some hundred rows of a weight's factors, evenly spread, and extrapolates to all.
+
+    Structures with factors of whole numbers have no part that stands for the whole; they are
+    encoded as they are, and so are sites.
+    """
+
+    def __init__(self, source: Source, rows: int) -> None:
+        """Choose the rows.
+
+        Args:
+            source: The model.
+            rows: About how many rows of each weight are encoded.
+        """
+        self._source, self._rows = source, rows
+        self._factorized: tuple[str, dict[Structure, dict[str, Factor]]] = ("", {})
+
+    def estimate(self, name: str, treatment: Treatment) -> Estimate:
+        """Estimate one entry of a plan.
+
+        Raises:
+            PlanError: If the treatment does not fit; the message names both.
+        """
+        members = self._source.members(name)
+        n_rows, n_cols = stacked_shape([weight.values.shape for weight in members])
+        stride = max(1, n_rows // max(self._rows, n_cols))
+        if len(members) > 1 or treatment.structure.integer_shapes((n_rows, n_cols)):
+            stride = 1
+        part = tuple(replace(weight, values=weight.matrix[::stride]) for weight in members)
+        share = n_rows / sum(len(weight.matrix) for weight in part)
+        factors, shares = {}, {}
+        for key, factor in self._factorize(name, treatment).items():
+            # With fewer columns than rows, a factor of as many rows has the weight's own.
+            is_thinned = stride > 1 and len(factor.values) == n_rows
+            factors[key] = _thinned(factor, stride) if is_thinned else factor
+            shares[key] = share if is_thinned else 1.0
+        record, data = encode_factors(part, name, treatment, factors)
+        size = sum(
+            shares[key] * sum(stream.length for stream in streams)
+            for key, streams in record.factors.items()
+        )
+        if len(members) > 1:
+            return Estimate(size, math.nan)
+        error = decode_matrix(record, data) - part[0].matrix
+        return Estimate(size, share * predicted_rise(self._source, name, error, stride))
+
+    def _factorize(self, name: str, treatment: Treatment) -> dict[str, Factor]:
+        """Factorize a weight; the factors of one weight are kept while it is the one asked for."""
+        known, factors = self._factorized
+        if known != name:
+            factors = {}
+            self._factorized = name, factors
+        if treatment.structure not in factors:
+            factors[treatment.structure] = factorize_item(self._source, name, treatment)
+        return factors[treatment.structure]
+
+    def size(self, plan: CompressionPlan) -> float:
+        """Estimate the bytes of all numbers of a plan; header and vocabulary come on top.
+
+        Raises:
+            PlanError: If the plan does not fit the model.
+        """
+        return sum(self.estimate(name, one).size_bytes for name, one in plan.treatments.items())
+
+
+def predicted_rise(source: Source, name: str, error: Matrix, stride: int = 1) -> float:
+    """Return by how much the loss should rise for an error in a weight.
+
+    Args:
+        source: The model, calibrated.
+        name: The weight.
+        error: Float32 of shape (rows, cols).
+        stride: Only every so-manieth row of the weight is in `error`.
+    """
+    weight, calibration = source.weights.weights[name], source.calibration
+    curvature = calibration.curvatures.get(name) or Curvature.relative(weight.matrix)
+    part = Curvature(curvature.rows[::stride], curvature.moment)
+    return calibration.sensitivities.get(name, 1.0) * part.rise(error)
+
+
+def _thinned(factor: Factor, stride: int) -> Factor:
+    """Return every so-manieth row of a factor, with what is known of them."""
+    mask, frequencies, curvature = factor.mask, factor.row_frequencies, factor.curvature
+    return replace(
+        factor,
+        values=factor.values[::stride],
+        mask=None if mask is None else mask[::stride],
+        row_frequencies=None if frequencies is None else frequencies[::stride],
+        curvature=curvature and Curvature(curvature.rows[::stride], curvature.moment),
+    )

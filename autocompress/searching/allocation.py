@@ -1,0 +1,105 @@
+"""Allocation: from each weight's menu the candidates that together are the best for a budget."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from autocompress.compression import Source
+from autocompress.objectives import Budget
+from autocompress.searching.menu import Candidate, Menu
+from autocompress.searching.space import Scalar, Space
+from autocompress.searching.warm import Family, file_size
+from autocompress.weights import Site
+
+_NAME = "allocation"
+_PRICES = (1e-16, 1e4)  # loss per bit
+_HALVINGS, _ATTEMPTS = 50, 4
+_SAFETY = 0.002
+
+
+def allocate(menus: Mapping[str, Menu], price: float) -> dict[str, Candidate]:
+    """Choose by weight the candidate of the least loss and bytes, taken together at a price.
+
+    All plans of the lower convex hull of loss over bytes come about in this way, for some price
+    [1].
+
+    Args:
+        menus: By weight name, at least one candidate each.
+        price: What a bit must be worth, in units of the loss.
+
+    References:
+        [1] Y. Shoham, A. Gersho. Efficient Bit Allocation for an Arbitrary Set of Quantizers.
+            IEEE Transactions on Acoustics, Speech, and Signal Processing 1988.
+    """
+    return {
+        name: min(menu, key=lambda one: one.estimate.rise + price * 8 * one.estimate.size_bytes)
+        for name, menu in menus.items()
+    }
+
+
+def total_bytes(chosen: Mapping[str, Candidate]) -> float:
+    """Return the estimated bytes of all weights."""
+    return sum(candidate.estimate.size_bytes for candidate in chosen.values())
+
+
+def total_rise(chosen: Mapping[str, Candidate]) -> float:
+    """Return the predicted rise of the loss; rises of weights add up."""
+    return sum(candidate.estimate.rise for candidate in chosen.values())
+
+
+def price_of_size(menus: Mapping[str, Menu], limit_bytes: float) -> float:
+    """Return the lowest price at which the weights take at most so many bytes."""
+    return _lowest_price(lambda price: total_bytes(allocate(menus, price)) <= limit_bytes)
+
+
+def price_of_rise(menus: Mapping[str, Menu], rise: float) -> float:
+    """Return about the highest price at which the loss should rise by at most so much."""
+    return _lowest_price(lambda price: total_rise(allocate(menus, price)) > rise)
+
+
+def _lowest_price(holds: Callable[[float], bool]) -> float:
+    """Return about the lowest price from which on something holds, or the highest of all."""
+    low, high = (math.log(price) for price in _PRICES)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if holds(math.exp(middle)) else (middle, high)
+    return math.exp(high)
+
+
+def allocated(menus: Mapping[str, Menu], price: float, space: Space, source: Source) -> Family:
+    """Return the plans around an allocation.
+
+    Candidates lie on a grid; slopes are set to the price itself, at which they would have been
+    chosen on a finer one.
+    """
+    sensitivities = source.calibration.sensitivities
+    answers: dict[str, Scalar] = {f"{site.name}/shared": "no" for site in _sites(space, source)}
+    for name, candidate in allocate(menus, price).items():
+        for question, answer in candidate.answers.items():
+            is_slope = question.endswith(".slope")
+            answers[question] = price / sensitivities.get(name, 1.0) if is_slope else answer
+    return Family(_NAME, answers)
+
+
+def _sites(space: Space, source: Source) -> Sequence[Site]:
+    return () if space.sites is None else source.calibration.sites
+
+
+def allocated_to_budget(
+    menus: Mapping[str, Menu], space: Space, source: Source, budget: Budget
+) -> Family:
+    """Return the plans around the finest allocation whose file fits, as well as can be estimated.
+
+    The file is written and what it has too much is taken off the weights' bytes, a few times.
+    """
+    limit = float(budget.limit_bytes)
+    family = None
+    for _ in range(_ATTEMPTS):
+        family = allocated(menus, price_of_size(menus, limit), space, source)
+        excess = file_size(source, family.at(1.0, space, source).plan) - budget.limit_bytes
+        if excess <= 0 or family.is_scalable:
+            break
+        limit = max(limit - excess - _SAFETY * budget.limit_bytes, 1.0)
+    assert family is not None
+    return family
