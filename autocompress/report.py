@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
 
+from autocompress.files import write_whole
 from autocompress.objectives import SIZE, Budget, format_bytes
 
 if TYPE_CHECKING:
@@ -81,9 +81,9 @@ def write_front(result: SearchResult, trials: Sequence[TrialResult], folder: Pat
     html = page.front_page(view, _header(result), _rows(result), _best_row(result))
     frame = trials_frame(result, trials)
     return [
-        _replace(folder / "front.csv", lambda path: frame.to_csv(path, index=False)),
-        _replace(folder / "front.png", lambda path: plots.save_png(view, path)),
-        _replace(folder / "front.html", lambda path: path.write_text(html, encoding="utf-8")),
+        write_whole(folder / "front.csv", lambda path: frame.to_csv(path, index=False)),
+        write_whole(folder / "front.png", lambda path: plots.save_png(view, path)),
+        write_whole(folder / "front.html", lambda path: path.write_text(html, encoding="utf-8")),
     ]
 
 
@@ -160,15 +160,3 @@ def _others(result: SearchResult) -> list[str]:
 
 def _change(result: SearchResult, scored: Scored) -> str:
     return f"{100 * result.rise(scored):+.2f} %"
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> Path:
-    """Write a file under a temporary name and give it its own name when it is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
