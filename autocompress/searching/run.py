@@ -15,6 +15,7 @@ from torch import nn
 
 from autocompress import progress
 from autocompress.errors import AutocompressError, PlanError, SearchError
+from autocompress.insight import write_insight
 from autocompress.objectives import Budget, Objective, format_bytes
 from autocompress.plan import CompressionPlan
 from autocompress.recovery import RecoveryBudget, RecoverySettings
@@ -250,6 +251,7 @@ class _Search:
         result = self._result()
         write_json(self._folder.path / "result.json", result.to_json())
         files = write_front(result, self._folder.trials(), self._folder.path)
+        files += write_insight(result, self._folder.trials(), self._folder.path)
         with shielded():
             self._tracker.log_front(result, files)
             for scored in (*result.recovered, *result.controls):
