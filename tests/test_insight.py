@@ -43,6 +43,10 @@ LOW_RANK: Json = {
     "structure": {"kind": "low_rank", "rank": 2},
     "precision": {"kind": "uniform", "bits": 8},
 }
+STRUCTURES = [
+    *(treatment["structure"] for treatment in (DENSE, PRUNED, LOW_RANK)),
+    {"kind": "vector_quantized", "dimension": 2, "bits": 2},
+]
 TREATMENTS = [DENSE, PRUNED, LOW_RANK]
 
 
@@ -113,7 +117,7 @@ def test_hypervolume_by_hand() -> None:
 
 def test_hypervolume_of_nothing() -> None:
     assert hypervolume(search(), []) == []
-    assert hypervolume(search(), [trial(0, SIZE, 100.0), trial(1, 10, None)]) == [0.0, 0.0]
+    assert hypervolume(search(), [trial(0, 2 * SIZE, 90.0), trial(1, 10, None)]) == [0.0, 0.0]
 
 
 def test_hypervolume_of_a_metric_to_be_maximised_mirrors_that_of_one_to_be_minimised() -> None:
@@ -224,6 +228,14 @@ def test_importance_says_nothing_of_few_trials() -> None:
     assert len(importance(search(), [*designed(rows), *unmeasured])) == 1
 
 
+def test_importance_leaves_out_weights_that_no_two_trials_treat_alike() -> None:
+    plans = [plan(a={**PRUNED, "structure": structure}) for structure in STRUCTURES]
+    precise = [plan(a={**DENSE, "structure": structure}) for structure in STRUCTURES]
+    trials = [trial(n, SIZE, 100.0 + n, made) for n, made in enumerate([*plans, *precise])]
+    assert importance(search(), trials) == []
+    assert len(importance(search(), [*trials, trial(8, SIZE, 100.0, plans[0])])) == 1
+
+
 def test_importance_of_a_metric_to_be_maximised_names_the_largest_first() -> None:
     rows = [(number % 2, 0, 0.8 + 0.1 * (number % 2), SIZE) for number in range(8)]
     (only,) = importance(search(0.9, "maximize"), designed(rows))
@@ -264,20 +276,20 @@ def test_a_method_names_what_is_pruned_within() -> None:
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[SearchResult, list[TrialResult]]:
-    """Two files of a classifier: all weights alone, and a site stored as one."""
+    """Files of a classifier: one with all weights alone, two with a site stored as one."""
     folder = tmp_path_factory.mktemp("front")
     source = Source.of(Classifier(), Classification())
     site = source.calibration.sites[0]
     names = list(source.weights.weights)
     joined = {name: DENSE for name in names if name not in site.members} | {site.name: LOW_RANK}
-    plans = [plan(**dict.fromkeys(names, DENSE)), plan(**joined)]
+    plans = [plan(**dict.fromkeys(names, DENSE)), plan(**joined), plan(**joined)]
     trials, front = [], []
     for number, made in enumerate(plans):
         path = folder / f"{number}.acz"
         write_artifact(source, made, path)
         trials.append(trial(number, path.stat().st_size, 100.0 - number, made))
         front.append(Scored(number, path, trials[-1].values, None, ""))
-    return replace(search(), front=tuple(front), trials=2), trials
+    return replace(search(), front=tuple(front), trials=3), trials
 
 
 def test_front_uses_count_methods_and_bits_of_every_weight(
@@ -285,10 +297,10 @@ def test_front_uses_count_methods_and_bits_of_every_weight(
 ) -> None:
     uses = {use.weight: use for use in front_uses(found[0])}
     assert set(uses) == set(Classifier().state_dict())
-    assert uses["embedding.weight"].methods == {"dense + float16": 2}
+    assert uses["embedding.weight"].methods == {"dense + float16": 3}
     assert uses["embedding.weight"].bits == pytest.approx((16, 16), rel=0.1)
     shared = uses["lstm.weight_hh_l0"]
-    assert shared.methods == {"dense + float16": 1, "low_rank + uniform": 1}
+    assert shared.methods == {"dense + float16": 1, "low_rank + uniform": 2}
     assert shared.bits[0] < 3
     assert shared.bits[1] == pytest.approx(16, rel=0.1)
 
@@ -304,9 +316,9 @@ def test_report_is_written_beside_its_picture(
     lines = text.read_text(encoding="utf-8").splitlines()
     assert lines[0] == "# small: what the search has learnt"
     assert f"![Hypervolume after each trial]({picture.name})" in lines
-    assert "This needs 8 trials that were measured; there are 2." in lines
+    assert "This needs 8 trials that were measured; there are 3." in lines
     (row,) = [line for line in lines if line.startswith("| `lstm.weight_hh_l0`")]
-    assert row.endswith("| dense + float16 (1), low_rank + uniform (1) |")
+    assert row.endswith("| low_rank + uniform (2), dense + float16 (1) |")
 
 
 def test_report_shows_hypervolume_at_round_numbers_of_trials() -> None:
@@ -325,12 +337,22 @@ def test_report_shows_hypervolume_at_round_numbers_of_trials() -> None:
 
 
 def test_report_names_what_mattered_and_leaves_out_what_did_not() -> None:
-    rows = [(a, b, 100.0 + a, SIZE // 2) for a in range(3) for b in range(3)] * 4
+    rows = [(a, b, 100.0 + a, SIZE // 2 ** (a + 1)) for a in range(3) for b in range(3)] * 4
     lines = insight_lines(search(), designed(rows))
     assert "Rows left out, since they have two dashes: 1." in lines
     (row,) = [line for line in lines if line.startswith("| `")]
     best = "dense + float16: 0.0 % worse, 2.0x smaller (12 trials)"
-    assert row == f"| `a` | 100 % | - | {best} | {best} |"
+    smallest = "low_rank + uniform: 2.0 % worse, 8.0x smaller (12 trials)"
+    assert row == f"| `a` | 100 % | 100 % | {best} | {smallest} |"
+
+
+def test_report_writes_a_dash_for_what_may_be_chance() -> None:
+    rows = [(a, b, 100.0 + a, SIZE // 2 ** (b + 1)) for a in range(3) for b in range(3)] * 4
+    lines = insight_lines(search(), designed(rows))
+    assert "Rows left out, since they have two dashes: 0." in lines
+    first, second = [line for line in lines if line.startswith("| `")]
+    assert first.startswith("| `a` | 100 % | - | dense + float16: 0.0 % worse, 4.0x")
+    assert second.startswith("| `b` | - | 100 % | ")
 
 
 @pytest.mark.parametrize(

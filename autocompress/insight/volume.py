@@ -63,7 +63,7 @@ def _steps(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """Keep the points within the reference that are smaller than all that lose no more."""
     kept: list[tuple[float, float]] = []
     most = 0.0
-    for loss, gain in sorted(points, key=lambda point: (point[0], -point[1])):
+    for loss, gain in sorted(points):
         if loss < WORST and gain > most:
             kept.append((loss, gain))
             most = gain
