@@ -157,6 +157,40 @@ def save_png(view: FrontView, path: Path) -> None:
     figure.savefig(path, format="png")
 
 
+def save_hypervolume(title: str, volumes: Sequence[float], path: Path) -> None:
+    """Draw the hypervolume after each trial as a PNG file of 1600 x 1000 pixels.
+
+    Args:
+        title: Headline.
+        volumes: Hypervolume of the front after each trial, in halvings of the file.
+        path: The file, whatever its name ends with.
+    """
+    figure = Figure(figsize=(8, 5), dpi=200, layout="constrained")
+    axes = figure.add_subplot()
+    _draw_frame(axes, title)
+    after = [0.0, *volumes]
+    axes.plot(after, drawstyle="steps-post", color=_FRONT, linewidth=1.6, zorder=3)
+    if after[-1] > 0:
+        last = (len(volumes), volumes[-1])
+        axes.scatter(*last, s=28, color=_FRONT, edgecolors="white", zorder=4)
+        note = f"{last[1]:.2f} halvings, {2 ** last[1]:.1f}x smaller"
+        axes.annotate(
+            note,
+            last,
+            xytext=(0, -10),
+            textcoords="offset points",
+            ha="right",
+            va="top",
+            fontsize=9,
+            color=_FRONT,
+        )
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("finished trials")
+    axes.set_ylabel("hypervolume [halvings of the file]")
+    figure.savefig(path, format="png")
+
+
 def _dot(result: SearchResult, scored: Scored) -> Dot:
     rise = f"{100 * result.rise(scored):+.2f} %"
     tip = f"trial {scored.trial}: {result.ratio(scored):.1f}x smaller, {rise}\n{scored.label}"
@@ -245,9 +279,13 @@ def _draw_axes(axes: Axes, view: FrontView) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
     axes.yaxis.set_major_locator(FixedLocator(view.y_ticks))
-    axes.set_title(view.title, loc="left", fontsize=12, fontweight="bold", pad=22)
+    _draw_frame(axes, view.title)
     axes.set_xlabel("file size [MB]")
     axes.set_ylabel(f"validation {view.metric}")
+
+
+def _draw_frame(axes: Axes, title: str) -> None:
+    axes.set_title(title, loc="left", fontsize=12, fontweight="bold", pad=22)
     axes.grid(color="#eaeef2", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
 
-from autocompress.objectives import SIZE, Budget, Limit, format_bytes
+from autocompress.files import write_whole
+from autocompress.insight import worsening
+from autocompress.objectives import SIZE, Budget, format_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,7 +52,7 @@ def summary_lines(result: SearchResult) -> list[str]:
         share = -Budget(result.budget_bytes).excess(best.size_bytes)
         lines.append(f"{format_bytes(spare)} ({100 * share:.1f} %) of the budget are left")
     if result.max_rise is not None:
-        points = 100 * (result.max_rise - _worse(result, best))
+        points = 100 * (result.max_rise - worsening(result, best.values))
         lines.append(f"{points:.2f} points of the rise by {100 * result.max_rise:g} % are left")
     return [*lines, f"file: {best.artifact}", *_recovery_lines(result)]
 
@@ -70,13 +71,6 @@ def _limits(result: SearchResult) -> str:
     parts += [] if result.max_rise is None else [f"{100 * result.max_rise:+g} %"]
     parts += [f"{name} {bound:g}" for name, bound in result.limits.items()]
     return f" under {' and '.join(parts)}" if parts else ""
-
-
-def _worse(result: SearchResult, scored: Scored) -> float:
-    """Return how much worse the metric is than the baseline's, in shares of it."""
-    baseline = result.baseline.values[result.metric]
-    direction = result.directions[result.metric]
-    return Limit(baseline, direction).excess(scored.values[result.metric])
 
 
 def _recovery_lines(result: SearchResult) -> list[str]:
@@ -107,9 +101,9 @@ def write_front(result: SearchResult, trials: Sequence[TrialResult], folder: Pat
     html = page.front_page(view, _header(result), _rows(result), _best_row(result))
     frame = trials_frame(result, trials)
     return [
-        _replace(folder / "front.csv", lambda path: frame.to_csv(path, index=False)),
-        _replace(folder / "front.png", lambda path: plots.save_png(view, path)),
-        _replace(folder / "front.html", lambda path: path.write_text(html, encoding="utf-8")),
+        write_whole(folder / "front.csv", lambda path: frame.to_csv(path, index=False)),
+        write_whole(folder / "front.png", lambda path: plots.save_png(view, path)),
+        write_whole(folder / "front.html", lambda path: path.write_text(html, encoding="utf-8")),
     ]
 
 
@@ -189,15 +183,3 @@ def _others(result: SearchResult) -> list[str]:
 
 def _change(result: SearchResult, scored: Scored) -> str:
     return f"{100 * result.rise(scored):+.2f} %"
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> Path:
-    """Write a file under a temporary name and give it its own name when it is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path

@@ -8,7 +8,8 @@ Knows neither torch nor Optuna, so that a running search can be looked at from o
     test.json       the metric on test data, for members of the front
     result.json     the outcome, as `autocompress search --json` prints it
     recovered/          the best plan fine-tuned, and its control: model.acz and trial.json
-    front.{csv,png,html}, optuna.journal, mlflow.db, mlartifacts/
+    front.{csv,png,html}, report.md, hypervolume.png
+    optuna.journal, mlflow.db, mlartifacts/
 """
 
 from __future__ import annotations

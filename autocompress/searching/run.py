@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import get_args
 
 from torch import nn
 
 from autocompress import progress
-from autocompress.errors import AutocompressError, PlanError, SearchError
+from autocompress.errors import SearchError
+from autocompress.insight import write_insight
 from autocompress.objectives import (
     SIZE,
     Budget,
@@ -30,26 +31,24 @@ from autocompress.objectives import (
 from autocompress.plan import CompressionPlan
 from autocompress.recovery import RecoveryBudget, RecoverySettings
 from autocompress.report import write_front
-from autocompress.results import SearchResult, TrialResult, pareto_front
+from autocompress.results import SearchResult, TrialResult
 from autocompress.searching.folder import SamplerName, SearchFolder, Settings, write_json
 from autocompress.searching.guide import Guide
-from autocompress.searching.parameters import ask_plan, smallest_plan
+from autocompress.searching.parameters import smallest_plan
 from autocompress.searching.recovering import REGAINED, recover_best
 from autocompress.searching.shield import shielded
 from autocompress.searching.space import Space, load_space
 from autocompress.searching.study import Study
+from autocompress.searching.trials import Effort, Trials
 from autocompress.searching.warm import file_size
-from autocompress.searching.workers import Job, Outcome, Workers
 from autocompress.sensitivity import with_sensitivities
 from autocompress.task import Task
 from autocompress.tracking import Tracker
-from autocompress.trial import Evaluator, Hurdle, TooLarge
+from autocompress.trial import Evaluator
 from autocompress.weights import ModelWeights
 
 _TRIALS = 40
-_FAILURES_IN_A_ROW = 3
-_TWO = 2  # size and the task's metric
-_OPENINGS, _SENSITIVITIES = "openings.json", "sensitivities.json"
+_SENSITIVITIES = "sensitivities.json"
 
 
 def search(
@@ -146,18 +145,7 @@ def search(
             fine_tune = partial(recover_best, folder, model, task, evaluator, settings=recovery)
         source = with_sensitivities(evaluator.source, model, task, folder.path / _SENSITIVITIES)
         searching = _Search(folder, settings, evaluator.of(source), chosen)
-        return searching.run(_Effort(trials, deadline, jobs), fine_tune)
-
-
-class _Effort(NamedTuple):
-    """How much is tried: trials in all, until when one may begin, and how many at a time."""
-
-    trials: int
-    deadline: float
-    jobs: int
-
-    def allows(self, begun: int) -> bool:
-        return begun < self.trials and time.perf_counter() < self.deadline
+        return searching.run(Effort(trials, deadline, jobs), fine_tune)
 
 
 class _Search:
@@ -171,51 +159,62 @@ class _Search:
         self._space, self._budget = space, evaluator.budget
         with shielded():
             self._tracker = Tracker(folder.path, settings.name, _tracked(settings))
-        self._results = folder.trials()
-        self._seconds_before = sum(result.seconds for result in self._results)
+        self._seconds_before = sum(result.seconds for result in folder.trials())
         self._smallest: int | None = None
-        self._failures: list[AutocompressError] = []
-        self._origins: dict[int, str] = {}
+        self._study: Study | None = None
 
     def run(
-        self, effort: _Effort, fine_tune: Callable[[TrialResult], None] | None = None
+        self, effort: Effort, fine_tune: Callable[[TrialResult], None] | None = None
     ) -> SearchResult:
         try:
-            if self._folder.baseline() is None:
-                progress.say("measuring the uncompressed model")
-                path = self._folder.artifact(None)
-                self._folder.save_baseline(self._evaluator.baseline(path))
-            self._limit_the_rise()
+            baseline = self._measure_baseline()
+            self._limit_the_rise(baseline)
             with shielded():
                 self._study = self._open_study(effort.jobs)
-                self._reconcile()
+                self._reconcile(self._study)
+            trials = Trials(
+                self._folder,
+                self._settings,
+                self._evaluator,
+                self._space,
+                self._study,
+                self._tracker,
+                baseline,
+            )
             if effort.allows(self._study.n_finished):
                 guide = self._prepare(recovers=fine_tune is not None)
                 if guide is not None:
-                    self._try_plans(guide, effort)
-            if fine_tune is not None:
-                promising = self._promising()
-                if promising is not None:
-                    fine_tune(promising)
+                    trials.run(guide, effort)
+            promising = self._promising(trials)
+            if fine_tune is not None and promising is not None:
+                fine_tune(promising)
             result = self._conclude()
         except BaseException as error:
             with shielded():
-                if hasattr(self, "_study"):
-                    self._reconcile()
+                if self._study is not None:
+                    self._reconcile(self._study)
                 self._tracker.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
             raise
         if result.front:
             self._show_links()
         return result
 
-    def _limit_the_rise(self) -> None:
-        """Turn the limit on the rise into one on the metric, now that its baseline is known."""
-        settings, baseline = self._settings, self._folder.baseline()
+    def _measure_baseline(self) -> float:
+        """Return the metric of the uncompressed model, measured once."""
+        if self._folder.baseline() is None:
+            progress.say("measuring the uncompressed model")
+            path = self._folder.artifact(None)
+            self._folder.save_baseline(self._evaluator.baseline(path))
+        baseline = self._folder.baseline()
         assert baseline is not None
-        self._baseline = baseline[settings.metric]
+        return baseline[self._settings.metric]
+
+    def _limit_the_rise(self, baseline: float) -> None:
+        """Turn the limit on the rise into one on the metric, now that its baseline is known."""
+        settings = self._settings
         if settings.max_rise is not None:
             direction = settings.directions[settings.metric]
-            limit = rise_limit(self._baseline, settings.max_rise, direction)
+            limit = rise_limit(baseline, settings.max_rise, direction)
             self._evaluator = self._evaluator.limited(settings.metric, limit)
 
     def _open_study(self, jobs: int) -> Study:
@@ -238,16 +237,16 @@ class _Search:
             if link is not None:
                 progress.say(f"  {name}: {link}")
 
-    def _reconcile(self) -> None:
+    def _reconcile(self, study: Study) -> None:
         """Bring study, folder and tracking to agree after an interruption at any point."""
-        for number in self._study.unfinished():
+        for number in study.unfinished():
             result = self._folder.trial(number)
             if result is not None:
-                self._study.tell(result)
+                study.tell(result)
             else:
-                self._study.abandon(number)
+                study.abandon(number)
                 shutil.rmtree(self._folder.artifact(number).parent, ignore_errors=True)
-        self._tracker.reconcile(self._results, self._folder.artifact)
+        self._tracker.reconcile(self._folder.trials(), self._folder.artifact)
 
     def _prepare(self, *, recovers: bool) -> Guide | None:
         """Plan the first trials; return None if no plan at all fits the budget."""
@@ -257,7 +256,8 @@ class _Search:
         rises = [] if max_rise is None else [max_rise]
         if max_rise is not None and recovers:
             rises.append(max_rise + REGAINED)
-        guide = Guide(self._space, source, self._budget, rises, self._folder.path / _OPENINGS)
+        kept = self._folder.path / f"openings{'-recovery' * (len(rises) > 1)}.json"
+        guide = Guide(self._space, source, self._budget, rises, kept)
         if self._budget is None or any(self._fits(opening.plan) for opening in guide.known()):
             return guide
         progress.say("looking for the smallest plan of the search space")
@@ -268,116 +268,15 @@ class _Search:
         self._smallest = min(size, self._smallest or size)
         return self._budget is None or self._budget.excess(size) <= 0
 
-    def _try_plans(self, guide: Guide, effort: _Effort) -> None:
-        known = effort.trials < sys.maxsize
-        with (
-            progress.bar("trials", effort.trials if known else None) as bar,
-            Workers(self._evaluator, effort.jobs) as workers,
-        ):
-            bar.advance(self._study.n_finished)
-            while True:
-                while workers.n_begun < workers.count and effort.allows(
-                    self._study.n_finished + workers.n_begun
-                ):
-                    self._begin(guide, workers)
-                if not workers.n_begun:
-                    return
-                bar.advance(note=self._end(*workers.next()))
-
-    def _begin(self, guide: Guide, workers: Workers) -> None:
-        with shielded():
-            begun = self._study.begun()
-            opening = guide.next(begun, self._results, self._rise)
-            asked = None if opening is None else (opening.origin, opening.answers)
-            asking = self._study.ask(asked)
-            plan = ask_plan(self._space, self._evaluator.source, asking)
-        self._origins[asking.number] = asking.origin
-        path = self._folder.artifact(asking.number)
-        workers.begin(Job(asking.number, plan, path, self._hurdles()))
-
-    def _rise(self, result: TrialResult) -> float:
-        """Return how much worse the metric is than the baseline's, in shares of it."""
-        value = result.values.get(self._settings.metric, math.nan)
-        if math.isnan(value):
-            return math.inf
-        direction = self._settings.directions[self._settings.metric]
-        return Limit(self._baseline, direction).excess(value)
-
-    def _hurdles(self) -> list[Hurdle]:
-        """Return what tells early that a plan is of no use.
-
-        One is the trial that comes nearest to the limit on the metric from above: what is worse
-        is above it too. The others are the trials of the front, as long as size and metric are
-        all that counts: what is worse than a smaller file will not be on the front.
-        """
-        metric = self._settings.metric
-        measured = [result for result in self._results if metric in result.values]
-        hurdles = []
-        if self._settings.max_rise is not None:
-            above = [result for result in measured if self._rise(result) > self._settings.max_rise]
-            nearest = min(above, key=self._rise, default=None)
-            if nearest is not None:
-                reason = f"worse than trial {nearest.number}, which is above the limit"
-                hurdles.append(Hurdle(nearest.losses, 0, reason))
-        if len(self._settings.directions) == _TWO:
-            for result in pareto_front(measured, self._settings.directions):
-                reason = f"worse than trial {result.number}, which is smaller"
-                hurdles.append(Hurdle(result.losses, result.size_bytes, reason))
-        return hurdles
-
-    def _end(self, job: Job, outcome: Outcome) -> str:
-        """Keep what a trial has given, and say it in a few words."""
-        if isinstance(outcome, TrialResult):
-            self._failures.clear()
-            result = replace(outcome, origin=self._origins[job.number])
-            self._keep(result)
-            return self._note(result)
-        with shielded():
-            if isinstance(outcome, TooLarge):
-                reason = f"estimated to be {100 * outcome.excess:.0f} % above the budget"
-                self._study.reject(job.number, outcome.excess, reason)
-                return reason
-            self._study.fail(job.number, outcome)
-        progress.say(f"trial {job.number} failed: {outcome}")
-        self._count_failure(outcome)
-        return "failed"
-
-    def _count_failure(self, error: AutocompressError) -> None:
-        """End the search after three failures in a row of the same kind.
-
-        A plan that does not fit says nothing about the plans to come.
-        """
-        if isinstance(error, PlanError):
-            return
-        if self._failures and type(self._failures[-1]) is not type(error):
-            self._failures.clear()
-        self._failures.append(error)
-        if len(self._failures) == _FAILURES_IN_A_ROW:
-            raise SearchError(f"three trials in a row failed: {error}") from error
-
-    def _promising(self) -> TrialResult | None:
-        """Return the trial whose plan is worth fine-tuning."""
+    def _promising(self, trials: Trials) -> TrialResult | None:
+        """Return the trial whose plan is worth fine-tuning, if any."""
         max_rise = self._settings.max_rise
-        if max_rise is None:
-            best = self._result().best
-            found = [result for result in self._results if best and result.number == best.trial]
-            return found[0] if found else None
-        near = [result for result in self._results if self._rise(result) <= max_rise + REGAINED]
-        return min(near, key=lambda result: result.size_bytes, default=None)
-
-    def _keep(self, result: TrialResult) -> None:
-        """Make a result durable in the folder first: from there, the rest can be restored."""
-        with shielded():
-            self._folder.save_trial(result)
-            self._results.append(result)
-            self._study.tell(result)
-            self._tracker.log_trial(result, self._folder.artifact(result.number))
-
-    def _note(self, result: TrialResult) -> str:
-        size = format_bytes(result.size_bytes)
-        if result.rejected is not None:
-            return f"{size}, {result.rejected}"
-        return f"{size}, {self._settings.metric} {result.values[self._settings.metric]:.2f}"
+        if max_rise is not None:
+            near = [one for one in trials.results if trials.rise(one) <= max_rise + REGAINED]
+            return min(near, key=lambda result: result.size_bytes, default=None)
+        best = self._result().best
+        found = (one for one in trials.results if best is not None and one.number == best.trial)
+        return next(found, None)
 
     def _conclude(self) -> SearchResult:
         """Score the front on test data, write the outcome, and say so in MLflow."""
@@ -393,6 +292,7 @@ class _Search:
         result = self._result()
         write_json(self._folder.path / "result.json", result.to_json())
         files = write_front(result, self._folder.trials(), self._folder.path)
+        files += write_insight(result, self._folder.trials(), self._folder.path)
         with shielded():
             self._tracker.log_front(result, files)
             for scored in (*result.recovered, *result.controls):

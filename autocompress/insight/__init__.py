@@ -1,0 +1,34 @@
+"""What a search has learnt. Knows neither torch nor Optuna."""
+
+from autocompress.insight.choices import (
+    ELSEWHERE,
+    FEWEST_TRIALS,
+    Explained,
+    Importance,
+    MethodMean,
+    importance,
+    method,
+)
+from autocompress.insight.front import FrontUse, front_uses
+from autocompress.insight.markdown import insight_lines, predicted_table, write_insight
+from autocompress.insight.volume import WORST, halvings, hypervolume, worsening, worsening_of
+
+__all__ = [
+    "ELSEWHERE",
+    "FEWEST_TRIALS",
+    "WORST",
+    "Explained",
+    "FrontUse",
+    "Importance",
+    "MethodMean",
+    "front_uses",
+    "halvings",
+    "hypervolume",
+    "importance",
+    "insight_lines",
+    "method",
+    "predicted_table",
+    "worsening",
+    "worsening_of",
+    "write_insight",
+]

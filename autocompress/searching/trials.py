@@ -1,0 +1,176 @@
+"""Making the trials of a search: each durable in folder, study and tracking before the next."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from dataclasses import replace
+from typing import NamedTuple
+
+from autocompress import progress
+from autocompress.errors import AutocompressError, PlanError, SearchError
+from autocompress.insight import worsening_of
+from autocompress.objectives import format_bytes
+from autocompress.results import TrialResult, pareto_front
+from autocompress.searching.folder import SearchFolder, Settings
+from autocompress.searching.guide import Guide
+from autocompress.searching.parameters import ask_plan
+from autocompress.searching.shield import shielded
+from autocompress.searching.space import Space
+from autocompress.searching.study import Study
+from autocompress.searching.workers import Job, Outcome, Workers
+from autocompress.tracking import Tracker
+from autocompress.trial import Evaluator, Hurdle, TooLarge
+
+_FAILURES_IN_A_ROW = 3
+_TWO = 2  # size and the task's metric
+
+
+class Effort(NamedTuple):
+    """How much is tried.
+
+    Attributes:
+        trials: Trials of the search in all.
+        deadline: When the last one may begin, by `time.perf_counter`.
+        jobs: How many are made at a time.
+    """
+
+    trials: int
+    deadline: float
+    jobs: int
+
+    def allows(self, begun: int) -> bool:
+        """Whether another trial may begin."""
+        return begun < self.trials and time.perf_counter() < self.deadline
+
+
+class Trials:
+    """The trials of one search.
+
+    Attributes:
+        results: Those that are finished and lie in the folder.
+    """
+
+    def __init__(
+        self,
+        folder: SearchFolder,
+        settings: Settings,
+        evaluator: Evaluator,
+        space: Space,
+        study: Study,
+        tracker: Tracker,
+        baseline: float,
+    ) -> None:
+        self.results = folder.trials()
+        self._folder, self._settings, self._evaluator = folder, settings, evaluator
+        self._space, self._study, self._tracker = space, study, tracker
+        self._baseline = baseline
+        self._origins: dict[int, str] = {}
+        self._failures: list[AutocompressError] = []
+
+    def run(self, guide: Guide, effort: Effort) -> None:
+        """Make trials until there are enough or time is up.
+
+        Raises:
+            SearchError: If three in a row fail in the same way, or a process dies.
+        """
+        is_known = effort.trials < sys.maxsize
+        with (
+            progress.bar("trials", effort.trials if is_known else None) as bar,
+            Workers(self._evaluator, effort.jobs) as workers,
+        ):
+            bar.advance(self._study.n_finished)
+            while True:
+                while workers.n_begun < workers.count and effort.allows(
+                    self._study.n_finished + workers.n_begun
+                ):
+                    self._begin(guide, workers)
+                if not workers.n_begun:
+                    return
+                bar.advance(note=self._end(*workers.next()))
+
+    def rise(self, result: TrialResult) -> float:
+        """Return how much worse the metric is than the baseline's, in shares of it.
+
+        Infinite where it was not measured.
+        """
+        metric = self._settings.metric
+        if metric not in result.values:
+            return math.inf
+        direction = self._settings.directions[metric]
+        return worsening_of(result.values[metric], self._baseline, direction)
+
+    def _begin(self, guide: Guide, workers: Workers) -> None:
+        with shielded():
+            opening = guide.next(self._study.begun(), self.results, self.rise)
+            asked = None if opening is None else (opening.origin, opening.answers)
+            asking = self._study.ask(asked)
+            plan = ask_plan(self._space, self._evaluator.source, asking)
+        self._origins[asking.number] = asking.origin
+        path = self._folder.artifact(asking.number)
+        workers.begin(Job(asking.number, plan, path, self._hurdles()))
+
+    def _hurdles(self) -> list[Hurdle]:
+        """Return what tells early that a plan is of no use.
+
+        One is the trial that comes nearest to the limit on the metric from above: what is worse
+        is above it too. The others are the trials of the front, as long as size and metric are
+        all that counts: what is worse than a smaller file will not be on the front.
+        """
+        limit, hurdles = self._settings.max_rise, []
+        if limit is not None:
+            above = [result for result in self.results if limit < self.rise(result) < math.inf]
+            for nearest in sorted(above, key=self.rise)[:1]:
+                reason = f"worse than trial {nearest.number}, which is above the limit"
+                hurdles.append(Hurdle(nearest.losses, 0, reason))
+        if len(self._settings.directions) == _TWO:
+            for result in pareto_front(self.results, self._settings.directions):
+                reason = f"worse than trial {result.number}, which is smaller"
+                hurdles.append(Hurdle(result.losses, result.size_bytes, reason))
+        return hurdles
+
+    def _end(self, job: Job, outcome: Outcome) -> str:
+        """Keep what a trial has given, and say it in a few words."""
+        if isinstance(outcome, TrialResult):
+            self._failures.clear()
+            result = replace(outcome, origin=self._origins[job.number])
+            self._keep(result)
+            return self._note(result)
+        if isinstance(outcome, TooLarge):
+            reason = f"estimated to be {100 * outcome.excess:.0f} % above the budget"
+            with shielded():
+                self._study.reject(job.number, outcome.excess, reason)
+            return reason
+        with shielded():
+            self._study.fail(job.number, outcome)
+        progress.say(f"trial {job.number} failed: {outcome}")
+        self._count_failure(outcome)
+        return "failed"
+
+    def _keep(self, result: TrialResult) -> None:
+        """Make a result durable in the folder first: from there, the rest can be restored."""
+        with shielded():
+            self._folder.save_trial(result)
+            self.results.append(result)
+            self._study.tell(result)
+            self._tracker.log_trial(result, self._folder.artifact(result.number))
+
+    def _note(self, result: TrialResult) -> str:
+        size, metric = format_bytes(result.size_bytes), self._settings.metric
+        if result.rejected is not None:
+            return f"{size}, {result.rejected}"
+        return f"{size}, {metric} {result.values[metric]:.2f}"
+
+    def _count_failure(self, error: AutocompressError) -> None:
+        """End the search after three failures in a row of the same kind.
+
+        A plan that does not fit says nothing of the plans to come.
+        """
+        if isinstance(error, PlanError):
+            return
+        if self._failures and type(self._failures[-1]) is not type(error):
+            self._failures.clear()
+        self._failures.append(error)
+        if len(self._failures) == _FAILURES_IN_A_ROW:
+            raise SearchError(f"three trials in a row failed: {error}") from error
