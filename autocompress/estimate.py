@@ -107,11 +107,13 @@ def predicted_rise(source: Source, name: str, error: Matrix, stride: int = 1) ->
 
 def _thinned(factor: Factor, stride: int) -> Factor:
     """Return every so-manieth row of a factor, with what is known of them."""
-    mask, frequencies, curvature = factor.mask, factor.row_frequencies, factor.curvature
+    mask, frequencies = factor.mask, factor.row_frequencies
+    # Steps that depend on the whole factor must not change with the part that is looked at.
+    curvature = factor.curvature or Curvature.relative(factor.values)
     return replace(
         factor,
         values=factor.values[::stride],
         mask=None if mask is None else mask[::stride],
         row_frequencies=None if frequencies is None else frequencies[::stride],
-        curvature=curvature and Curvature(curvature.rows[::stride], curvature.moment),
+        curvature=Curvature(curvature.rows[::stride], curvature.moment),
     )

@@ -264,9 +264,10 @@ def _caption(
     result: SearchResult, trials: Sequence[TrialResult], outside: int, lower: bool
 ) -> str:
     unmeasured = sum(result.metric not in trial.values for trial in trials)
-    noun = "trial" if len(trials) == 1 else "trials"
-    parts = [f"{len(trials)} {noun}, {len(result.front)} on the front"]
-    parts += [f"{unmeasured} above the budget and not measured"] if unmeasured else []
+    unmeasured += result.without_file
+    noun = "trial" if result.trials == 1 else "trials"
+    parts = [f"{result.trials} {noun}, {len(result.front)} on the front"]
+    parts += [f"{unmeasured} given up early"] if unmeasured else []
     parts += [f"{outside} {'above' if lower else 'below'} the range shown"] if outside else []
     return "; ".join(parts)
 

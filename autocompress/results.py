@@ -163,6 +163,7 @@ class SearchResult:
         recovered: The best plan after fine-tuning, once for each length of it.
         controls: The uncompressed model after the same fine-tuning, in the same order.
         trials: Number of finished trials.
+        without_file: How many of them have no file, since they failed or were given up before.
         smallest_bytes: The smallest file seen, feasible or not; None before the first trial.
         seconds: Wall time spent on the search, interruptions left out.
     """
@@ -181,6 +182,7 @@ class SearchResult:
     controls: tuple[Scored, ...] = ()
     max_rise: float | None = None
     limits: Mapping[str, float] = field(default_factory=dict)
+    without_file: int = 0
     nearest: Scored | None = None
 
     def rise(self, scored: Scored) -> float:

@@ -126,6 +126,7 @@ class Tracker:
                 run_id,
                 {
                     **result.values,
+                    **({} if result.predicted is None else {"predicted_rise": result.predicted}),
                     "seconds": result.seconds,
                     "cpu_seconds": result.cpu_seconds,
                 },
@@ -247,7 +248,10 @@ class Tracker:
             _TRIAL: str(result.number),
             "feasible": _truth(result.feasible),
             "front": _truth(False),
+            "origin": result.origin,
         }
+        if result.rejected is not None:
+            tags["rejected"] = result.rejected
         run = self._client.create_run(
             self._experiment, _milliseconds(result.started), tags, f"trial-{result.number:04d}"
         )

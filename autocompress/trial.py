@@ -250,7 +250,7 @@ class Evaluator:
         plan = uncompressed_plan(self.source)
         with one_thread():
             artifact = self._write(plan, path)
-            values = self._look(plan, artifact, ()).values
+            values = self.within(None)._look(plan, artifact, ()).values
         state = artifact.state_dict()
         for name, weight in self.source.weights.weights.items():
             if not (state[name] == weight.values).all():

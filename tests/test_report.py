@@ -178,7 +178,7 @@ def test_picture_is_not_ruined_by_outliers_and_counts_them() -> None:
     low, high = view.y_limits
     assert low < 80.0
     assert 90.0 < high < 120.0
-    assert "1 above the budget and not measured" in view.caption
+    assert "1 given up early" in view.caption
     assert "2 above the range shown" in view.caption
     assert view.x_limits[0] > 0.5  # nothing is shown at the size of the outlier
 

@@ -9,11 +9,12 @@ from autocompress.compression import Source, write_artifact
 from autocompress.objectives import Budget
 from autocompress.recovery.represented import Represented
 
+_FINEST_BYTES = 2  # of each number that is stored in steps
 _FITTINGS, _FILLING, _SLACK, _LARGEST_STRIDE = 12, 0.997, 0.003, 0.5
 
 
 def fit_steps(represented: Represented, source: Source, budget: Budget, path: Path) -> None:
-    """Widen or narrow the steps until the file just fits the budget.
+    """Widen or narrow the steps until the file just fits the budget, or has 16 bits a number.
 
     Training moves the numbers, and with them the bits that they need. One octave of all steps is
     worth about one bit of each number.
@@ -29,9 +30,12 @@ def fit_steps(represented: Represented, source: Source, budget: Budget, path: Pa
     too_fine = -math.inf
     for _ in range(_FITTINGS if octave_bytes else 0):
         write_artifact(source, represented.plan, path, represented.factors())
-        excess = path.stat().st_size - _FILLING * budget.limit_bytes
+        size = path.stat().st_size
+        excess = size - _FILLING * budget.limit_bytes
         if -_SLACK * budget.limit_bytes <= excess <= (1 - _FILLING) * budget.limit_bytes:
             return
+        if excess < 0 and size > _FINEST_BYTES * represented.n_stepped:
+            return  # a budget so wide is not worth filling
         if excess > 0:
             too_fine = widened
         else:

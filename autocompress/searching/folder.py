@@ -176,12 +176,15 @@ class SearchFolder:
         named = {str(path.relative_to(self.path)): score for path, score in scores.items()}
         write_json(self.path / "test.json", named)
 
-    def result(self, seconds: float, smallest_bytes: int | None = None) -> SearchResult:
+    def result(
+        self, seconds: float, smallest_bytes: int | None = None, without_file: int = 0
+    ) -> SearchResult:
         """Put together what the search has found so far.
 
         Args:
             seconds: Wall time spent on it.
             smallest_bytes: The smallest file seen outside of trials, if any.
+            without_file: Trials that failed, or were given up before they were encoded.
 
         Raises:
             SearchError: If the folder holds no search, or its baseline is not yet measured.
@@ -209,7 +212,8 @@ class SearchFolder:
             controls=tuple(self._recovered("control", tests)),
             best=_best(scored, settings),
             front=tuple(scored),
-            trials=len(trials),
+            trials=len(trials) + without_file,
+            without_file=without_file,
             smallest_bytes=min(sizes, default=None),
             seconds=seconds,
         )

@@ -302,7 +302,9 @@ class _Search:
 
     def _result(self) -> SearchResult:
         seconds = self._seconds_before + time.perf_counter() - self._clock
-        return self._folder.result(round(seconds, 1), self._smallest)
+        finished = 0 if self._study is None else self._study.n_finished
+        without_file = max(finished - len(self._folder.trials()), 0)
+        return self._folder.result(round(seconds, 1), self._smallest, without_file)
 
 
 def _tracked(settings: Settings) -> dict[str, str]:

@@ -4,7 +4,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from autocompress.objectives import SIZE, Budget, Direction
+from autocompress.objectives import SIZE, Direction, Limit
 from autocompress.plan import CompressionPlan
 from autocompress.results import TrialResult
 from autocompress.searching.folder import SamplerName
@@ -12,12 +12,20 @@ from autocompress.searching.space import Range
 from autocompress.searching.study import Asking, Study
 
 DIRECTIONS: Mapping[str, Direction] = {SIZE: "minimize", "loss": "minimize"}
-BUDGET = Budget(150)
-FIRST: list[dict[str, int | float | str]] = [{"kind": "b", "x": 3.0}, {"kind": "a", "x": 1.0}]
+LIMIT = Limit(150)
+FIRST: dict[str, dict[str, int | float | str]] = {
+    "one": {"kind": "b", "x": 3.0},
+    "two": {"kind": "a", "x": 1.0},
+}
 
 
 def open_study(folder: Path, seed: int = 0, sampler: SamplerName = "tpe") -> Study:
-    return Study(folder / "journal", DIRECTIONS, sampler, seed, BUDGET)
+    return Study(folder / "journal", DIRECTIONS, sampler, seed, {SIZE: LIMIT})
+
+
+def ask(study: Study) -> Asking:
+    begun = study.begun()
+    return study.ask(next((item for item in FIRST.items() if item[0] not in begun), None))
 
 
 def answer(asking: Asking) -> tuple[str, float]:
@@ -27,15 +35,16 @@ def answer(asking: Asking) -> tuple[str, float]:
 
 def result(number: int, kind: str, x: float) -> TrialResult:
     size = 100 * x * (1 + "abc".index(kind) / 2)
-    feasible = BUDGET.excess(int(size)) <= 0
-    values = {SIZE: size, "loss": 1 / x} if feasible else {SIZE: size}
-    return TrialResult(number, CompressionPlan(treatments={}), values, feasible, 0.0, 0.0, 0.0)
+    rejected = None if LIMIT.excess(size) <= 0 else "too large"
+    values = {SIZE: size, "loss": 1 / x} if rejected is None else {SIZE: size}
+    plan = CompressionPlan(treatments={})
+    return TrialResult(number, plan, values, rejected is None, 0.0, 0.0, 0.0, rejected)
 
 
 def advance(study: Study, count: int) -> list[tuple[str, float]]:
     answers = []
     for _ in range(count):
-        asking = study.ask(FIRST)
+        asking = ask(study)
         answers.append(answer(asking))
         study.tell(result(asking.number, *answers[-1]))
     return answers
@@ -62,7 +71,7 @@ def test_an_interrupted_study_makes_the_same_plans(stop: int, tmp_path: Path) ->
     whole = advance(open_study(tmp_path / "whole"), 20)
     first = open_study(tmp_path / "broken")
     begun = advance(first, stop)
-    answer(first.ask(FIRST))  # in flight when the process dies
+    answer(ask(first))  # in flight when the process dies
     second = open_study(tmp_path / "broken")
     for number in second.unfinished():
         second.abandon(number)
@@ -71,7 +80,8 @@ def test_an_interrupted_study_makes_the_same_plans(stop: int, tmp_path: Path) ->
 
 def test_a_trial_between_queue_and_start_is_not_repeated(tmp_path: Path) -> None:
     study = open_study(tmp_path)
-    study._study.enqueue_trial(dict(FIRST[0]))  # killed right after this
+    attributes = {"origin": "one"}
+    study._study.enqueue_trial(FIRST["one"], user_attrs=attributes)  # killed right after this
     assert advance(open_study(tmp_path), 3)[:2] == [("b", 3.0), ("a", 1.0)]
 
 
@@ -80,12 +90,12 @@ def test_too_large_files_are_constrained_and_without_values(tmp_path: Path) -> N
     advance(study, 1)  # kind b at x = 3: 450 bytes
     trial = study._study.trials[0]
     assert trial.state is optuna.trial.TrialState.PRUNED
-    assert trial.constraints == {SIZE: 2.0}
+    assert trial.constraints == {SIZE: 2.0, "rejected": 1.0}
 
 
 def test_a_failure_counts_and_keeps_its_error(tmp_path: Path) -> None:
     study = open_study(tmp_path)
-    study.fail(study.ask(FIRST).number, ValueError("no luck"))
+    study.fail(ask(study).number, ValueError("no luck"))
     again = open_study(tmp_path)
     assert again.n_finished == 1
-    assert again._study.trials[0].user_attrs["error"] == "no luck"
+    assert again._study.trials[0].user_attrs["error"] == "ValueError: no luck"

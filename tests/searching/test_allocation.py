@@ -1,0 +1,160 @@
+"""Menus and what is chosen from them."""
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from support import Classification, teacher
+
+from autocompress.compression import Source
+from autocompress.estimate import Estimate
+from autocompress.objectives import Budget
+from autocompress.plan import Treatment
+from autocompress.precisions import Float16
+from autocompress.searching.allocation import (
+    allocate,
+    allocated,
+    allocated_to_budget,
+    price_of_rise,
+    price_of_size,
+    total_bytes,
+    total_rise,
+)
+from autocompress.searching.menu import Candidate, Menu, hull, menus
+from autocompress.searching.space import Space, load_space
+from autocompress.searching.warm import file_size, first_below, fitting_scale
+from autocompress.structures import Dense
+
+TREATMENT = Treatment(structure=Dense(), precision=Float16())
+
+
+def candidate(size: float, rise: float) -> Candidate:
+    return Candidate({}, TREATMENT, Estimate(size, rise))
+
+
+def random_menus(seed: int, weights: int = 3, candidates: int = 6) -> dict[str, list[Candidate]]:
+    generator = np.random.default_rng(seed)
+    return {
+        f"w{number}": [
+            candidate(*pair) for pair in generator.uniform(0.1, 10, size=(candidates, 2)).tolist()
+        ]
+        for number in range(weights)
+    }
+
+
+def everything(offered: dict[str, list[Candidate]]) -> Sequence[tuple[float, float]]:
+    """Return bytes and rise of every plan that there is."""
+    plans = itertools.product(*offered.values())
+    return [
+        (sum(c.estimate.size_bytes for c in plan), sum(c.estimate.rise for c in plan))
+        for plan in plans
+    ]
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("price", [0.01, 0.1, 1.0])
+def test_no_plan_is_better_at_the_price(seed: int, price: float) -> None:
+    offered = random_menus(seed)
+    chosen = allocate(offered, price)
+    least = min(rise + price * 8 * size for size, rise in everything(offered))
+    assert total_rise(chosen) + price * 8 * total_bytes(chosen) == pytest.approx(least)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_no_plan_of_no_more_bytes_has_a_lower_rise(seed: int) -> None:
+    offered = random_menus(seed)
+    plans = everything(offered)
+    for limit in np.linspace(min(size for size, _ in plans) + 0.01, 25, 7):
+        chosen = allocate(offered, price_of_size(offered, limit))
+        size, rise = total_bytes(chosen), total_rise(chosen)
+        assert size <= limit
+        assert not any(s <= size + 1e-9 and r < rise - 1e-9 for s, r in plans)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_rise_that_was_asked_for_is_kept(seed: int) -> None:
+    offered = random_menus(seed)
+    rises = [rise for _, rise in everything(offered)]
+    for asked in np.linspace(min(rises) + 0.01, max(rises), 5):
+        price = price_of_rise(offered, asked) * 0.999
+        assert total_rise(allocate(offered, price)) <= asked
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_hull_has_what_is_best_at_some_price(seed: int) -> None:
+    (offered,) = random_menus(seed, weights=1, candidates=12).values()
+    corners = hull(offered)
+    best = {
+        id(min(offered, key=lambda c: c.estimate.rise + price * c.estimate.size_bytes))
+        for price in np.logspace(-4, 4, 2000).tolist()
+    }
+    assert best <= {id(corner) for corner in corners}
+    sizes = [corner.estimate.size_bytes for corner in corners]
+    assert sizes == sorted(sizes)
+
+
+@pytest.fixture(scope="module")
+def source() -> Source:
+    return Source.of(teacher(), Classification())
+
+
+@pytest.fixture(scope="module")
+def space() -> Space:
+    return load_space("default")
+
+
+@pytest.fixture(scope="module")
+def offered(space: Space, source: Source) -> dict[str, Menu]:
+    return menus(space, source)
+
+
+def test_every_weight_has_a_menu_of_falling_rises(
+    offered: dict[str, Menu], source: Source
+) -> None:
+    assert list(offered) == list(source.weights.weights)
+    for menu in offered.values():
+        rises = [one.estimate.rise for one in menu]
+        assert menu
+        assert rises == sorted(rises, reverse=True)
+    assert max(len(menu) for menu in offered.values()) > 5
+
+
+def test_the_answers_lead_to_the_candidates(
+    offered: dict[str, Menu], space: Space, source: Source
+) -> None:
+    price = price_of_size(offered, 12_000)
+    chosen = allocate(offered, price)
+    plan = allocated(offered, price, space, source).at(1.0, space, source).plan
+    for name, one in chosen.items():
+        assert plan.treatments[name].structure == one.treatment.structure
+        assert plan.treatments[name].precision.kind == one.treatment.precision.kind
+
+
+@pytest.mark.parametrize("limit", [9_000, 15_000])
+def test_an_allocation_is_fitted_to_the_budget(
+    offered: dict[str, Menu], space: Space, source: Source, limit: int
+) -> None:
+    family = allocated_to_budget(offered, space, source, Budget(limit))
+    scale = fitting_scale(family, space, source, Budget(limit))
+    size = file_size(source, family.at(scale, space, source).plan)
+    assert 0.97 * limit < size <= limit
+
+
+@pytest.mark.parametrize("limit", [6.0, 40.0, 300.0])
+@pytest.mark.parametrize("power", [0.5, 1.0, 3.0])
+def test_the_finest_scale_is_found_in_few_looks(limit: float, power: float) -> None:
+    looks = []
+
+    def size(octaves: float) -> float:
+        looks.append(octaves)
+        return float(60.0 * 2.0 ** (-power * octaves) + 1)
+
+    found = first_below(size, limit)
+    assert size(found) <= limit
+    assert size(found - 2**-5) > limit
+    assert len(looks) <= 12
+
+
+def test_where_nothing_fits_the_coarsest_scale_is_taken() -> None:
+    assert first_below(lambda octaves: 10.0, 5.0) == 8.0
