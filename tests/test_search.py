@@ -1,7 +1,10 @@
 """The search as a Python user calls it, on a model that knows nothing of words."""
 
 import json
+import multiprocessing
+import os
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from torch import nn
 import autocompress
 from autocompress import Measured, Objective, SearchResult
 from autocompress.errors import BudgetError, ModelError, ObjectiveError, SearchError
+from autocompress.report import summary_lines
 from autocompress.searching.folder import SearchFolder
 
 BUDGET = 12_000
@@ -155,6 +159,99 @@ def test_more_trials_are_added_to_those_there(folder: Path, tmp_path: Path) -> N
     after = files(tmp_path / "copy")
     assert result.trials == 16
     assert {name: after[name] for name in before} == before
+
+
+def test_with_a_limit_on_the_rise_the_smallest_file_is_the_best(tmp_path: Path) -> None:
+    result = autocompress.search(
+        teacher(), Classification(), max_rise="10%", trials=16, out=tmp_path
+    )
+    assert result.best is not None
+    limit = 0.9 * result.baseline.values["accuracy"]
+    assert all(member.values["accuracy"] >= limit for member in result.front)
+    assert result.best.size_bytes == min(member.size_bytes for member in result.front)
+    assert result.best.size_bytes < 0.2 * result.baseline.size_bytes
+    above = [trial for trial in SearchFolder(tmp_path).trials() if not trial.feasible]
+    assert any(trial.values.get("accuracy", 1) < limit for trial in above)
+
+
+def test_limits_combine(tmp_path: Path) -> None:
+    few = Objective("few_bits", "maximize", few_bits, limit=0.1)
+    result = autocompress.search(
+        teacher(),
+        Classification(),
+        budget=14_000,
+        max_rise=0.2,
+        objectives=[few],
+        trials=14,
+        out=tmp_path,
+    )
+    assert result.best is not None
+    for member in result.front:
+        assert member.size_bytes <= 14_000
+        assert member.values["accuracy"] >= 0.8 * result.baseline.values["accuracy"]
+        assert member.values["few_bits"] >= 0.1
+    assert result.limits == {"few_bits": 0.1}
+
+
+def test_the_nearest_is_named_where_no_plan_keeps_all_limits(tmp_path: Path) -> None:
+    result = autocompress.search(
+        teacher(), Classification(), budget=6000, max_rise="0%", trials=6, out=tmp_path
+    )
+    assert result.best is None
+    assert result.nearest is not None
+    assert result.nearest.size_bytes <= 6000
+    line = summary_lines(result)[0]
+    assert "no plan found is under 6 kB and +0 %; the nearest, trial" in line
+
+
+def test_after_the_timeout_no_trial_begins(tmp_path: Path) -> None:
+    result = autocompress.search(teacher(), Classification(), timeout="0.001s", out=tmp_path)
+    assert result.trials == 0
+    with pytest.raises(BudgetError, match="a time is a number"):
+        autocompress.search(teacher(), Classification(), timeout="soon", out=tmp_path)
+
+
+def test_two_jobs_make_every_trial_once(tmp_path: Path) -> None:
+    one = Objective("one", "minimize", lambda measured: 1.0)
+    found = autocompress.search(
+        teacher(),
+        Classification(),
+        budget=BUDGET,
+        objectives=[one],
+        trials=14,
+        jobs=2,
+        out=tmp_path,
+    )
+    trials = SearchFolder(tmp_path).trials()
+    assert found.trials == 14
+    numbers = [trial.number for trial in trials]
+    assert len(set(numbers)) == len(numbers) == 14 - found.without_file
+    origins = [trial.origin for trial in trials if trial.origin != "sampler"]
+    assert len(set(origins)) == len(origins) > 5
+
+
+class Deadly(Classification):
+    """Ends any process but the first."""
+
+    def evaluate(self, model: nn.Module, split: autocompress.objectives.Split) -> float:
+        if multiprocessing.parent_process() is not None:
+            os._exit(9)
+        return super().evaluate(model, split)
+
+
+def test_a_job_that_dies_ends_the_search_and_loses_nothing(tmp_path: Path) -> None:
+    with pytest.raises(SearchError, match=r"the process of trial \d+ died \(exit code 9\)"):
+        autocompress.search(teacher(), Deadly(), trials=6, jobs=2, out=tmp_path)
+    assert autocompress.search(teacher(), Deadly(), trials=6, out=tmp_path).trials == 6
+
+
+def test_what_cannot_be_copied_to_other_processes_is_refused(tmp_path: Path) -> None:
+    lock = threading.Lock()
+    held = Objective("held", "minimize", lambda measured: float(lock.locked()))
+    with pytest.raises(SearchError, match="use one job"):
+        autocompress.search(
+            teacher(), Classification(), objectives=[held], trials=3, jobs=2, out=tmp_path
+        )
 
 
 def test_nothing_feasible_names_the_smallest_file(tmp_path: Path) -> None:
