@@ -135,9 +135,19 @@ class LanguageModel(nn.Module):
             The logits of shape (time, batch, vocab_size), and the state: (layers, batch,
             hidden), for an LSTM a pair of them.
         """
+        hidden, state = self.recur(tokens, state)
+        return self.score(hidden), state
+
+    def recur(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Return the output of the last recurrent layer, (time, batch, hidden), and the state."""
         embedded = self.dropout(self.embedding(tokens))
         hidden, state = self.get_submodule(self.config.cell)(embedded, state)
-        return self.decoder(self.dropout(hidden)), state
+        return hidden, state
+
+    def score(self, hidden: Tensor) -> Tensor:
+        """Return the logits (time, batch, vocab_size) of outputs of the last recurrent layer."""
+        logits: Tensor = self.decoder(self.dropout(hidden))
+        return logits
 
 
 def detach_state(state: _AnyState) -> _AnyState:

@@ -15,6 +15,7 @@ from torch.nn import functional
 from autocompress.lm.batches import columns, windows
 from autocompress.lm.corpus import Corpus
 from autocompress.lm.evaluate import perplexity, window_losses
+from autocompress.lm.hidden import HiddenStates
 from autocompress.lm.model import LanguageModel, detach_state
 from autocompress.objectives import Split
 from autocompress.task import Task
@@ -30,17 +31,22 @@ class LanguageModeling(Task):
 
     def __init__(self, corpus: Corpus) -> None:
         self.corpus = corpus
+        self._hidden = HiddenStates()
 
     def evaluate(self, model: nn.Module, split: Split) -> float:
         """Measure the perplexity over a whole split."""
-        return perplexity(model, self._tokens(split))
+        return perplexity(*self._reading(model, split))
 
     def part_losses(self, model: nn.Module, split: Split) -> Iterator[float]:
         """Yield the mean loss per word, nats, of windows of 35 steps in 10 columns of a split."""
-        return window_losses(model, self._tokens(split))
+        return window_losses(*self._reading(model, split))
 
-    def _tokens(self, split: Split) -> NDArray[np.int64]:
-        return self.corpus.valid if split == "valid" else self.corpus.test
+    def _reading(self, model: nn.Module, split: Split) -> tuple[nn.Module, NDArray[np.int64]]:
+        """Return what reads a split, and the split; hidden states are kept for validation data."""
+        if split == "test":
+            return model, self.corpus.test
+        valid = self.corpus.valid
+        return self._hidden.remembering(model, len(valid)), valid
 
     def calibration_batches(self) -> Iterator[Tensor]:
         """Yield the training split as int64 tensors of shape (at most 35, 20): (time, batch)."""

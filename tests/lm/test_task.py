@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,6 +37,47 @@ def test_evaluate_is_the_perplexity_of_the_split(corpus: Corpus) -> None:
     assert (task.metric, task.direction) == ("perplexity", "minimize")
     assert task.evaluate(model, "valid") == perplexity(model, corpus.valid)
     assert task.evaluate(model, "test") == perplexity(model, corpus.test)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_kept_hidden_states_change_no_score(
+    tied: bool, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = []
+    original = LanguageModel.recur
+
+    def watched(self: LanguageModel, *arguments: Any) -> Any:
+        runs.append(arguments)
+        return original(self, *arguments)
+
+    monkeypatch.setattr(LanguageModel, "recur", watched)
+    task, model = LanguageModeling(corpus), make_model(tied)
+    losses = list(task.part_losses(model, "valid"))
+    read = len(runs)
+    first = task.evaluate(model, "valid")
+    assert first == pytest.approx(perplexity(model, corpus.valid))
+    assert len(runs) == 2 * read  # once by the task, once by the last line
+    with torch.no_grad():
+        model.decoder.bias.add_(torch.arange(5.0))
+    runs.clear()
+    other = task.evaluate(model, "valid")
+    assert runs == []
+    assert other == perplexity(model, corpus.valid) != first
+    with torch.no_grad():
+        model.embedding.weight.mul_(3)
+    runs.clear()
+    third = task.evaluate(model, "valid")
+    assert len(runs) == read
+    assert third == perplexity(model, corpus.valid)
+    assert len(losses) == read
+
+
+def test_part_losses_are_those_of_the_whole(corpus: Corpus) -> None:
+    long = replace(corpus, valid=np.random.default_rng(1).integers(0, 5, 1060))
+    task, model = LanguageModeling(long), make_model()
+    losses = list(task.part_losses(model, "valid"))
+    assert len(losses) == 3  # of 35 steps each, in ten columns
+    assert np.exp(np.mean(losses)) == pytest.approx(task.evaluate(model, "valid"))
 
 
 def test_calibration_reads_the_training_split_once(corpus: Corpus) -> None:
