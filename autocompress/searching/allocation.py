@@ -9,13 +9,12 @@ from autocompress.compression import Source
 from autocompress.objectives import Budget
 from autocompress.searching.menu import Candidate, Menu
 from autocompress.searching.space import Scalar, Space
-from autocompress.searching.warm import Family, file_size
+from autocompress.searching.warm import Family, file_size, first_below
 from autocompress.weights import Site
 
 _NAME = "allocation"
 _PRICES = (1e-16, 1e4)  # loss per bit
-_HALVINGS, _ATTEMPTS = 50, 4
-_SAFETY = 0.002
+_HALVINGS = 50
 
 
 def allocate(menus: Mapping[str, Menu], price: float) -> dict[str, Candidate]:
@@ -25,16 +24,19 @@ def allocate(menus: Mapping[str, Menu], price: float) -> dict[str, Candidate]:
     [1].
 
     Args:
-        menus: By weight name, at least one candidate each.
+        menus: By weight name, at least one option each.
         price: What a bit must be worth, in units of the loss.
 
     References:
         [1] Y. Shoham, A. Gersho. Efficient Bit Allocation for an Arbitrary Set of Quantizers.
             IEEE Transactions on Acoustics, Speech, and Signal Processing 1988.
     """
+
+    def cost(candidate: Candidate) -> float:
+        return candidate.estimate.rise + price * 8 * candidate.estimate.size_bytes
+
     return {
-        name: min(menu, key=lambda one: one.estimate.rise + price * 8 * one.estimate.size_bytes)
-        for name, menu in menus.items()
+        name: min((option.at(price) for option in menu), key=cost) for name, menu in menus.items()
     }
 
 
@@ -68,17 +70,10 @@ def _lowest_price(holds: Callable[[float], bool]) -> float:
 
 
 def allocated(menus: Mapping[str, Menu], price: float, space: Space, source: Source) -> Family:
-    """Return the plans around an allocation.
-
-    Candidates lie on a grid; slopes are set to the price itself, at which they would have been
-    chosen on a finer one.
-    """
-    sensitivities = source.calibration.sensitivities
+    """Return the plans around an allocation."""
     answers: dict[str, Scalar] = {f"{site.name}/shared": "no" for site in _sites(space, source)}
-    for name, candidate in allocate(menus, price).items():
-        for question, answer in candidate.answers.items():
-            is_slope = question.endswith(".slope")
-            answers[question] = price / sensitivities.get(name, 1.0) if is_slope else answer
+    for candidate in allocate(menus, price).values():
+        answers |= candidate.answers
     return Family(_NAME, answers)
 
 
@@ -89,17 +84,17 @@ def _sites(space: Space, source: Source) -> Sequence[Site]:
 def allocated_to_budget(
     menus: Mapping[str, Menu], space: Space, source: Source, budget: Budget
 ) -> Family:
-    """Return the plans around the finest allocation whose file fits, as well as can be estimated.
+    """Return the plans around the finest allocation whose file fits.
 
-    The file is written and what it has too much is taken off the weights' bytes, a few times.
+    Estimates say where to begin; the price is then fitted by writing files.
     """
-    limit = float(budget.limit_bytes)
-    family = None
-    for _ in range(_ATTEMPTS):
-        family = allocated(menus, price_of_size(menus, limit), space, source)
-        excess = file_size(source, family.at(1.0, space, source).plan) - budget.limit_bytes
-        if excess <= 0 or family.is_scalable:
-            break
-        limit = max(limit - excess - _SAFETY * budget.limit_bytes, 1.0)
-    assert family is not None
-    return family
+    near = price_of_size(menus, budget.limit_bytes)
+
+    def at(octaves: float) -> Family:
+        # Prices go with the square of steps.
+        return allocated(menus, near * 4.0**octaves, space, source)
+
+    def size(octaves: float) -> float:
+        return file_size(source, at(octaves).at(1.0, space, source).plan)
+
+    return at(first_below(size, budget.limit_bytes))

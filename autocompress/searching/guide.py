@@ -163,7 +163,7 @@ class _Planning:
         chosen = allocated_to_budget(self._menus, self._space, self._source, budget)
         for family in (chosen, *families(self._space, self._source)):
             scale = 1.0
-            if family.is_scalable:
+            if family is not chosen:
                 scale = fitting_scale(family, self._space, self._source, budget)
             opening = family.at(scale, self._space, self._source)
             self._openings[f"{family.name} for {budget}"] = opening.answers

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from autocompress import progress
 from autocompress.compression import Source
-from autocompress.errors import PlanError
+from autocompress.errors import PlanError, SpaceError
 from autocompress.estimate import Estimate, Estimator
 from autocompress.plan import Treatment
 from autocompress.searching.parameters import ask_treatment
@@ -18,7 +20,9 @@ from autocompress.weights import Weight
 _ROWS = 512
 _POINTS, _LOG_POINTS = 3, 5
 _SLOPES = tuple(8.0**power for power in range(-2, 4))
+_SLOPE = ".slope"
 _RISE = 0.02
+_TINY, _HALF = 1e-30, 0.5
 
 
 @dataclass(frozen=True)
@@ -36,11 +40,56 @@ class Candidate:
     estimate: Estimate
 
 
-Menu = Sequence[Candidate]
+@dataclass(frozen=True)
+class Option:
+    """A way to store a weight, whose steps the price of a bit may set.
+
+    Attributes:
+        candidates: One; or several by rising slope, all else equal.
+        slope: The question for the slope, or None.
+        sensitivity: By what the price is divided to give the slope.
+    """
+
+    candidates: tuple[Candidate, ...]
+    slope: str | None = None
+    sensitivity: float = 1.0
+
+    def at(self, price: float) -> Candidate:
+        """Return the candidate of a price: where it sets the slope, what lies between others.
+
+        Bytes and rises are interpolated in their logarithms, over that of the slope.
+        """
+        if self.slope is None:
+            return self.candidates[0]
+        slopes = [self._slope(one) for one in self.candidates]
+        slope = min(max(price / self.sensitivity, slopes[0]), slopes[-1])
+        upper = min(bisect_left(slopes, slope), len(slopes) - 1)
+        lower = max(upper - 1, 0)
+        span = math.log(slopes[upper] / slopes[lower])
+        share = math.log(slope / slopes[lower]) / span if span else 0.0
+        below, above = self.candidates[lower].estimate, self.candidates[upper].estimate
+        estimate = Estimate(
+            _between(below.size_bytes, above.size_bytes, share),
+            _between(below.rise, above.rise, share),
+        )
+        near = self.candidates[upper if share > _HALF else lower]
+        return Candidate({**near.answers, self.slope: slope}, near.treatment, estimate)
+
+    def _slope(self, candidate: Candidate) -> float:
+        assert self.slope is not None
+        return float(candidate.answers[self.slope])
+
+
+def _between(low: float, high: float, share: float) -> float:
+    """Interpolate in logarithms."""
+    return float(max(low, _TINY) ** (1 - share) * max(high, _TINY) ** share)
+
+
+Menu = Sequence[Option]
 
 
 def menus(space: Space, source: Source) -> dict[str, Menu]:
-    """Return by weight name the candidates of a search space.
+    """Return by weight name the options of a search space.
 
     First all precisions are tried on the first structure that is offered, then all structures
     with those precisions that were of use at some price of a bit.
@@ -59,15 +108,16 @@ def menus(space: Space, source: Source) -> dict[str, Menu]:
         for name, weight in weights.items():
             rule = space.rule_for(weight, name in source.calibration.row_frequencies)
             found[name] = _menu(weight, rule, source, estimator)
-            bar.advance(note=f"{name}: {len(found[name])} candidates")
+            if not found[name]:
+                raise SpaceError(f"nothing that the search space offers fits weight '{name}'")
+            bar.advance(note=f"{name}: {len(found[name])} options")
     return found
 
 
 def _menu(weight: Weight, rule: Rule, source: Source, estimator: Estimator) -> Menu:
-    grid = _Grid(_slope_unit(source) / source.calibration.sensitivities.get(weight.name, 1.0))
+    sensitivity = source.calibration.sensitivities.get(weight.name, 1.0)
+    grid = _Grid(_slope_unit(source) / sensitivity)
     leaves = list(_leaves(lambda asker: ask_treatment(weight.name, rule, source, asker), grid))
-    if not leaves:
-        return ()
     simplest = leaves[0][1].structure
 
     def candidates(chosen: Callable[[Treatment], bool]) -> list[Candidate]:
@@ -82,13 +132,32 @@ def _menu(weight: Weight, rule: Rule, source: Source, estimator: Estimator) -> M
         return found
 
     first = candidates(lambda treatment: treatment.structure == simplest)
-    useful = {candidate.treatment.precision for candidate in hull(first)}
+    useful = {_without_slope(candidate.treatment) for candidate in hull(first)}
     if not first:
-        useful = {treatment.precision for _, treatment in leaves}
+        useful = {_without_slope(treatment) for _, treatment in leaves}
     second = candidates(
-        lambda treatment: treatment.structure != simplest and treatment.precision in useful
+        lambda treatment: treatment.structure != simplest and _without_slope(treatment) in useful
     )
-    return hull([*first, *second])
+    return _options([*first, *second], sensitivity)
+
+
+def _without_slope(treatment: Treatment) -> str:
+    """Name a precision, whatever its slope."""
+    return json.dumps(treatment.precision.model_dump(exclude={"slope"}), sort_keys=True)
+
+
+def _options(candidates: Sequence[Candidate], sensitivity: float) -> list[Option]:
+    """Join the candidates that differ in the slope alone."""
+    groups: dict[tuple[tuple[str, Scalar], ...], list[Candidate]] = {}
+    for candidate in candidates:
+        alike = tuple(one for one in candidate.answers.items() if not one[0].endswith(_SLOPE))
+        groups.setdefault(alike, []).append(candidate)
+    options = []
+    for group in groups.values():
+        slope = next((name for name in group[0].answers if name.endswith(_SLOPE)), None)
+        ordered = sorted(group, key=lambda one: float(one.answers[slope]) if slope else 0.0)
+        options.append(Option(tuple(ordered), slope, sensitivity))
+    return options
 
 
 def hull(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -132,7 +201,7 @@ class _Grid:
 
     def points(self, name: str, interval: Range) -> tuple[int | float, ...]:
         low, high = interval.low, interval.high
-        if name.endswith(".slope"):
+        if name.endswith(_SLOPE):
             slopes = (self._slope * times for times in _SLOPES)
             return tuple(dict.fromkeys(min(max(slope, low), high) for slope in slopes))
         count = _LOG_POINTS if interval.log else _POINTS

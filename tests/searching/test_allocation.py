@@ -1,6 +1,7 @@
 """Menus and what is chosen from them."""
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,10 +9,10 @@ import pytest
 from support import Classification, teacher
 
 from autocompress.compression import Source
-from autocompress.estimate import Estimate
+from autocompress.estimate import Estimate, Estimator
 from autocompress.objectives import Budget
 from autocompress.plan import Treatment
-from autocompress.precisions import Float16
+from autocompress.precisions import EqualSlope, Float16
 from autocompress.searching.allocation import (
     allocate,
     allocated,
@@ -21,9 +22,9 @@ from autocompress.searching.allocation import (
     total_bytes,
     total_rise,
 )
-from autocompress.searching.menu import Candidate, Menu, hull, menus
+from autocompress.searching.menu import Candidate, Menu, Option, hull, menus
 from autocompress.searching.space import Space, load_space
-from autocompress.searching.warm import file_size, first_below, fitting_scale
+from autocompress.searching.warm import file_size, first_below
 from autocompress.structures import Dense
 
 TREATMENT = Treatment(structure=Dense(), precision=Float16())
@@ -33,19 +34,20 @@ def candidate(size: float, rise: float) -> Candidate:
     return Candidate({}, TREATMENT, Estimate(size, rise))
 
 
-def random_menus(seed: int, weights: int = 3, candidates: int = 6) -> dict[str, list[Candidate]]:
+def random_menus(seed: int, weights: int = 3, candidates: int = 6) -> dict[str, Menu]:
     generator = np.random.default_rng(seed)
+    pairs = generator.uniform(0.1, 10, size=(weights, candidates, 2)).tolist()
     return {
-        f"w{number}": [
-            candidate(*pair) for pair in generator.uniform(0.1, 10, size=(candidates, 2)).tolist()
-        ]
-        for number in range(weights)
+        f"w{number}": [Option((candidate(*pair),)) for pair in menu]
+        for number, menu in enumerate(pairs)
     }
 
 
-def everything(offered: dict[str, list[Candidate]]) -> Sequence[tuple[float, float]]:
+def everything(offered: dict[str, Menu]) -> Sequence[tuple[float, float]]:
     """Return bytes and rise of every plan that there is."""
-    plans = itertools.product(*offered.values())
+    plans = itertools.product(
+        *([option.candidates[0] for option in menu] for menu in offered.values())
+    )
     return [
         (sum(c.estimate.size_bytes for c in plan), sum(c.estimate.rise for c in plan))
         for plan in plans
@@ -83,7 +85,8 @@ def test_the_rise_that_was_asked_for_is_kept(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(10))
 def test_the_hull_has_what_is_best_at_some_price(seed: int) -> None:
-    (offered,) = random_menus(seed, weights=1, candidates=12).values()
+    (menu,) = random_menus(seed, weights=1, candidates=12).values()
+    offered = [option.candidates[0] for option in menu]
     corners = hull(offered)
     best = {
         id(min(offered, key=lambda c: c.estimate.rise + price * c.estimate.size_bytes))
@@ -109,15 +112,39 @@ def offered(space: Space, source: Source) -> dict[str, Menu]:
     return menus(space, source)
 
 
-def test_every_weight_has_a_menu_of_falling_rises(
+def test_every_weight_has_a_menu(offered: dict[str, Menu], source: Source) -> None:
+    assert list(offered) == list(source.weights.weights)
+    assert min(len(menu) for menu in offered.values()) > 1
+
+
+def test_steeper_prices_take_fewer_bytes_and_cost_more(offered: dict[str, Menu]) -> None:
+    (option,) = (
+        option
+        for option in offered["lstm.weight_hh_l1"]
+        if option.slope is not None and isinstance(option.candidates[0].treatment.structure, Dense)
+    )
+    assert len(option.candidates) > 3
+    found = [option.at(price).estimate for price in np.logspace(-12, 0, 60).tolist()]
+    sizes, rises = [one.size_bytes for one in found], [one.rise for one in found]
+    assert sizes == sorted(sizes, reverse=True)
+    assert rises == sorted(rises)
+
+
+def test_between_slopes_estimates_are_near_the_truth(
     offered: dict[str, Menu], source: Source
 ) -> None:
-    assert list(offered) == list(source.weights.weights)
-    for menu in offered.values():
-        rises = [one.estimate.rise for one in menu]
-        assert menu
-        assert rises == sorted(rises, reverse=True)
-    assert max(len(menu) for menu in offered.values()) > 5
+    name = "lstm.weight_ih_l1"
+    estimator = Estimator(source, 10**6)
+    for option in offered[name]:
+        if option.slope is not None:
+            low, high = (float(option.candidates[i].answers[option.slope]) for i in (2, 3))
+            found = option.at(option.sensitivity * math.sqrt(low * high))
+            slope = float(found.answers[option.slope])
+            precision = EqualSlope(slope=slope)
+            treatment = found.treatment.model_copy(update={"precision": precision})
+            truth = estimator.estimate(name, treatment)
+            assert found.estimate.size_bytes == pytest.approx(truth.size_bytes, rel=0.2)
+            assert found.estimate.rise == pytest.approx(truth.rise, rel=0.4)
 
 
 def test_the_answers_lead_to_the_candidates(
@@ -136,8 +163,7 @@ def test_an_allocation_is_fitted_to_the_budget(
     offered: dict[str, Menu], space: Space, source: Source, limit: int
 ) -> None:
     family = allocated_to_budget(offered, space, source, Budget(limit))
-    scale = fitting_scale(family, space, source, Budget(limit))
-    size = file_size(source, family.at(scale, space, source).plan)
+    size = file_size(source, family.at(1.0, space, source).plan)
     assert 0.97 * limit < size <= limit
 
 
