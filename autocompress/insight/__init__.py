@@ -11,7 +11,14 @@ from autocompress.insight.choices import (
 )
 from autocompress.insight.front import FrontUse, front_uses
 from autocompress.insight.markdown import insight_lines, predicted_table, write_insight
-from autocompress.insight.volume import WORST, halvings, hypervolume, worsening, worsening_of
+from autocompress.insight.volume import (
+    WORST,
+    halvings,
+    hypervolume,
+    volumes,
+    worsening,
+    worsening_of,
+)
 
 __all__ = [
     "ELSEWHERE",
@@ -28,6 +35,7 @@ __all__ = [
     "insight_lines",
     "method",
     "predicted_table",
+    "volumes",
     "worsening",
     "worsening_of",
     "write_insight",

@@ -50,14 +50,27 @@ def hypervolume(result: SearchResult, trials: Sequence[TrialResult]) -> list[flo
     Returns:
         One number per trial, by the trial's number; it never falls.
     """
-    volumes: list[float] = []
-    steps: list[tuple[float, float]] = []
+    points: list[tuple[float, float] | None] = []
     for trial in sorted(trials, key=lambda trial: trial.number):
-        if trial.feasible:
-            loss = max(worsening(result, trial.values), 0.0)
-            steps = _steps([*steps, (loss, halvings(result, trial))])
-        volumes.append(_area(steps) / WORST)
-    return list(accumulate(volumes, max))  # rounding apart, they ascend by themselves
+        gain = (worsening(result, trial.values), halvings(result, trial))
+        points.append(gain if trial.feasible else None)
+    return volumes(points)
+
+
+def volumes(points: Sequence[tuple[float, float] | None]) -> list[float]:
+    """Return the hypervolume, as `hypervolume` defines it, after each point.
+
+    Args:
+        points: Relative loss of the metric and halvings of the file, or None for what adds
+            nothing.
+    """
+    found: list[float] = []
+    steps: list[tuple[float, float]] = []
+    for point in points:
+        if point is not None:
+            steps = _steps([*steps, (max(point[0], 0.0), point[1])])
+        found.append(_area(steps) / WORST)
+    return list(accumulate(found, max))  # rounding apart, they ascend by themselves
 
 
 def halvings(result: SearchResult, trial: TrialResult) -> float:
