@@ -50,10 +50,10 @@ def hypervolume(result: SearchResult, trials: Sequence[TrialResult]) -> list[flo
     Returns:
         One number per trial, by the trial's number; it never falls.
     """
-    points: list[tuple[float, float] | None] = []
-    for trial in sorted(trials, key=lambda trial: trial.number):
-        gain = (worsening(result, trial.values), halvings(result, trial))
-        points.append(gain if trial.feasible else None)
+    points = [
+        (worsening(result, trial.values), halvings(result, trial)) if trial.feasible else None
+        for trial in sorted(trials, key=lambda trial: trial.number)
+    ]
     return volumes(points)
 
 
