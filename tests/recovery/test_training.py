@@ -12,6 +12,7 @@ from autocompress.objectives import Split
 from autocompress.plan import CompressionPlan, Treatment
 from autocompress.precisions import EntropyStep
 from autocompress.recovery import RecoveryBudget, RecoverySettings, recover
+from autocompress.searching.folder import SearchFolder
 from autocompress.structures import Dense
 from autocompress.trial import Evaluator
 
@@ -103,6 +104,26 @@ def test_budgets_are_times_or_steps(text: str, expected: RecoveryBudget) -> None
 def test_what_is_neither_is_refused(text: str) -> None:
     with pytest.raises(BudgetError):
         RecoveryBudget.parse(text)
+
+
+def test_with_a_limit_on_the_rise_a_smaller_plan_is_recovered(tmp_path: Path) -> None:
+    """The plan that is fine-tuned may be up to ten points above the limit before."""
+    found = autocompress.search(
+        teacher(), Classification(), max_rise="2%", trials=18, out=tmp_path, recovery="60steps"
+    )
+    assert found.best is not None
+    recovered = found.recovered[0]
+    before = SearchFolder(tmp_path).trial(recovered.trial or 0)
+    assert before is not None
+    baseline = found.baseline.values["accuracy"]
+    assert before.values["accuracy"] >= 0.88 * baseline
+    assert recovered.size_bytes <= before.size_bytes < found.best.size_bytes
+    assert found.keeps_limits(recovered) is (recovered.values["accuracy"] >= 0.98 * baseline)
+
+
+def test_a_wide_budget_is_not_filled_by_finer_and_finer_steps(tmp_path: Path) -> None:
+    result = run(tmp_path, Classification(), Budget(10**7))
+    assert result.size_bytes < 60_000
 
 
 def test_a_search_recovers_its_best_plan_beside_a_control(tmp_path: Path) -> None:
