@@ -174,16 +174,8 @@ def save_hypervolume(title: str, volumes: Sequence[float], path: Path) -> None:
         last = (len(volumes), volumes[-1])
         axes.scatter(*last, s=28, color=_FRONT, edgecolors="white", zorder=4)
         note = f"{last[1]:.2f} halvings, {2 ** last[1]:.1f}x smaller"
-        axes.annotate(
-            note,
-            last,
-            xytext=(0, -10),
-            textcoords="offset points",
-            ha="right",
-            va="top",
-            fontsize=9,
-            color=_FRONT,
-        )
+        where = axes.transAxes
+        axes.text(1, 1.02, note, transform=where, ha="right", fontsize=9, color=_FRONT)
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("finished trials")
