@@ -135,7 +135,7 @@ class _Planning:
             alike = tuple(uniform for uniform in space.uniform if not uniform.ladder)
             space = space.model_copy(update={"uniform": alike})
         for opening in openings(space, self._source, None):
-            self._openings.setdefault(opening.origin, opening.answers)
+            self._add(opening.origin, opening.answers)
         return {"chases": self._chases, "openings": self._openings}
 
     def _for_rise(self, rise: float) -> None:
@@ -166,7 +166,7 @@ class _Planning:
             if family is not chosen:
                 scale = fitting_scale(family, self._space, self._source, budget)
             opening = family.at(scale, self._space, self._source)
-            self._openings[f"{family.name} for {budget}"] = opening.answers
+            self._add(f"{family.name} for {budget}", opening.answers)
         for rung in range(1, RUNGS):
             limit = budget.limit_bytes * _SMALLER**rung
             self._allocate(price_of_size(self._menus, limit))
@@ -179,5 +179,10 @@ class _Planning:
 
     def _allocate(self, price: float) -> None:
         family = allocated(self._menus, price, self._space, self._source)
-        answers = family.at(1.0, self._space, self._source).answers
-        self._openings[f"{family.name} at {price:.3g} a bit"] = answers
+        opening = family.at(1.0, self._space, self._source)
+        self._add(f"{family.name} at {price:.3g} a bit", opening.answers)
+
+    def _add(self, origin: str, answers: Answers) -> None:
+        """Add an opening, unless there is one of the same plan."""
+        if answers not in self._openings.values():
+            self._openings[origin] = answers

@@ -27,3 +27,20 @@ def shielded() -> Iterator[None]:
         signal.signal(signal.SIGINT, previous)
     if caught and callable(previous):
         previous(*caught[0])
+
+
+@contextmanager
+def deaf() -> Iterator[None]:
+    """Ignore Ctrl-C; a process started within goes on ignoring it.
+
+    A terminal sends Ctrl-C to all processes of a command, but what it means is for the first of
+    them to decide. Only the main thread can do this; elsewhere it does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Sequence
+from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -15,6 +15,7 @@ import cloudpickle
 from autocompress.errors import AutocompressError, SearchError
 from autocompress.plan import CompressionPlan
 from autocompress.results import TrialResult
+from autocompress.searching.shield import deaf
 from autocompress.trial import Evaluator, Hurdle, TooLarge
 
 Outcome = TrialResult | TooLarge | AutocompressError
@@ -61,7 +62,8 @@ class Workers:
         for _ in range(self.count):
             here, there = context.Pipe()
             process = context.Process(target=_work, args=(there, evaluator), daemon=True)
-            process.start()
+            with deaf():
+                process.start()
             there.close()
             self._processes.append(process)
             self._pipes.append(here)
@@ -134,14 +136,10 @@ def _pickled(evaluator: Evaluator) -> bytes:
 
 def _work(pipe: Connection, evaluator: bytes) -> None:
     """Make trials in a process of its own until the other end is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the owner decides what an interruption means
     own: Evaluator = cloudpickle.loads(evaluator)
-    while True:
-        try:
-            job: Job = pipe.recv()
-        except EOFError:
-            return
-        pipe.send(_outcome(own, job))
+    with suppress(EOFError, ConnectionError):
+        while True:
+            pipe.send(_outcome(own, pipe.recv()))
 
 
 def _outcome(evaluator: Evaluator, job: Job) -> Outcome:

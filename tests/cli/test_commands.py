@@ -260,19 +260,24 @@ def wait_for_trials(out: Path, count: int) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(
+    ("how", "code", "jobs"),
+    [(signal.SIGINT, 130, 1), (signal.SIGKILL, -9, 1), (signal.SIGINT, 130, 2)],
+)
 def test_a_stopped_search_continues(
-    how: signal.Signals, code: int, corpus: Path, model: Path, tmp_path: Path
+    how: signal.Signals, code: int, jobs: int, corpus: Path, model: Path, tmp_path: Path
 ) -> None:
     from mlflow.tracking import MlflowClient
 
     out, trials = tmp_path / "out", 40
     options = ["search", model, "--data", corpus, "--trials", trials, "--out", out, "--json"]
+    options += ["--jobs", jobs]
     process = start(options)
     wait_for_trials(out, 5)
     os.killpg(process.pid, how)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code
+    assert "Traceback" not in errors
     if how is signal.SIGINT:
         assert errors.rstrip().endswith("the same command continues where this one was")
     before = {trial.number: trial.to_json() for trial in SearchFolder(out).trials()}
