@@ -74,12 +74,11 @@ def _limits(result: SearchResult) -> str:
 
 
 def _recovery_lines(result: SearchResult) -> list[str]:
-    """Tell what fine-tuning gave, each model beside its control."""
+    """Tell what fine-tuning gave, and then the controls."""
     return [
         f"{scored.artifact.parent.name}: {format_bytes(scored.size_bytes)}, {result.metric} "
         f"{_number(scored.values[result.metric])} ({_change(result, scored)}): {scored.artifact}"
-        for pair in zip(result.recovered, result.controls, strict=True)
-        for scored in pair
+        for scored in (*result.recovered, *result.controls)
     ]
 
 

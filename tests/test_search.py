@@ -230,19 +230,32 @@ def test_two_jobs_make_every_trial_once(tmp_path: Path) -> None:
     assert len(set(origins)) == len(origins) > 5
 
 
-class Deadly(Classification):
-    """Ends any process but the first."""
-
-    def evaluate(self, model: nn.Module, split: autocompress.objectives.Split) -> float:
-        if multiprocessing.parent_process() is not None:
-            os._exit(9)
-        return super().evaluate(model, split)
-
-
 def test_a_job_that_dies_ends_the_search_and_loses_nothing(tmp_path: Path) -> None:
+    class Deadly(Classification):
+        """Ends any process but the first."""
+
+        def evaluate(self, model: nn.Module, split: autocompress.objectives.Split) -> float:
+            if multiprocessing.parent_process() is not None:
+                os._exit(9)
+            return super().evaluate(model, split)
+
     with pytest.raises(SearchError, match=r"the process of trial \d+ died \(exit code 9\)"):
         autocompress.search(teacher(), Deadly(), trials=6, jobs=2, out=tmp_path)
     assert autocompress.search(teacher(), Deadly(), trials=6, out=tmp_path).trials == 6
+
+
+class Elsewhere:
+    """Cannot be made anew in another process."""
+
+    def __reduce__(self) -> tuple[type[int], tuple[str]]:
+        return int, ("no number",)
+
+
+def test_what_another_process_cannot_load_is_told(tmp_path: Path) -> None:
+    task = Classification()
+    task.extra = Elsewhere()  # type: ignore[attr-defined]
+    with pytest.raises(SearchError, match="another process cannot load the task: invalid literal"):
+        autocompress.search(teacher(), task, trials=3, jobs=2, out=tmp_path)
 
 
 def test_what_cannot_be_copied_to_other_processes_is_refused(tmp_path: Path) -> None:

@@ -232,6 +232,8 @@ class SearchFolder:
         for path in sorted((self.path / "recovered").glob(f"{name}-*/{TRIAL}")):
             result = TrialResult.from_json(json.loads(path.read_text(encoding="utf-8")))
             artifact = path.with_name(_ARTIFACT)
+            if len(result.values) == 1:
+                continue  # no file of it was within the budget
             yield self._scored(result.number, artifact, result.values, tests)
 
     def _scored(

@@ -43,17 +43,25 @@ def recover_best(
         SearchError: If the task has no training losses.
     """
     unlimited = evaluator.within(None)
-    # Training moves the numbers, and with them the bytes that they need.
-    own_size = evaluator.within(evaluator.budget or Budget(best.size_bytes))
+    measure = evaluator
+    if evaluator.budget is None and _has_steps(best.plan):
+        # Training moves the numbers, and with them the bytes that they need.
+        measure = evaluator.within(Budget(best.size_bytes))
     jobs: list[tuple[str, Evaluator, CompressionPlan]] = [
-        ("recovered", own_size, best.plan),
+        ("recovered", measure, best.plan),
         ("control", unlimited, uncompressed_plan(evaluator.source)),
     ]
-    for name, measure, plan in jobs:
+    for name, judge, plan in jobs:
         artifact = folder.recovered(name, settings.label())
         record = artifact.with_name(TRIAL)
         if not record.exists():
             progress.say(f"fine-tuning the {name} model for {settings.label()}")
-            result = recover(model, task, measure, plan, artifact.parent, settings, best.number)
+            result = recover(model, task, judge, plan, artifact.parent, settings, best.number)
             write_json(record, result.to_json())
             clean_up(artifact.parent)
+
+
+def _has_steps(plan: CompressionPlan) -> bool:
+    """Whether the size of a plan's file can be adjusted by the width of steps."""
+    precisions = [treatment.precision for treatment in plan.treatments.values()]
+    return any(precision.widened(1.0) != precision for precision in precisions)

@@ -19,7 +19,7 @@ from autocompress.searching.folder import SamplerName
 from autocompress.searching.space import Range, Scalar
 
 SAMPLER = "sampler"
-_ERROR, _ORIGIN, _REJECTED = "error", "origin", "rejected"
+_ERROR, _ORIGIN, _REJECTED, _MISFIT = "error", "origin", "rejected", "misfit"
 _POPULATION = 16  # small, since searches have tens to hundreds of trials
 
 
@@ -31,6 +31,7 @@ class Study:
 
     Attributes:
         n_finished: How many trials were measured, rejected or failed.
+        n_misfits: How many proposals could not be carried out; they are no trials.
     """
 
     def __init__(
@@ -68,6 +69,9 @@ class Study:
             or (trial.state is TrialState.FAIL and _ERROR in trial.user_attrs)
             for trial in self._study.get_trials(deepcopy=False)
         )
+        self.n_misfits = sum(
+            _MISFIT in trial.user_attrs for trial in self._study.get_trials(deepcopy=False)
+        )
 
     def unfinished(self) -> list[int]:
         """Return the numbers of trials that were begun and not ended."""
@@ -79,7 +83,9 @@ class Study:
         return {
             trial.user_attrs.get(_ORIGIN, SAMPLER)
             for trial in self._study.get_trials(deepcopy=False)
-            if trial.state is not TrialState.FAIL or _ERROR in trial.user_attrs
+            if trial.state is not TrialState.FAIL
+            or _ERROR in trial.user_attrs
+            or _MISFIT in trial.user_attrs
         }
 
     def ask(self, opening: tuple[str, Mapping[str, Scalar]] | None = None) -> Asking:
@@ -124,6 +130,14 @@ class Study:
         self._study.tell(number, state=TrialState.FAIL)
         self._end()
 
+    def misfit(self, number: int, error: Exception) -> None:
+        """End a proposal that does not fit the model; the next one takes its place."""
+        trial = optuna.trial.Trial(self._study, self._trial_id(number))
+        trial.set_user_attr(_MISFIT, str(error))
+        self._study.tell(number, state=TrialState.FAIL)
+        self._in_flight -= 1
+        self.n_misfits += 1
+
     def _end(self) -> None:
         self.n_finished += 1
         self._in_flight = max(self._in_flight - 1, 0)
@@ -136,7 +150,7 @@ class Study:
         return self._study.get_trials(deepcopy=False)[number]._trial_id
 
     def _make_sampler(self) -> optuna.samplers.BaseSampler:
-        asked = self.n_finished + self._in_flight
+        asked = self.n_finished + self._in_flight + self.n_misfits
         seed = int(np.random.SeedSequence([self._seed, asked]).generate_state(1)[0])
         if self._sampler == "random":
             return optuna.samplers.RandomSampler(seed=seed)

@@ -9,21 +9,23 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from autocompress import progress
+from autocompress.compression import check_plan
 from autocompress.errors import AutocompressError, PlanError, SearchError
 from autocompress.insight import worsening_of
 from autocompress.objectives import format_bytes
+from autocompress.plan import CompressionPlan
 from autocompress.results import TrialResult, pareto_front
 from autocompress.searching.folder import SearchFolder, Settings
 from autocompress.searching.guide import Guide
 from autocompress.searching.parameters import ask_plan
 from autocompress.searching.shield import shielded
 from autocompress.searching.space import Space
-from autocompress.searching.study import Study
+from autocompress.searching.study import Asking, Study
 from autocompress.searching.workers import Job, Outcome, Workers
 from autocompress.tracking import Tracker
 from autocompress.trial import Evaluator, Hurdle, TooLarge
 
-_FAILURES_IN_A_ROW = 3
+_FAILURES_IN_A_ROW, _PROPOSALS = 3, 20
 _TWO = 2  # size and the task's metric
 
 
@@ -103,13 +105,36 @@ class Trials:
 
     def _begin(self, guide: Guide, workers: Workers) -> None:
         with shielded():
+            proposal = self._propose(guide)
+        if proposal is None:
+            return
+        asking, plan = proposal
+        self._origins[asking.number] = asking.origin
+        path = self._folder.artifact(asking.number)
+        workers.begin(Job(asking.number, plan, path, self._hurdles()))
+
+    def _propose(self, guide: Guide) -> tuple[Asking, CompressionPlan] | None:
+        """Return the next plan that can be carried out, or None if many in a row cannot.
+
+        In a wide space, many a combination does not fit some weight. Such proposals are kept in
+        the study, but only the last of many counts as a trial, one that failed.
+        """
+        for left in reversed(range(_PROPOSALS)):
             opening = guide.next(self._study.begun(), self.results, self.rise)
             asked = None if opening is None else (opening.origin, opening.answers)
             asking = self._study.ask(asked)
             plan = ask_plan(self._space, self._evaluator.source, asking)
-        self._origins[asking.number] = asking.origin
-        path = self._folder.artifact(asking.number)
-        workers.begin(Job(asking.number, plan, path, self._hurdles()))
+            try:
+                check_plan(self._evaluator.source, plan)
+            except PlanError as error:
+                if left:
+                    self._study.misfit(asking.number, error)
+                else:
+                    self._study.fail(asking.number, error)
+                    progress.say(f"{_PROPOSALS} plans in a row do not fit; the last: {error}")
+            else:
+                return asking, plan
+        return None
 
     def _hurdles(self) -> list[Hurdle]:
         """Return what tells early that a plan is of no use.

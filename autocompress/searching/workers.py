@@ -80,13 +80,16 @@ class Workers:
             return
         free = next(index for index in range(self.count) if index not in self._busy)
         self._busy[free] = job
-        self._pipes[free].send(job)
+        try:
+            self._pipes[free].send(job)
+        except ConnectionError as error:
+            raise self._death(free, job) from error
 
     def next(self) -> tuple[Job, Outcome]:
         """Wait for the end of a trial; of several in one process, the earliest comes first.
 
         Raises:
-            SearchError: If a process has died.
+            SearchError: If a process has died, or cannot load the evaluator.
         """
         if not self._pipes:
             job = self._waiting.pop(0)
@@ -97,14 +100,18 @@ class Workers:
         try:
             outcome: Outcome = self._pipes[index].recv()
         except (EOFError, ConnectionError) as error:
-            self._processes[index].join(1)
-            code = self._processes[index].exitcode
-            raise SearchError(
-                f"the process of trial {job.number} died (exit code {code}); use fewer jobs if "
-                "memory ran out, and in a script call the search below `if __name__ == "
-                "'__main__':`"
-            ) from error
+            raise self._death(index, job) from error
+        if isinstance(outcome, SearchError):
+            raise outcome
         return job, outcome
+
+    def _death(self, index: int, job: Job) -> SearchError:
+        self._processes[index].join(1)
+        return SearchError(
+            f"the process of trial {job.number} died (exit code "
+            f"{self._processes[index].exitcode}); use fewer jobs if memory ran out, and in a "
+            "script call the search below `if __name__ == '__main__':`"
+        )
 
     def __enter__(self) -> Workers:
         """Do nothing: the processes run already."""
@@ -136,8 +143,13 @@ def _pickled(evaluator: Evaluator) -> bytes:
 
 def _work(pipe: Connection, evaluator: bytes) -> None:
     """Make trials in a process of its own until the other end is closed."""
-    own: Evaluator = cloudpickle.loads(evaluator)
     with suppress(EOFError, ConnectionError):
+        try:
+            own: Evaluator = cloudpickle.loads(evaluator)
+        except Exception as error:  # whatever a user's classes raise
+            pipe.recv()
+            pipe.send(SearchError(f"another process cannot load the task: {error}; use one job"))
+            return
         while True:
             pipe.send(_outcome(own, pipe.recv()))
 

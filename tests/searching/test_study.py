@@ -99,3 +99,18 @@ def test_a_failure_counts_and_keeps_its_error(tmp_path: Path) -> None:
     again = open_study(tmp_path)
     assert again.n_finished == 1
     assert again._study.trials[0].user_attrs["error"] == "ValueError: no luck"
+
+
+def test_a_misfit_is_no_trial_and_another_plan_follows(tmp_path: Path) -> None:
+    study = open_study(tmp_path)
+    advance(study, 2)
+    asking = ask(study)
+    before = answer(asking)
+    study.misfit(asking.number, ValueError("does not fit"))
+    assert study.n_finished == 2
+    after = answer(ask(study))
+    assert after != before
+    again = open_study(tmp_path)  # the process dies with the last one in flight
+    again.abandon(3)
+    assert (again.n_finished, again.n_misfits) == (2, 1)
+    assert answer(ask(again)) == after
