@@ -23,8 +23,7 @@ def reproduce(model: Path, data: Path, out: Path | None, quick: bool, as_json: b
     """Compress a model as the papers did, and as this tool does in the same number of bytes.
 
     Every row without retraining and with recovery; perplexities are those on test data. The same
-    command again continues one that was interrupted. Takes about forty minutes for 19 MB
-    on two cores.
+    command again continues one that was interrupted. Takes about an hour for 19 MB on one core.
     """
     from autocompress.lm import LanguageModeling, load_model, read_corpus
     from autocompress.reproduction import reproduce as run
