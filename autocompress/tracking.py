@@ -122,15 +122,11 @@ class Tracker:
         """
         with _mlflow_errors(f"log trial {result.number}"):
             run_id = self._start_trial(result)
-            self._log_metrics(
-                run_id,
-                {
-                    **result.values,
-                    **({} if result.predicted is None else {"predicted_rise": result.predicted}),
-                    "seconds": result.seconds,
-                    "cpu_seconds": result.cpu_seconds,
-                },
-            )
+            metrics = {**result.values, "seconds": result.seconds}
+            metrics["cpu_seconds"] = result.cpu_seconds
+            if result.predicted is not None:
+                metrics["predicted_rise"] = result.predicted
+            self._log_metrics(run_id, metrics)
             self._log_params(run_id, plan_params(result.plan.to_json()))
             self._client.log_text(run_id, json.dumps(result.plan.to_json(), indent=2), "plan.json")
             self._client.log_artifact(run_id, str(artifact))
@@ -249,9 +245,8 @@ class Tracker:
             "feasible": _truth(result.feasible),
             "front": _truth(False),
             "origin": result.origin,
+            "rejected": result.rejected or "no",
         }
-        if result.rejected is not None:
-            tags["rejected"] = result.rejected
         run = self._client.create_run(
             self._experiment, _milliseconds(result.started), tags, f"trial-{result.number:04d}"
         )
