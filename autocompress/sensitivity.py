@@ -14,10 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from autocompress import progress
 from autocompress.compression import Source
 from autocompress.estimate import predicted_rise
+from autocompress.files import write_whole
 from autocompress.structures import Curvature
 from autocompress.task import Task
+from autocompress.threads import one_thread
 
 _BATCHES = 24
 _RISE = 0.01
@@ -47,8 +50,11 @@ def with_sensitivities(source: Source, model: nn.Module, task: Task, cache: Path
     if cache.exists():
         sensitivities = json.loads(cache.read_text(encoding="utf-8"))
     else:
-        sensitivities = _measure(source, model, task)
-        cache.write_text(json.dumps(sensitivities, indent=1), encoding="utf-8")
+        progress.say("measuring how sensitive the loss is to each weight")
+        with one_thread():
+            sensitivities = _measure(source, model, task)
+        text = json.dumps(sensitivities, indent=1)
+        write_whole(cache, lambda path: path.write_text(text, encoding="utf-8"))
     calibration = replace(source.calibration, sensitivities=sensitivities)
     return replace(source, calibration=calibration)
 

@@ -145,10 +145,10 @@ class Evaluator:
     ) -> TrialResult | TooLarge:
         """Measure a plan as `run` does, unless cheaper looks show that it is not worth it.
 
-        First the size is estimated from a part of the rows, with a wide margin, unless nearly
-        all is encoded already. Then, with hurdles, the first parts of the validation data are
-        looked at: a plan is rejected if its losses are worse than those of a hurdle on the same
-        parts by three standard errors of the mean difference.
+        First the size is estimated from a part of the rows, with a wide margin; weights that are
+        encoded already count as they are. Then, with hurdles, the first parts of the validation
+        data are looked at: a plan is rejected if its losses are worse than those of a hurdle on
+        the same parts by three standard errors of the mean difference.
 
         Raises:
             PlanError: If the plan does not fit the model.
