@@ -13,8 +13,9 @@ from threadpoolctl import threadpool_limits
 def one_thread() -> Iterator[None]:
     """Let torch and numpy use one thread, and afterwards as many as before.
 
-    Matrices of compressed models are small: two threads gain little where both cores are idle,
-    and lose far more where another process has one of them. Jobs side by side use all cores.
+    For work on matrices so small that two threads gain little where both cores are idle, and lose
+    far more where another process has one of them; and for jobs side by side, which share the
+    cores.
     """
     threads = torch.get_num_threads()
     with threadpool_limits(limits=1):

@@ -143,7 +143,7 @@ class Evaluator:
     def attempt(
         self, number: int, plan: CompressionPlan, path: Path, hurdles: Sequence[Hurdle] = ()
     ) -> TrialResult | TooLarge:
-        """Measure a plan as `run` does, unless cheaper looks show that it is not worth it.
+        """Measure a plan as `run` does, on one thread, unless cheaper looks rule it out.
 
         First the size is estimated from a part of the rows, with a wide margin; weights that are
         encoded already count as they are. Then, with hurdles, the first parts of the validation
@@ -155,10 +155,11 @@ class Evaluator:
             ObjectiveError: If an objective is not a finite number.
         """
         check_plan(self.source, plan)
-        excess = self._estimated_excess(plan)
-        if excess > _EXCESS:
-            return TooLarge(number, excess)
-        return self.run(number, plan, path, hurdles=hurdles)
+        with one_thread():
+            excess = self._estimated_excess(plan)
+            if excess > _EXCESS:
+                return TooLarge(number, excess)
+            return self.run(number, plan, path, hurdles=hurdles)
 
     def _estimated_excess(self, plan: CompressionPlan) -> float:
         if self.budget is None:
@@ -166,12 +167,11 @@ class Evaluator:
         if self._estimator is None:
             self._estimator = Estimator(self.source, _ROWS)
         size = 0.0
-        with one_thread():
-            for name, treatment in plan.treatments.items():
-                if (name, treatment) in self.source.encoded:
-                    size += len(encode_item(self.source, name, treatment)[1])
-                else:
-                    size += self._estimator.estimate(name, treatment).size_bytes
+        for name, treatment in plan.treatments.items():
+            if (name, treatment) in self.source.encoded:
+                size += len(encode_item(self.source, name, treatment)[1])
+            else:
+                size += self._estimator.estimate(name, treatment).size_bytes
         return self.budget.excess(int(size))
 
     def run(
@@ -182,7 +182,7 @@ class Evaluator:
         factors: Mapping[str, Mapping[str, Factor]] | None = None,
         hurdles: Sequence[Hurdle] = (),
     ) -> TrialResult:
-        """Carry out a plan into a file and measure that file, on one thread.
+        """Carry out a plan into a file and measure that file.
 
         A file above the budget is not evaluated any further.
 
@@ -198,9 +198,8 @@ class Evaluator:
             ObjectiveError: If an objective is not a finite number.
         """
         started, clock, cpu = time.time(), time.perf_counter(), time.process_time()
-        with one_thread():
-            artifact = self._write(plan, path, factors)
-            look = self._look(plan, artifact, hurdles)
+        artifact = self._write(plan, path, factors)
+        look = self._look(plan, artifact, hurdles)
         feasible = look.rejected is None and not any(
             excess > 0 for excess in excesses(look.values, self.limits).values()
         )
@@ -248,9 +247,8 @@ class Evaluator:
             ArtifactError: If what was reloaded is not what the user handed in.
         """
         plan = uncompressed_plan(self.source)
-        with one_thread():
-            artifact = self._write(plan, path)
-            values = self.within(None)._look(plan, artifact, ()).values
+        artifact = self._write(plan, path)
+        values = self.within(None)._look(plan, artifact, ()).values
         state = artifact.state_dict()
         for name, weight in self.source.weights.weights.items():
             if not (state[name] == weight.values).all():
@@ -259,8 +257,7 @@ class Evaluator:
 
     def score(self, path: Path, split: Split) -> float:
         """Return the task's metric of an artifact on a split."""
-        with one_thread():
-            return float(self._task.evaluate(fill(self._model, open_artifact(path)), split))
+        return float(self._task.evaluate(fill(self._model, open_artifact(path)), split))
 
     def _write(
         self,
@@ -269,7 +266,8 @@ class Evaluator:
         factors: Mapping[str, Mapping[str, Factor]] | None = None,
     ) -> Artifact:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_artifact(self.source, plan, path, factors)
+        with one_thread():
+            write_artifact(self.source, plan, path, factors)
         return open_artifact(path)
 
 

@@ -8,7 +8,7 @@ import click
 
 from autocompress.cli.output import a_folder, a_path, as_json, print_json, print_table
 
-_FULL, _QUICK = (500, 3), (150, 1)
+_FULL, _QUICK = (500, 3), (100, 1)
 
 
 @click.command()
@@ -17,7 +17,7 @@ _FULL, _QUICK = (500, 3), (150, 1)
 @click.option(
     "--out", type=a_folder, help="Folder for the files.  [default: runs/reproduce-MODEL]"
 )
-@click.option("--quick", is_flag=True, help="Fine-tune with a third of the tokens.")
+@click.option("--quick", is_flag=True, help="Fine-tune with a fifth of the tokens.")
 @as_json
 def reproduce(model: Path, data: Path, out: Path | None, quick: bool, as_json: bool) -> None:
     """Compress a model as the papers did, and as this tool does in the same number of bytes.
