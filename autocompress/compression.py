@@ -209,10 +209,12 @@ def encode_item(source: Source, name: str, treatment: Treatment) -> tuple[ItemRe
     """
 
     def encode() -> tuple[ItemRecord, bytes]:
-        factors = factorize_item(source, name, treatment)
-        return encode_factors(source.members(name), name, treatment, factors)
+        factors = factorize_item(source, name, stored)
+        return encode_factors(source.members(name), name, stored, factors)
 
-    return source.encoded.get((name, treatment), encode)
+    stored = treatment.stored
+    record, data = source.encoded.get((name, stored), encode)
+    return record.model_copy(update={"treatment": treatment}), data
 
 
 def factorize_item(source: Source, name: str, treatment: Treatment) -> dict[str, Factor]:

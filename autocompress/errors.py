@@ -7,6 +7,7 @@ AutocompressError
 ├── ArtifactError(ValueError)   a file that is no valid artifact
 ├── SpaceError(ValueError)      a search space that is malformed or fits no weight
 ├── BudgetError(ValueError)     a budget that cannot be understood
+├── ExportError(ValueError)     a model that cannot be exported, or whose export differs from it
 ├── ObjectiveError(ValueError)  an objective that is malformed or returned no finite number
 └── SearchError(RuntimeError)   an output folder that cannot be used, or a search that broke off
 
@@ -40,6 +41,10 @@ class SpaceError(AutocompressError, ValueError):
 
 class BudgetError(AutocompressError, ValueError):
     """A budget does not parse, or names an unknown objective."""
+
+
+class ExportError(AutocompressError, ValueError):
+    """A model has no form in ONNX, or what was exported does not compute what it should."""
 
 
 class ObjectiveError(AutocompressError, ValueError):

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_serializer
+from pydantic.functional_serializers import SerializerFunctionWrapHandler
 
 from autocompress.errors import PlanError
 from autocompress.precisions import AnyPrecision
 from autocompress.structures import AnyStructure
 
 _FINDINGS_SHOWN = 3
+
+Runtime = Literal["float32", "int8", "int4"]
+"""In what numbers a weight is multiplied where ONNX Runtime runs the model."""
 
 
 def describe_validation_error(error: ValidationError) -> str:
@@ -26,16 +30,38 @@ def describe_validation_error(error: ValidationError) -> str:
 
 
 class Treatment(BaseModel):
-    """What one weight, or all weights of a site together, are stored as."""
+    """What one weight, or all weights of a site together, are stored as, and how they run.
+
+    Attributes:
+        structure: What the weight is represented by.
+        precision: How the numbers of each factor are stored.
+        runtime: In what numbers they are multiplied in an exported model; in torch always in
+            single precision. It does not change what is stored.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     structure: AnyStructure
     precision: AnyPrecision
+    runtime: Runtime = "float32"
 
     def label(self) -> str:
         """Name the treatment on a few characters, as in "low_rank 64 + uniform 4 bit"."""
-        return f"{self.structure.label()} + {self.precision.label()}"
+        runs = "" if self.runtime == "float32" else f", runs in {self.runtime}"
+        return f"{self.structure.label()} + {self.precision.label()}{runs}"
+
+    @property
+    def stored(self) -> Treatment:
+        """The treatment but for how it runs: what decides on the bytes."""
+        return self.model_copy(update={"runtime": "float32"})
+
+    @model_serializer(mode="wrap")
+    def _terse(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave the usual runtime out: files that do not speak of it stay as they were."""
+        document: dict[str, Any] = serialize(self)
+        if self.runtime == "float32":
+            del document["runtime"]
+        return document
 
 
 class CompressionPlan(BaseModel):

@@ -44,7 +44,9 @@ from autocompress.threads import one_thread
 
 _ROWS = 256
 _EXCESS = 0.25  # what an estimate from so few rows is off by at the most, and then some
-_PARTS, _FEWEST_PARTS, _ERRORS = 32, 8, 3.0
+_LOOKS = {8: 5.0, 16: 4.0, 32: 3.0}
+"""After so many parts, how many standard errors make a difference clear (p < 0.001 each)."""
+_FAR_WORSE = 10.0  # predictions are off by a factor of seven where a rise is next to nothing
 
 
 @dataclass(frozen=True)
@@ -55,24 +57,29 @@ class Hurdle:
         losses: The trial's losses on the first parts of the validation data.
         size_bytes: The hurdle stands for files of at least this size.
         reason: Why a plan that is worse is of no interest.
+        predicted: The rise of the loss that was predicted for the trial, or None.
     """
 
     losses: tuple[float, ...]
     size_bytes: int
     reason: str
+    predicted: float | None = None
 
 
 @dataclass(frozen=True)
-class TooLarge:
+class GivenUp:
     """A plan that was given up before it was encoded.
 
     Attributes:
         number: The trial's number.
-        excess: By how much the file is estimated to be above the budget, in shares of it.
+        reason: Why.
+        excess: By how much the file is estimated to be above the budget, in shares of it; 1 where
+            that was not the reason.
     """
 
     number: int
-    excess: float
+    reason: str
+    excess: float = 1.0
 
 
 class _Look(NamedTuple):
@@ -142,13 +149,15 @@ class Evaluator:
 
     def attempt(
         self, number: int, plan: CompressionPlan, path: Path, hurdles: Sequence[Hurdle] = ()
-    ) -> TrialResult | TooLarge:
+    ) -> TrialResult | GivenUp:
         """Measure a plan as `run` does, on one thread, unless cheaper looks rule it out.
 
-        First the size is estimated from a part of the rows, with a wide margin; weights that are
-        encoded already count as they are. Then, with hurdles, the first parts of the validation
-        data are looked at: a plan is rejected if its losses are worse than those of a hurdle on
-        the same parts by three standard errors of the mean difference.
+        First size and rise of the loss are estimated from a part of the rows; weights that are
+        encoded already count with their size. The plan is given up if the size is above the
+        budget by a quarter, or the rise ten times that of a hurdle. Then the first 8, 16 and 32
+        parts of the validation data are looked at: a plan is rejected if its losses are worse
+        than those of a hurdle on the same parts by more standard errors of the mean difference
+        than chance explains.
 
         Raises:
             PlanError: If the plan does not fit the model.
@@ -156,23 +165,35 @@ class Evaluator:
         """
         check_plan(self.source, plan)
         with one_thread():
-            excess = self._estimated_excess(plan)
-            if excess > _EXCESS:
-                return TooLarge(number, excess)
+            reason, excess = self._hopeless(plan, hurdles)
+            if reason:
+                return GivenUp(number, reason, excess)
             return self.run(number, plan, path, hurdles=hurdles)
 
-    def _estimated_excess(self, plan: CompressionPlan) -> float:
-        if self.budget is None:
-            return 0.0
+    def _hopeless(
+        self, plan: CompressionPlan, hurdles: Sequence[Hurdle]
+    ) -> tuple[str | None, float]:
+        """Say why a plan is not worth encoding, or None, and by how much it is too large."""
+        if self.budget is None and not hurdles:
+            return None, 0.0
         if self._estimator is None:
             self._estimator = Estimator(self.source, _ROWS)
-        size = 0.0
+        size = rise = 0.0
         for name, treatment in plan.treatments.items():
-            if (name, treatment) in self.source.encoded:
+            estimate = self._estimator.estimate(name, treatment)
+            rise += estimate.rise
+            if (name, treatment.stored) in self.source.encoded:
                 size += len(encode_item(self.source, name, treatment)[1])
             else:
-                size += self._estimator.estimate(name, treatment).size_bytes
-        return self.budget.excess(int(size))
+                size += estimate.size_bytes
+        excess = -1.0 if self.budget is None else self.budget.excess(int(size))
+        if excess > _EXCESS:
+            return f"estimated to be {100 * excess:.0f} % above the budget", excess
+        for hurdle in hurdles:
+            is_larger = size > (1 + _EXCESS) * hurdle.size_bytes
+            if hurdle.predicted and is_larger and rise > _FAR_WORSE * hurdle.predicted:
+                return f"predicted to be far {hurdle.reason}", 1.0
+        return None, excess
 
     def run(
         self,
@@ -221,10 +242,14 @@ class Evaluator:
         if self.budget is not None and self.budget.excess(artifact.size_bytes) > 0:
             return _Look(size, f"above {self.budget}")
         model = fill(self._model, artifact)
-        losses = tuple(islice(self._task.part_losses(model, "valid"), _PARTS))
-        for hurdle in hurdles:
-            if artifact.size_bytes >= hurdle.size_bytes and _clearly_worse(losses, hurdle.losses):
-                return _Look(size, hurdle.reason, losses)
+        hurdles = [one for one in hurdles if artifact.size_bytes >= one.size_bytes]
+        losses: tuple[float, ...] = ()
+        parts = iter(self._task.part_losses(model, "valid"))
+        for count, errors in _LOOKS.items():
+            losses += tuple(islice(parts, count - len(losses)))
+            for hurdle in hurdles:
+                if len(losses) == count and _clearly_worse(losses, hurdle.losses, errors):
+                    return _Look(size, hurdle.reason, losses)
         measured = Measured(plan, artifact.path, artifact, model)
         values = {objective.name: objective.measure(measured) for objective in self.objectives}
         return _Look(values, None, losses, self._predicted(artifact))
@@ -271,10 +296,10 @@ class Evaluator:
         return open_artifact(path)
 
 
-def _clearly_worse(losses: Sequence[float], others: Sequence[float]) -> bool:
-    """Tell from losses on the same parts whether the first ones are worse beyond chance."""
-    if len(losses) != len(others) or len(losses) < _FEWEST_PARTS:
+def _clearly_worse(losses: Sequence[float], others: Sequence[float], errors: float) -> bool:
+    """Tell from losses on the same parts whether the first ones are worse by so many errors."""
+    if len(losses) > len(others):
         return False
-    differences = np.subtract(losses, others)
+    differences = np.subtract(losses, others[: len(losses)])
     error = float(differences.std(ddof=1)) / math.sqrt(len(differences))
-    return float(differences.mean()) > _ERRORS * error
+    return float(differences.mean()) > errors * error

@@ -11,12 +11,13 @@ from torch import nn
 
 from autocompress import compression
 from autocompress.compression import uncompressed_plan
+from autocompress.estimate import Estimator
 from autocompress.objectives import Budget, Limit, Objective, Split
 from autocompress.plan import CompressionPlan, Treatment
 from autocompress.precisions import EntropyStep, Uniform
 from autocompress.results import TrialResult
 from autocompress.structures import Dense
-from autocompress.trial import Evaluator, Hurdle, TooLarge
+from autocompress.trial import Evaluator, GivenUp, Hurdle
 
 
 class InParts(Classification):
@@ -91,7 +92,7 @@ def test_a_difference_within_chance_rejects_nothing(
 
 
 def test_other_parts_cannot_be_compared(evaluator: Evaluator, tmp_path: Path) -> None:
-    for losses in ((0.0,) * 31, ()):
+    for losses in ((0.0,) * 7, ()):
         result = attempt(evaluator, 1.5, tmp_path / "m.acz", Hurdle(losses, 0, "worse"))
         assert result.rejected is None
 
@@ -100,10 +101,25 @@ def test_a_plan_far_above_the_budget_is_not_encoded(tmp_path: Path) -> None:
     evaluator = Evaluator(teacher(), InParts(), Budget(5000))
     path = tmp_path / "large.acz"
     found = evaluator.attempt(3, uncompressed_plan(evaluator.source), path)
-    assert isinstance(found, TooLarge)
+    assert isinstance(found, GivenUp)
     assert found.number == 3
     assert found.excess > 5
     assert not path.exists()
+
+
+def test_a_plan_predicted_to_be_far_worse_is_not_encoded(
+    evaluator: Evaluator, tmp_path: Path
+) -> None:
+    path = tmp_path / "coarse.acz"
+    rise = Estimator(evaluator.source, 256)
+    plan = steps(evaluator, 1.5)
+    predicted = sum(rise.estimate(name, one).rise for name, one in plan.treatments.items())
+    for share, is_given_up in ((0.09, True), (0.11, False)):
+        hurdle = Hurdle((), 0, "worse than trial 7", share * predicted)
+        found = evaluator.attempt(0, plan, path, [hurdle])
+        assert isinstance(found, GivenUp) == is_given_up == (not path.exists())
+        if isinstance(found, GivenUp):
+            assert found.reason == "predicted to be far worse than trial 7"
 
 
 def test_a_plan_a_little_above_the_budget_is_measured_by_its_file(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def factorized(model: nn.Module, artifact: Artifact) -> nn.Module:
     operators = {
         name: operator
         for item, factors in artifact.factors()
-        for name, operator in _operators(item, factors)
+        for name, operator in operators_of(item, factors)
     }
     for name, module in list(model.named_modules()):
         factored = _factored(name, module, operators, model)
@@ -56,7 +56,7 @@ def factorized(model: nn.Module, artifact: Artifact) -> nn.Module:
     return model.eval()
 
 
-def _operators(item: ItemRecord, factors: Mapping[str, Matrix]) -> Iterator[tuple[str, Operator]]:
+def operators_of(item: ItemRecord, factors: Mapping[str, Matrix]) -> Iterator[tuple[str, Operator]]:
     """Yield an operator for each weight of an item that had better not be decoded."""
     structure = item.treatment.structure
     structure = structure.of if isinstance(structure, Pruned) else structure

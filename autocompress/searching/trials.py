@@ -23,7 +23,7 @@ from autocompress.searching.space import Space
 from autocompress.searching.study import Asking, Study
 from autocompress.searching.workers import Job, Outcome, Workers
 from autocompress.tracking import Tracker
-from autocompress.trial import Evaluator, Hurdle, TooLarge
+from autocompress.trial import Evaluator, GivenUp, Hurdle
 
 _FAILURES_IN_A_ROW, _PROPOSALS = 3, 20
 _TWO = 2  # size and the task's metric
@@ -148,11 +148,12 @@ class Trials:
             above = [result for result in self.results if limit < self.rise(result) < math.inf]
             for nearest in sorted(above, key=self.rise)[:1]:
                 reason = f"worse than trial {nearest.number}, which is above the limit"
-                hurdles.append(Hurdle(nearest.losses, 0, reason))
+                hurdles.append(Hurdle(nearest.losses, 0, reason, nearest.predicted))
         if len(self._settings.directions) == _TWO:
             for result in pareto_front(self.results, self._settings.directions):
                 reason = f"worse than trial {result.number}, which is smaller"
-                hurdles.append(Hurdle(result.losses, result.size_bytes, reason))
+                size = result.size_bytes
+                hurdles.append(Hurdle(result.losses, size, reason, result.predicted))
         return hurdles
 
     def _end(self, job: Job, outcome: Outcome) -> str:
@@ -162,11 +163,10 @@ class Trials:
             result = replace(outcome, origin=self._origins[job.number])
             self._keep(result)
             return self._note(result)
-        if isinstance(outcome, TooLarge):
-            reason = f"estimated to be {100 * outcome.excess:.0f} % above the budget"
+        if isinstance(outcome, GivenUp):
             with shielded():
-                self._study.reject(job.number, outcome.excess, reason)
-            return reason
+                self._study.reject(job.number, outcome.excess, outcome.reason)
+            return outcome.reason
         with shielded():
             self._study.fail(job.number, outcome)
         progress.say(f"trial {job.number} failed: {outcome}")

@@ -16,9 +16,9 @@ from autocompress.errors import AutocompressError, SearchError
 from autocompress.plan import CompressionPlan
 from autocompress.results import TrialResult
 from autocompress.searching.shield import deaf
-from autocompress.trial import Evaluator, Hurdle, TooLarge
+from autocompress.trial import Evaluator, GivenUp, Hurdle
 
-Outcome = TrialResult | TooLarge | AutocompressError
+Outcome = TrialResult | GivenUp | AutocompressError
 
 
 class Job(NamedTuple):

@@ -1,0 +1,64 @@
+"""An ONNX model at work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+Arrays = list[NDArray[np.float32]]
+_ERRORS_ONLY = 3
+
+
+def open_session(model: bytes) -> onnxruntime.InferenceSession:
+    """Open a serialized model in ONNX Runtime, on one thread of the processor."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = _ERRORS_ONLY
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+class StepModel(nn.Module):
+    """A step model that reads texts word by word, as it would where it is deployed.
+
+    Stands in for a language model: what is measured with it is what the exported model gives,
+    activations quantized and all.
+    """
+
+    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+        super().__init__()
+        self._session = session
+        self._shapes = {
+            one.name: (1, 1, one.shape[2]) for one in session.get_inputs() if one.name != "words"
+        }
+        self._outputs = ["logits", *(f"{name}_next" for name in self._shapes)]
+
+    def forward(
+        self, words: Tensor, state: Sequence[Arrays] | None = None
+    ) -> tuple[Tensor, Sequence[Arrays]]:
+        """Score the next word after each word.
+
+        Args:
+            words: Int64 of shape (time, batch).
+            state: What the previous call returned; None begins with zeros.
+
+        Returns:
+            The logits (time, batch, vocabulary) and the states, one list for each text.
+        """
+        zeros = [np.zeros(shape, np.float32) for shape in self._shapes.values()]
+        states = [zeros] * words.shape[1] if state is None else list(state)
+        logits = []
+        for column, text in enumerate(words.T.contiguous().numpy()):
+            scores = []
+            for word in text:
+                feeds = dict(zip(self._shapes, states[column], strict=True))
+                score, *states[column] = self._session.run(
+                    self._outputs, {"words": word.reshape(1, 1), **feeds}
+                )
+                scores.append(score[0, 0])
+            logits.append(np.stack(scores))
+        return torch.from_numpy(np.stack(logits, axis=1)), states
