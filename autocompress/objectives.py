@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Direction = Literal["minimize", "maximize"]
 Split = Literal["valid", "test"]
 
-SIZE = "size_bytes"
+SIZE, LATENCY, LATENCY_MS = "size_bytes", "latency", "latency_ms"
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 _UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
@@ -191,6 +191,42 @@ class Budget:
 
     def __str__(self) -> str:
         return format_bytes(self.limit_bytes)
+
+
+@dataclass(frozen=True)
+class LatencyBudget:
+    """A limit on the time that a word takes in ONNX Runtime.
+
+    Attributes:
+        limit: The limit itself.
+        unit: "x" for times what the uncompressed model takes there, or "ms".
+    """
+
+    limit: float
+    unit: Literal["x", "ms"]
+
+    @classmethod
+    def parse(cls, text: str) -> LatencyBudget:
+        """Understand "0.25x" and "0.1ms".
+
+        Raises:
+            BudgetError: If the text is neither, or zero.
+        """
+        match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(x|ms)\s*", text)
+        limit = float(match.group(1)) if match else 0.0
+        if match is None or not limit > 0:
+            raise BudgetError(
+                "a latency budget is a share of the uncompressed model's time such as 0.25x, or "
+                f"a time such as 0.1ms, but got '{text}'"
+            )
+        return cls(limit, "x" if match.group(2) == "x" else "ms")
+
+    def ratio(self, uncompressed_ms: float) -> float:
+        """Return the limit as a share of what the uncompressed model takes."""
+        return self.limit if self.unit == "x" else self.limit / uncompressed_ms
+
+    def __str__(self) -> str:
+        return f"{self.limit:g}{self.unit}"
 
 
 def format_bytes(size_bytes: float) -> str:

@@ -11,8 +11,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autocompress.objectives import SIZE, Direction, Limit, excesses, rise_limit
+from autocompress.objectives import LATENCY, SIZE, Direction, Limit, excesses, rise_limit
 from autocompress.plan import CompressionPlan
+
+ONNX = ".onnx"
+"""How the name of a model ends that was exported from an artifact, beside it."""
 
 
 @dataclass(frozen=True)
@@ -131,12 +134,15 @@ class Scored:
         document = {"trial": self.trial, "artifact": str(self.artifact)}
         document |= {SIZE: self.size_bytes, f"valid_{metric}": values.pop(metric)}
         values.pop(SIZE)
+        if LATENCY in values:
+            document["onnx"] = str(self.artifact.with_suffix(ONNX))
         return {**document, f"test_{metric}": self.test, **values, "label": self.label}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any], metric: str) -> Scored:
         """Read numbers that `to_json` gave."""
         values = dict(document)
+        values.pop("onnx", None)
         values[metric] = values.pop(f"valid_{metric}")
         test = values.pop(f"test_{metric}")
         artifact, trial, label = (values.pop(key) for key in ("artifact", "trial", "label"))
@@ -154,7 +160,7 @@ class SearchResult:
             the task's metric second.
         budget_bytes: The limit on the size, or None.
         max_rise: How much worse the metric may become, in shares of the baseline, or None.
-        limits: Bounds on further objectives, by name.
+        limits: Bounds on further objectives, by name; on the latency in shares of the baseline's.
         nearest: Where no trial is feasible, the measured one that misses the limits by the least.
         baseline: The model in single precision, stored and reloaded like every trial.
         best: The feasible trial with the best metric, or with a limit on the rise the smallest;

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from torch import nn
@@ -25,6 +25,8 @@ from autocompress.compression import (
 from autocompress.errors import ArtifactError
 from autocompress.estimate import Estimator, predicted_rise
 from autocompress.objectives import (
+    LATENCY,
+    LATENCY_MS,
     SIZE,
     Budget,
     Direction,
@@ -41,6 +43,9 @@ from autocompress.runtime import fill
 from autocompress.structures import Factor
 from autocompress.task import Task
 from autocompress.threads import one_thread
+
+if TYPE_CHECKING:
+    from autocompress.runtime.onnx.deployed import Deployed
 
 _ROWS = 256
 _EXCESS = 0.25  # what an estimate from so few rows is off by at the most, and then some
@@ -99,6 +104,7 @@ class Evaluator:
         objectives: Size first, then the task's metric, then the user's own.
         budget: The limit on the size, or None.
         limits: By name, the limits on other objectives.
+        deployed: Runs models in ONNX Runtime, where latency is an objective; or None.
     """
 
     def __init__(
@@ -108,6 +114,8 @@ class Evaluator:
         budget: Budget | None = None,
         extra: Sequence[Objective] = (),
         cache: Path | None = None,
+        *,
+        latency: bool = False,
     ) -> None:
         self.source = Source.of(model, task, cache)
         self._model = copy.deepcopy(model)
@@ -123,11 +131,16 @@ class Evaluator:
             if objective.limit is not None
         }
         self._estimator: Estimator | None = None
+        self.deployed = _deployed(self.source) if latency else None
 
     @property
     def directions(self) -> dict[str, Direction]:
         """By objective name, whether less or more of it is better."""
-        return {objective.name: objective.direction for objective in self.objectives}
+        size, metric, *extra = (
+            (objective.name, objective.direction) for objective in self.objectives
+        )
+        latency: list[tuple[str, Direction]] = [(LATENCY, "minimize")] if self.deployed else []
+        return dict([size, metric, *latency, *extra])
 
     def within(self, budget: Budget | None) -> Evaluator:
         """Return an evaluator of the same model under another budget, or under none."""
@@ -241,7 +254,10 @@ class Evaluator:
         size = {SIZE: float(artifact.size_bytes)}
         if self.budget is not None and self.budget.excess(artifact.size_bytes) > 0:
             return _Look(size, f"above {self.budget}")
-        model = fill(self._model, artifact)
+        model, values = self._run_model(artifact)
+        values |= size
+        if self.deployed and excesses(values, self.limits).get(LATENCY, 0) > 0:
+            return _Look(values, "above the latency budget")
         hurdles = [one for one in hurdles if artifact.size_bytes >= one.size_bytes]
         losses: tuple[float, ...] = ()
         parts = iter(self._task.part_losses(model, "valid"))
@@ -249,10 +265,19 @@ class Evaluator:
             losses += tuple(islice(parts, count - len(losses)))
             for hurdle in hurdles:
                 if len(losses) == count and _clearly_worse(losses, hurdle.losses, errors):
-                    return _Look(size, hurdle.reason, losses)
+                    return _Look(values, hurdle.reason, losses)
         measured = Measured(plan, artifact.path, artifact, model)
-        values = {objective.name: objective.measure(measured) for objective in self.objectives}
+        values |= {one.name: one.measure(measured) for one in self.objectives}
         return _Look(values, None, losses, self._predicted(artifact))
+
+    def _run_model(self, artifact: Artifact) -> tuple[nn.Module, dict[str, float]]:
+        """Return the model that is to be scored, and how long it takes if that counts."""
+        if self.deployed is None:
+            return fill(self._model, artifact), {}
+        model = self.deployed.load(artifact)
+        latency = self.deployed.latency(model)
+        milliseconds = {LATENCY_MS: latency.p50_ms, "latency_p95_ms": latency.p95_ms}
+        return model, {LATENCY: latency.ratio, **milliseconds, "latency_noise": latency.noise}
 
     def _predicted(self, artifact: Artifact) -> float | None:
         """Return the predicted rise of the loss for the errors that a file makes."""
@@ -282,7 +307,10 @@ class Evaluator:
 
     def score(self, path: Path, split: Split) -> float:
         """Return the task's metric of an artifact on a split."""
-        return float(self._task.evaluate(fill(self._model, open_artifact(path)), split))
+        artifact = open_artifact(path)
+        if self.deployed is None:
+            return float(self._task.evaluate(fill(self._model, artifact), split))
+        return float(self._task.evaluate(self.deployed.load(artifact), split))
 
     def _write(
         self,
@@ -294,6 +322,12 @@ class Evaluator:
         with one_thread():
             write_artifact(self.source, plan, path, factors)
         return open_artifact(path)
+
+
+def _deployed(source: Source) -> Deployed:
+    from autocompress.runtime.onnx.deployed import Deployed  # ONNX Runtime loads only for this
+
+    return Deployed(source)
 
 
 def _clearly_worse(losses: Sequence[float], others: Sequence[float], errors: float) -> bool:

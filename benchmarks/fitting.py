@@ -10,8 +10,8 @@ from autocompress.searching.warm import openings
 
 
 def fitted_plan(source: Source, budget: Budget) -> CompressionPlan:
-    """Return the default space's plan of equal slope, as fine as the budget allows."""
-    space = load_space("default")
+    """Return the plan of equal slope, as fine as the budget allows."""
+    space = load_space("size")
     ladders = tuple(uniform for uniform in space.uniform if uniform.ladder)
     # The first rung of a ladder is the finest that fits.
     return openings(space.model_copy(update={"uniform": ladders}), source, budget)[0].plan

@@ -71,7 +71,7 @@ def measure(evaluator: Evaluator, path: Path) -> Iterator[Point]:
 
 
 def treatment(evaluator: Evaluator, name: str, slope: float) -> Treatment:
-    """Return what the default search space begins with for a weight."""
+    """Return what the search space `size` begins with for a weight."""
     known = evaluator.source.calibration.row_frequencies
     width = min(evaluator.source.weights.weights[name].matrix.shape)
     structure = LowRank(rank=width, fit="loss") if name in known else Dense()

@@ -3,7 +3,7 @@
     python benchmarks/search_efficiency.py MODEL DATA OUT
 
 Plain TPE, NSGA-II and random search make 250 full evaluations each with three seeds, this tool's
-search 25; all in the default search space, scored on the first quarter of the validation text.
+search 25; all in the search space `size`, scored on the first quarter of the validation text.
 Runs are kept in the folder OUT and not repeated. Writes
 `benchmarks/results/search_efficiency.{json,md,png}`.
 
@@ -47,7 +47,7 @@ SEEDS = (0, 1, 2)
 
 def plain(evaluator: Evaluator, sampler: Any, seed: int) -> list[tuple[int, float]]:
     """Return size and perplexity of each evaluation of a plain sampler; misfits do not count."""
-    space = load_space("default")
+    space = load_space("size")
     found: list[tuple[int, float]] = []
     with TemporaryDirectory() as folder:
         journal = Path(folder) / "journal"

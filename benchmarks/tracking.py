@@ -2,7 +2,7 @@
 
     python benchmarks/tracking.py
 
-Proposes, keeps and logs 300 trials of a 2x200 LSTM of 10,000 words in the default search space,
+Proposes, keeps and logs 300 trials of a 2x200 LSTM of 10,000 words in the search space `size`,
 with a 2 MB file each and made-up scores, and writes `benchmarks/results/tracking.md`.
 """
 
@@ -37,7 +37,7 @@ TRIALS, WORDS, LAST = 300, 10_000, 50
 
 def main() -> None:
     """Log the trials and write the table."""
-    source, space = make_source(), load_space("default")
+    source, space = make_source(), load_space("size")
     times: dict[str, list[float]] = {"proposing": [], "keeping": [], "logging": []}
 
     @contextmanager

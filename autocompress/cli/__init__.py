@@ -17,8 +17,10 @@ import click
 
 from autocompress.cli.demo import demo
 from autocompress.cli.evaluate import evaluate
+from autocompress.cli.export import export
 from autocompress.cli.front import front
 from autocompress.cli.inspect import inspect
+from autocompress.cli.predict import generate, predict
 from autocompress.cli.reproduce import reproduce
 from autocompress.cli.search import search
 from autocompress.cli.train import train
@@ -73,5 +75,17 @@ def main() -> None:
     """
 
 
-for _command in (demo, train, search, evaluate, inspect, front, ui, reproduce):
+for _command in (
+    demo,
+    train,
+    search,
+    evaluate,
+    inspect,
+    front,
+    ui,
+    export,
+    predict,
+    generate,
+    reproduce,
+):
     main.add_command(_command)

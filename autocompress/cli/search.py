@@ -31,11 +31,12 @@ a_sampler = click.Choice(["tpe", "nsga2", "random"])
 @click.option("--data", type=a_path, required=True, help="Corpus: a folder, or a text file.")
 @click.option("--budget", help="Largest file allowed, such as 2MB, 800kB or 2MiB.")
 @click.option("--max-rise", help="Find the smallest file with at most such a rise, as 1%.")
+@click.option("--latency-budget", help="Time for a word in ONNX Runtime: 0.25x or 0.1ms.")
 @click.option("--trials", type=a_count, help="Trials in all.  [default: 40, or what time allows]")
 @click.option("--timeout", help="No trial begins after this time, as 30m.")
 @click.option("--jobs", type=a_count, default=1, show_default=True, help="Trials at a time.")
 @click.option("--out", type=a_folder, help="Folder of the search.  [default: runs/MODEL-LIMITS]")
-@click.option("--space", default="default", show_default=True, help="Search space: name or file.")
+@click.option("--space", help="Name or file.  [default: size; with a latency budget, balanced]")
 @click.option("--sampler", type=a_sampler, default="tpe", show_default=True)
 @click.option("--recover", help="Fine-tune the best plan, for a time as 10m or for 2000steps.")
 @click.option("--dropout", type=float, help="Of --recover.  [default: 0.15]")
@@ -47,11 +48,12 @@ def search(
     data: Path,
     budget: str | None,
     max_rise: str | None,
+    latency_budget: str | None,
     trials: int | None,
     timeout: str | None,
     jobs: int,
     out: Path | None,
-    space: str,
+    space: str | None,
     sampler: SamplerName,
     recover: str | None,
     dropout: float | None,
@@ -66,7 +68,7 @@ def search(
     plan keeps them.
     """
     from autocompress.lm import LanguageModeling, load_model, read_corpus
-    from autocompress.objectives import Budget, parse_rise, parse_seconds
+    from autocompress.objectives import Budget, LatencyBudget, parse_rise, parse_seconds
     from autocompress.searching.run import search as run
     from autocompress.searching.space import load_space
 
@@ -74,17 +76,19 @@ def search(
     rise = None if max_rise is None else parse_rise(max_rise)
     if timeout is not None:
         parse_seconds(timeout)  # refused before the model is read
-    chosen = load_space(space)
+    latency = None if latency_budget is None else LatencyBudget.parse(latency_budget)
+    chosen = None if space is None else load_space(space)
     fine_tuning = _fine_tuning(recover, dropout, distillation, seed)
     network, vocabulary = load_model(model)
     name = model.resolve().name
-    limits = [text.replace(" ", "") for text in (budget, max_rise) if text]
+    limits = [text.replace(" ", "") for text in (budget, max_rise, latency_budget) if text]
     folder = out or Path("runs") / "-".join([name, *limits])
     result = run(
         network,
         LanguageModeling(read_corpus(data, vocabulary)),
         budget=limit,
         max_rise=rise,
+        latency_budget=latency,
         space=chosen,
         trials=trials,
         timeout=timeout,

@@ -100,16 +100,17 @@ def _file_of(segment: int | str) -> str:
 def clean_up(folder: Path) -> None:
     """Remove what only an unfinished recovery needs: the checkpoint, and the other files."""
     (folder / _CHECKPOINT).unlink(missing_ok=True)
-    for path in folder.glob(_file_of("*")):
+    for path in folder.glob("segment-*"):
         path.unlink()
 
 
 def _better(result: TrialResult, best: TrialResult, task: Task) -> bool:
-    """Whether a file is to be kept: feasible before not, then by the metric, then by size."""
+    """Whether a file is to be kept: feasible before not, then measured, by metric, by size."""
     sign = 1 if task.direction == "minimize" else -1
 
-    def rank(trial: TrialResult) -> tuple[bool, float]:
-        measured = sign * trial.values[task.metric] if trial.feasible else trial.size_bytes
-        return not trial.feasible, measured
+    def rank(trial: TrialResult) -> tuple[bool, bool, float]:
+        if task.metric not in trial.values:
+            return True, True, trial.size_bytes
+        return not trial.feasible, False, sign * trial.values[task.metric]
 
     return rank(result) < rank(best)

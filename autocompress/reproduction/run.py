@@ -116,7 +116,7 @@ class _Run:
 
         def choose() -> dict[str, Any]:
             budget = Budget(limit_bytes)
-            space = load_space("default")
+            space = load_space("size")
             ladders = tuple(plan for plan in space.uniform if plan.ladder)
             space = space.model_copy(update={"uniform": ladders})
             candidates = openings(space, self._evaluator.source, budget)[:_OPENINGS]
@@ -128,7 +128,7 @@ class _Run:
             path.unlink()
             fitting = [result for result in results if result.feasible]
             if not fitting:
-                raise SearchError(f"no plan of the default space fits {format_bytes(limit_bytes)}")
+                raise SearchError(f"no plan of the search space fits {format_bytes(limit_bytes)}")
             return min(fitting, key=lambda result: result.values[self._task.metric]).plan.to_json()
 
         return CompressionPlan.from_json(self._once(f"{folder}/plan.json", choose))

@@ -56,7 +56,9 @@ def factorized(model: nn.Module, artifact: Artifact) -> nn.Module:
     return model.eval()
 
 
-def operators_of(item: ItemRecord, factors: Mapping[str, Matrix]) -> Iterator[tuple[str, Operator]]:
+def operators_of(
+    item: ItemRecord, factors: Mapping[str, Matrix]
+) -> Iterator[tuple[str, Operator]]:
     """Yield an operator for each weight of an item that had better not be decoded."""
     structure = item.treatment.structure
     structure = structure.of if isinstance(structure, Pruned) else structure

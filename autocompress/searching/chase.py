@@ -14,6 +14,7 @@ _POWER = 1.5  # of the steps with which losses rise, between 2 at fine steps and
 _LARGEST_STRIDE = 4.0
 _CLOSE = 1.01
 _SMALLEST_RISE = 1e-4
+_HARDLY_LESS = 0.9
 
 
 class Chase:
@@ -48,9 +49,14 @@ class Chase:
             rise = rise_of(result)
             if rise <= self._limit:
                 fine = max(fine, (scale, rise))
+            elif scale < coarse[0] / 2 and math.inf > rise > _HARDLY_LESS * coarse[1]:
+                return None  # it is not the steps that make it so bad
             else:
                 coarse = min(coarse, (scale, rise))
             scale = self._next(fine, coarse)
+        unmeasured = sum(not math.isfinite(rise_of(result)) for result in results)
+        if unmeasured > 2:
+            return None  # clearly worse than others, and at ever finer steps
         if len(results) >= _TRIALS or coarse[0] < fine[0] * _CLOSE:
             return None
         return scale

@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from autocompress.artifact import open_artifact
 from autocompress.errors import SearchError
-from autocompress.objectives import Direction
+from autocompress.objectives import LATENCY, LATENCY_MS, Direction, LatencyBudget
 from autocompress.results import Scored, SearchResult, TrialResult, pareto_front
 
 SamplerName = Literal["tpe", "nsga2", "random"]
@@ -50,6 +50,7 @@ class Settings(BaseModel):
         space: Hash of the search space.
         max_rise: How much worse the metric may become, in shares of the baseline, or None.
         limits: Bounds on further objectives, by name.
+        latency_budget: The limit on the time for a word, as in "0.25x", or None.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -65,6 +66,7 @@ class Settings(BaseModel):
     space: str
     max_rise: float | None = None
     limits: dict[str, float] = {}
+    latency_budget: str | None = None
 
 
 class SearchFolder:
@@ -206,7 +208,7 @@ class SearchFolder:
             directions=settings.directions,
             budget_bytes=settings.budget_bytes,
             max_rise=settings.max_rise,
-            limits=settings.limits,
+            limits={**settings.limits, **_latency_limit(settings, baseline)},
             baseline=self._scored(None, self.artifact(None), baseline, tests),
             recovered=tuple(self._recovered("recovered", tests)),
             controls=tuple(self._recovered("control", tests)),
@@ -224,7 +226,7 @@ class SearchFolder:
         measured = [
             self._scored(trial.number, self.artifact(trial.number), trial.values, {})
             for trial in trials
-            if set(trial.values) == set(found.directions)
+            if set(trial.values) >= set(found.directions)
         ]
         return min(measured, key=found.miss, default=None)
 
@@ -232,7 +234,7 @@ class SearchFolder:
         for path in sorted((self.path / "recovered").glob(f"{name}-*/{TRIAL}")):
             result = TrialResult.from_json(json.loads(path.read_text(encoding="utf-8")))
             artifact = path.with_name(_ARTIFACT)
-            if len(result.values) == 1:
+            if result.values.keys() < self.settings().directions.keys():
                 continue  # no file of it was within the budget
             yield self._scored(result.number, artifact, result.values, tests)
 
@@ -250,6 +252,13 @@ class SearchFolder:
 
     def _read(self, name: str) -> Any:
         return json.loads((self.path / name).read_text(encoding="utf-8"))
+
+
+def _latency_limit(settings: Settings, baseline: Mapping[str, float]) -> dict[str, float]:
+    if settings.latency_budget is None:
+        return {}
+    budget = LatencyBudget.parse(settings.latency_budget)
+    return {LATENCY: budget.ratio(baseline[LATENCY_MS])}
 
 
 def _best(front: Sequence[Scored], settings: Settings) -> Scored | None:

@@ -89,6 +89,7 @@ class Guide:
         begun: Collection[str],
         results: Sequence[TrialResult],
         rise_of: Callable[[TrialResult], float],
+        is_slow: Callable[[TrialResult], bool],
     ) -> Opening | None:
         """Return the next opening, or None where it is the sampler's turn.
 
@@ -96,9 +97,12 @@ class Guide:
             begun: Origins of all trials that were begun.
             results: All finished trials.
             rise_of: Tells the rise of the metric over the baseline.
+            is_slow: Tells whether a limit on the latency was missed: other steps will not help.
         """
         for prefix, chase in self._chases:
             own = [result for result in results if result.origin.startswith(f"{prefix}, ")]
+            if any(map(is_slow, own)):
+                continue
             scale, origin = chase.scale(own, rise_of), f"{prefix}, aim {len(own) + 1}"
             if scale is not None and origin not in begun:
                 opening = chase.family.at(scale, self._space, self._source)

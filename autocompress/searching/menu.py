@@ -13,7 +13,7 @@ from autocompress.compression import Source
 from autocompress.errors import PlanError, SpaceError
 from autocompress.estimate import Estimate, Estimator
 from autocompress.plan import Treatment
-from autocompress.searching.parameters import ask_treatment
+from autocompress.searching.parameters import RUNTIME, ask_treatment
 from autocompress.searching.space import Range, Rule, Scalar, Space
 from autocompress.weights import Weight
 
@@ -229,6 +229,8 @@ class _Walker:
         self._prescribed, self._grid = prescribed, grid
 
     def pick(self, name: str, options: tuple[Scalar, ...]) -> Scalar:
+        if name.endswith(f"/{RUNTIME}"):
+            options = options[:1]  # it changes neither bytes nor, by much, the loss
         position = len(self.options)
         answer = self._prescribed[position] if position < len(self._prescribed) else options[0]
         self.options.append(options)

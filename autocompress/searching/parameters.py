@@ -25,6 +25,7 @@ from autocompress.structures import Shape, stacked_shape
 
 # By what power of the scale of all steps a hyper-parameter is multiplied.
 SCALED = {"step": 1, "slope": 2}
+RUNTIME = "runtime"
 
 
 class Asker(Protocol):
@@ -73,7 +74,8 @@ def ask_treatment(name: str, offer: Offer, source: Source, asker: Asker) -> Trea
         named = {choice_name(choice): choice for choice in choices}
         picked = str(_ask(f"{name}/{part}", tuple(named), asker))
         parts[part] = _ask_method(f"{name}/{picked}", named[picked], asker)
-    return _treatment(name, parts, shape)
+    runtime = str(_ask(f"{name}/{RUNTIME}", offer.runtimes, asker))
+    return _treatment(name, parts, shape, runtime)
 
 
 def _ask_method(name: str, choice: Any, asker: Asker) -> dict[str, Any]:
@@ -98,8 +100,11 @@ def _ask(name: str, values: Any, asker: Asker) -> Scalar:
     return asker.pick(name, options) if len(options) > 1 else options[0]
 
 
-def _treatment(name: str, parts: Mapping[str, Mapping[str, Any]], shape: Shape) -> Treatment:
+def _treatment(
+    name: str, parts: Mapping[str, Mapping[str, Any]], shape: Shape, runtime: str
+) -> Treatment:
     scaled = {
+        "runtime": runtime,
         "structure": _absolute(parts["structure"], STRUCTURES, shape),
         "precision": _absolute(parts["precision"], PRECISIONS, shape),
     }
@@ -225,7 +230,8 @@ def _extremes(name: str, offer: Offer, source: Source) -> Iterator[Treatment]:
     structures = [part for choice in offer.structures for part in _corners(choice)]
     precisions = [part for choice in offer.precisions for part in _corners(choice)]
     for structure, precision in product(structures, precisions):
-        yield _treatment(name, {"structure": structure, "precision": precision}, shape)
+        parts = {"structure": structure, "precision": precision}
+        yield _treatment(name, parts, shape, offer.runtimes[0])
 
 
 def _corners(choice: Any) -> Iterator[dict[str, Any]]:

@@ -19,8 +19,10 @@ from autocompress import progress
 from autocompress.errors import SearchError
 from autocompress.insight import write_insight
 from autocompress.objectives import (
+    LATENCY,
     SIZE,
     Budget,
+    LatencyBudget,
     Limit,
     Objective,
     format_bytes,
@@ -49,6 +51,8 @@ from autocompress.weights import ModelWeights
 
 _TRIALS = 40
 _SENSITIVITIES = "sensitivities.json"
+_SHARE_OF_TUNING = 0.45  # once for the plan, once for the control, and for measuring both
+_LEAST_SECONDS = 10
 
 
 def search(
@@ -57,8 +61,9 @@ def search(
     *,
     budget: str | int | Budget | None = None,
     max_rise: str | float | None = None,
+    latency_budget: str | LatencyBudget | None = None,
     objectives: Sequence[Objective] = (),
-    space: str | Path | Space = "default",
+    space: str | Path | Space | None = None,
     trials: int | None = None,
     timeout: str | None = None,
     jobs: int = 1,
@@ -81,8 +86,12 @@ def search(
         task: Says what a good model is.
         budget: Limit on the size of the file, such as "2MB", or a number of bytes.
         max_rise: How much worse the metric may become, such as "1%" or 0.01.
+        latency_budget: Limit on the time for a word in ONNX Runtime, such as "0.25x" of what the
+            uncompressed model takes there, or "0.1ms". Latency is then an objective, and all
+            scores are those of exported models. Needs one job.
         objectives: Further numbers for the front, each perhaps with a limit.
-        space: Name of a search space, a TOML file, or a space.
+        space: Name of a search space, a TOML file, or a space; by default "size", with a limit
+            on the latency "balanced".
         trials: How many trials the search is to have in all; by default 40, or with a timeout
             as many as it has time for.
         timeout: After which time no trial begins, such as "30m", counted from this call.
@@ -101,19 +110,27 @@ def search(
         The front, the best plan within all limits (None if no plan keeps them) and the baseline.
 
     Raises:
-        BudgetError, SpaceError, ModelError, ObjectiveError: If an argument cannot be used.
+        BudgetError, SpaceError, ModelError, ObjectiveError, ExportError: If an argument cannot be
+            used.
         SearchError: If the folder cannot be used, or three trials in a row fail.
     """
     clock = time.perf_counter()
     limit = None if budget is None else Budget.parse(budget)
     rise = None if max_rise is None else parse_rise(max_rise)
     deadline = math.inf if timeout is None else clock + parse_seconds(timeout)
+    if isinstance(latency_budget, str):
+        latency_budget = LatencyBudget.parse(latency_budget)
+    if space is None:
+        space = "size" if latency_budget is None else "balanced"
     chosen = space if isinstance(space, Space) else load_space(space)
+    latency = chosen.latency or latency_budget is not None
     if trials is None:
         trials = _TRIALS if timeout is None else sys.maxsize
     for name_of, count in (("trials", trials), ("jobs", jobs)):
         if count < 1:
             raise SearchError(f"`{name_of} >= 1` must hold, but got {count}")
+    if latency and jobs > 1:
+        raise SearchError("jobs side by side disturb each other's latency; use one job")
     if sampler not in get_args(SamplerName):
         known = ", ".join(get_args(SamplerName))
         raise SearchError(f"`sampler` must be one of {known}, but got '{sampler}'")
@@ -125,7 +142,7 @@ def search(
     folder = SearchFolder(Path(out or Path("runs") / name))
     ModelWeights.of(model)  # refuses what cannot be compressed, before anything is written
     with folder.claimed():
-        evaluator = Evaluator(model, task, limit, objectives, cache=folder.path)
+        evaluator = Evaluator(model, task, limit, objectives, cache=folder.path, latency=latency)
         settings = Settings(
             name=name,
             metric=task.metric,
@@ -137,15 +154,26 @@ def search(
             seed=seed,
             model=evaluator.source.weights.sha256,
             data=task.fingerprint(),
+            latency_budget=None if latency_budget is None else str(latency_budget),
             space=hashlib.sha256(chosen.model_dump_json().encode()).hexdigest(),
         )
         folder.adopt(settings)
-        fine_tune = None
+        tune = partial(recover_best, folder, model, task, evaluator)
+        fine_tune = regain = None
         if recovery is not None:
-            fine_tune = partial(recover_best, folder, model, task, evaluator, settings=recovery)
+            fine_tune = partial(tune, settings=recovery)
+        elif latency_budget is not None and rise is not None and timeout is not None:
+            regain = partial(_regain, tune, seed, deadline)
         source = with_sensitivities(evaluator.source, model, task, folder.path / _SENSITIVITIES)
         searching = _Search(folder, settings, evaluator.of(source), chosen)
-        return searching.run(Effort(trials, deadline, jobs), fine_tune)
+        return searching.run(Effort(trials, deadline, jobs), fine_tune, regain)
+
+
+def _regain(tune: Callable[..., None], seed: int, deadline: float, promising: TrialResult) -> None:
+    """Fine-tune a plan, and the control alike, in what is left of the time."""
+    seconds = max(_SHARE_OF_TUNING * (deadline - time.perf_counter()), _LEAST_SECONDS)
+    budget = RecoveryBudget.parse(f"{seconds:.0f}s")
+    tune(promising, settings=RecoverySettings(budget, seed=seed))
 
 
 class _Search:
@@ -164,11 +192,22 @@ class _Search:
         self._study: Study | None = None
 
     def run(
-        self, effort: Effort, fine_tune: Callable[[TrialResult], None] | None = None
+        self,
+        effort: Effort,
+        fine_tune: Callable[[TrialResult], None] | None = None,
+        regain: Callable[[TrialResult], None] | None = None,
     ) -> SearchResult:
+        """Make the trials and conclude.
+
+        Args:
+            effort: How much is tried.
+            fine_tune: Fine-tunes the best plan after the trials.
+            regain: Fine-tunes a plan where after half of the time none keeps the limits; trials
+                then end.
+        """
         try:
             baseline = self._measure_baseline()
-            self._limit_the_rise(baseline)
+            self._limit_further(baseline)
             with shielded():
                 self._study = self._open_study(effort.jobs)
                 self._reconcile(self._study)
@@ -183,7 +222,12 @@ class _Search:
             )
             if effort.allows(self._study.n_finished):
                 guide = self._prepare(recovers=fine_tune is not None)
-                if guide is not None:
+                if guide is not None and regain is not None:
+                    trials.run(guide, effort.halved())
+                    if not any(result.feasible for result in trials.results):
+                        progress.say("no plan keeps the limits so far: fine-tuning the nearest")
+                        fine_tune = regain
+                if guide is not None and fine_tune is not regain:
                     trials.run(guide, effort)
             promising = self._promising(trials)
             if fine_tune is not None and promising is not None:
@@ -209,9 +253,12 @@ class _Search:
         assert baseline is not None
         return baseline[self._settings.metric]
 
-    def _limit_the_rise(self, baseline: float) -> None:
-        """Turn the limit on the rise into one on the metric, now that its baseline is known."""
+    def _limit_further(self, baseline: float) -> None:
+        """Turn limits that are relative to the baseline into absolute ones, now it is known."""
         settings = self._settings
+        bound = self._result().limits.get(LATENCY)
+        if bound is not None:
+            self._evaluator = self._evaluator.limited(LATENCY, Limit(bound))
         if settings.max_rise is not None:
             direction = settings.directions[settings.metric]
             limit = rise_limit(baseline, settings.max_rise, direction)
@@ -272,7 +319,10 @@ class _Search:
         """Return the trial whose plan is worth fine-tuning, if any."""
         max_rise = self._settings.max_rise
         if max_rise is not None:
-            near = [one for one in trials.results if trials.rise(one) <= max_rise + REGAINED]
+            measured = [one for one in trials.results if trials.rise(one) < math.inf]
+            if self._settings.latency_budget is not None or self._budget is not None:
+                return min(measured, key=trials.rise, default=None)
+            near = [one for one in measured if trials.rise(one) <= max_rise + REGAINED]
             return min(near, key=lambda result: result.size_bytes, default=None)
         best = self._result().best
         found = (one for one in trials.results if best is not None and one.number == best.trial)

@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from autocompress.errors import SpaceError
-from autocompress.plan import describe_validation_error
+from autocompress.plan import Runtime, describe_validation_error
 from autocompress.precisions import AnyPrecision, Precision
 from autocompress.structures import AnyStructure, Structure
 from autocompress.weights import Role, Weight
@@ -121,10 +121,11 @@ PRECISIONS: Mapping[str, type[Precision]] = _methods(AnyPrecision)
 
 
 class Offer(_Table):
-    """Structures and precisions to choose from, one of each."""
+    """Structures, precisions and ways to run to choose from, one of each."""
 
     structures: _offered(STRUCTURES)  # type: ignore[valid-type]
     precisions: _offered(PRECISIONS)  # type: ignore[valid-type]
+    runtimes: Annotated[tuple[Runtime, ...], Field(min_length=1)] = ("float32",)
 
 
 class Rule(Offer):
@@ -176,6 +177,7 @@ class Space(_Table):
         sites: What may be done with the stacked weights of a site instead, if anything.
         uniform: The first trials.
         pipeline: Whether recovery takes the steps of the papers one after the other.
+        latency: Whether plans run in ONNX Runtime, where latency is a further objective.
     """
 
     description: str
@@ -183,6 +185,7 @@ class Space(_Table):
     sites: Offer | None = None
     uniform: tuple[Uniform, ...] = ()
     pipeline: bool = False
+    latency: bool = False
 
     @model_validator(mode="after")
     def _uniform_names_all_rules(self) -> Self:

@@ -12,7 +12,7 @@ from autocompress import progress
 from autocompress.compression import check_plan
 from autocompress.errors import AutocompressError, PlanError, SearchError
 from autocompress.insight import worsening_of
-from autocompress.objectives import format_bytes
+from autocompress.objectives import LATENCY, excesses, format_bytes
 from autocompress.plan import CompressionPlan
 from autocompress.results import TrialResult, pareto_front
 from autocompress.searching.folder import SearchFolder, Settings
@@ -45,6 +45,11 @@ class Effort(NamedTuple):
     def allows(self, begun: int) -> bool:
         """Whether another trial may begin."""
         return begun < self.trials and time.perf_counter() < self.deadline
+
+    def halved(self) -> Effort:
+        """Return it with half of the time that is left."""
+        now = time.perf_counter()
+        return self._replace(deadline=now + (self.deadline - now) / 2)
 
 
 class Trials:
@@ -103,6 +108,10 @@ class Trials:
         direction = self._settings.directions[metric]
         return worsening_of(result.values[metric], self._baseline, direction)
 
+    def is_slow(self, result: TrialResult) -> bool:
+        """Whether a plan misses a limit on the latency."""
+        return excesses(result.values, self._evaluator.limits).get(LATENCY, 0.0) > 0
+
     def _begin(self, guide: Guide, workers: Workers) -> None:
         with shielded():
             proposal = self._propose(guide)
@@ -120,7 +129,8 @@ class Trials:
         the study, but only the last of many counts as a trial, one that failed.
         """
         for left in reversed(range(_PROPOSALS)):
-            opening = guide.next(self._study.begun(), self.results, self.rise)
+            begun = self._study.begun()
+            opening = guide.next(begun, self.results, self.rise, self.is_slow)
             asked = None if opening is None else (opening.origin, opening.answers)
             asking = self._study.ask(asked)
             plan = ask_plan(self._space, self._evaluator.source, asking)

@@ -104,7 +104,7 @@ def source() -> Source:
 
 @pytest.fixture(scope="module")
 def space() -> Space:
-    return load_space("default")
+    return load_space("size")
 
 
 @pytest.fixture(scope="module")

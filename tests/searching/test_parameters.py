@@ -37,7 +37,7 @@ def source() -> Source:
 
 @pytest.fixture(scope="module")
 def space() -> Space:
-    return load_space("default")
+    return load_space("size")
 
 
 def space_of(rule: str, folder: Path) -> Space:

@@ -27,7 +27,7 @@ def test_every_shipped_space_loads(name: str) -> None:
 
 
 def test_the_default_space_ships() -> None:
-    assert "default" in space_names()
+    assert "size" in space_names()
 
 
 @pytest.mark.parametrize(

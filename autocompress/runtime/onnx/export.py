@@ -14,6 +14,7 @@ from onnx import TensorProto, helper
 from autocompress.artifact import Artifact
 from autocompress.errors import ExportError
 from autocompress.lm.model import LanguageModelConfig
+from autocompress.plan import Runtime
 from autocompress.runtime.onnx.graph import Graph
 from autocompress.runtime.onnx.maps import maps_of
 from autocompress.runtime.onnx.recurrent import CELLS, Layer
@@ -23,7 +24,12 @@ Form = Literal["step", "sequence"]
 VOCABULARY = "vocabulary"
 
 
-def build(artifact: Artifact, form: Form = "step", top_k: int | None = None) -> onnx.ModelProto:
+def build(
+    artifact: Artifact,
+    form: Form = "step",
+    top_k: int | None = None,
+    runtime: Runtime | None = None,
+) -> onnx.ModelProto:
     """Build the ONNX model of a language model.
 
     Inputs are `words`, int64 (time, batch), and per layer the state `h0`, for an LSTM `c0` too,
@@ -41,6 +47,7 @@ def build(artifact: Artifact, form: Form = "step", top_k: int | None = None) -> 
             any number, to score whole texts: recurrent layers that no fused operator of ONNX
             Runtime can run then run decoded, in single precision.
         top_k: How many words to predict, or None for the logits of all.
+        runtime: In what numbers all weights run, or None for what their treatments say.
 
     Raises:
         ExportError: If the artifact holds no language model, or `top_k` is out of its range.
@@ -48,7 +55,7 @@ def build(artifact: Artifact, form: Form = "step", top_k: int | None = None) -> 
     config = _config(artifact)
     if top_k is not None and not 1 <= top_k <= config.vocab_size:
         raise ExportError(f"`1 <= top_k <= {config.vocab_size}` must hold, but got {top_k}")
-    state, maps = artifact.state_dict(), maps_of(artifact)
+    state, maps = artifact.state_dict(), maps_of(artifact, runtime)
     graph = Graph()
     x = maps["embedding.weight"].rows(graph, "words")
     for number in range(config.num_layers):
@@ -63,11 +70,11 @@ def build(artifact: Artifact, form: Form = "step", top_k: int | None = None) -> 
     bias = graph.constant("decoder.bias", state["decoder.bias"]) if config.bias else None
     logits = maps["decoder.weight"].times(graph, x, bias)
     if top_k is None:
-        graph.call("Identity", [logits], ("logits",))
+        graph.result(logits, "logits")
     else:
-        number = graph.constant("top_k", np.array([top_k], np.int64))
+        count = graph.constant("top_k", np.array([top_k], np.int64))
         likely = graph.one("Softmax", [logits])
-        graph.call("TopK", [likely, number], ("top_probabilities", "top_words"))
+        graph.call("TopK", [likely, count], ("top_probabilities", "top_words"))
     inputs, outputs = _signature(config, form, top_k)
     model = graph.model(inputs, outputs, _metadata(artifact, config))
     onnx.checker.check_model(model)
@@ -82,7 +89,7 @@ def save(model: onnx.ModelProto, path: Path) -> None:
 
 
 def state_names(config: LanguageModelConfig) -> list[str]:
-    """Return the names of the states that go in, in order; `_next` follows for those coming out."""
+    """Return the names of the states that go in; those coming out end in `_next`."""
     states = CELLS[config.cell].states
     return [f"{name}{number}" for number in range(config.num_layers) for name in states]
 

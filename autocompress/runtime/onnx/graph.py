@@ -22,6 +22,7 @@ class Graph:
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
         self._known: dict[str, tuple[str, ...]] = {}
+        self._results: dict[str, str] = {}
 
     def constant(self, name: str, values: NDArray[Any]) -> str:
         """Add a tensor, unless one of this name is there, and return its name."""
@@ -44,7 +45,11 @@ class Graph:
         return name
 
     def call(
-        self, operator: str, inputs: Sequence[str], outputs: Sequence[str] | int = 1, **options: Any
+        self,
+        operator: str,
+        inputs: Sequence[str],
+        outputs: Sequence[str] | int = 1,
+        **options: Any,
     ) -> tuple[str, ...]:
         """Add a node and return the names of its outputs.
 
@@ -72,6 +77,10 @@ class Graph:
         """Add a node with a single output and return its name."""
         return self.call(operator, inputs, **options)[0]
 
+    def result(self, tensor: str, name: str) -> None:
+        """Make a tensor an output of the model under a name; at most once for each tensor."""
+        self._results[tensor] = name
+
     def model(
         self,
         inputs: Sequence[onnx.ValueInfoProto],
@@ -79,6 +88,9 @@ class Graph:
         metadata: Mapping[str, str],
     ) -> onnx.ModelProto:
         """Return the whole model."""
+        for node in self._nodes:
+            for names in (node.input, node.output):
+                names[:] = [self._results.get(name, name) for name in names]
         constants = list(self._constants.values())
         graph = helper.make_graph(self._nodes, "language_model", inputs, outputs, constants)
         opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid(MICROSOFT, 1)]
@@ -89,6 +101,6 @@ class Graph:
 
 def pack_nibbles(values: NDArray[np.int8]) -> NDArray[np.uint8]:
     """Put two numbers of 4 bits into each byte, the first one low: (..., 2 n) to (..., n)."""
-    nibbles = values.astype(np.uint8) & 15
-    packed: NDArray[np.uint8] = nibbles[..., ::2] | nibbles[..., 1::2] << 4
+    nibbles: NDArray[np.uint8] = np.bitwise_and(values, 15).astype(np.uint8)
+    packed: NDArray[np.uint8] = nibbles[..., ::2] + nibbles[..., 1::2] * np.uint8(16)
     return packed

@@ -81,7 +81,11 @@ class GroupedMap(Map):
         """
         name, cols = self.lefts[0].name, self.rights[0].matrix.shape[1]
         rank = max(left.matrix.shape[1] for left in self.lefts)
-        wide = [np.pad(one.matrix, ((0, 0), (0, rank - one.matrix.shape[1]))) for one in self.lefts]
+        gaps = [rank - left.matrix.shape[1] for left in self.lefts]
+        wide = [
+            np.pad(left.matrix, ((0, 0), (0, gap)))
+            for left, gap in zip(self.lefts, gaps, strict=True)
+        ]
         left = Dense(f"{name}/rows", np.concatenate(wide)[self.order], self.lefts[0].runtime)
         rights = np.zeros((len(self.rights), rank, cols), np.float32)
         for right, padded in zip(self.rights, rights, strict=True):
@@ -98,16 +102,20 @@ class GroupedMap(Map):
         return replace(self, order=self.order[order], block=self.block[order])
 
 
-def maps_of(artifact: Artifact) -> Mapping[str, Map]:
+def maps_of(artifact: Artifact, runtime: Runtime | None = None) -> Mapping[str, Map]:
     """Return every matrix of an artifact by its names, tied ones under each.
 
     Low rank and GroupReduce run as they are stored where that takes less time; all else is
     decoded.
+
+    Args:
+        artifact: The artifact.
+        runtime: In what numbers all run, or None for what their treatments say.
     """
     return {
         name: found
         for item, factors in artifact.factors()
-        for name, found in _maps(item, factors, item.treatment.runtime)
+        for name, found in _maps(item, factors, runtime or item.treatment.runtime)
     }
 
 

@@ -106,7 +106,7 @@ class Layer:
             return names[0]
         after = self.cell.step(graph, self, x, before)
         for state, name in zip(after, names, strict=True):
-            graph.call("Identity", [state], (name,))
+            graph.result(state, name)
         return after[0]
 
     def sum_of_products(self, graph: Graph, x: str, h: str, order: Gates) -> str:

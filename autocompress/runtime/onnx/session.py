@@ -27,11 +27,14 @@ class StepModel(nn.Module):
 
     Stands in for a language model: what is measured with it is what the exported model gives,
     activations quantized and all.
+
+    Attributes:
+        session: The model in ONNX Runtime.
     """
 
     def __init__(self, session: onnxruntime.InferenceSession) -> None:
         super().__init__()
-        self._session = session
+        self.session = session
         self._shapes = {
             one.name: (1, 1, one.shape[2]) for one in session.get_inputs() if one.name != "words"
         }
@@ -56,7 +59,7 @@ class StepModel(nn.Module):
             scores = []
             for word in text:
                 feeds = dict(zip(self._shapes, states[column], strict=True))
-                score, *states[column] = self._session.run(
+                score, *states[column] = self.session.run(
                     self._outputs, {"words": word.reshape(1, 1), **feeds}
                 )
                 scores.append(score[0, 0])

@@ -154,4 +154,4 @@ def to_int4(matrix: Matrix) -> tuple[NDArray[np.int8], Matrix]:
     scales = np.take_along_axis(blocks, places, axis=2) / -8
     scales = np.where(scales == 0, np.float32(1), scales).astype(np.float32)
     codes = np.clip(np.rint(blocks / scales), -8, 7).astype(np.int8)
-    return codes.reshape(n_rows, -1)[:, :n_cols], scales[..., 0]
+    return codes.reshape(n_rows, -1)[:, :n_cols], scales[..., 0].astype(np.float32)
