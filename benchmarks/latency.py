@@ -1,0 +1,181 @@
+"""What a word takes, in PyTorch and ONNX Runtime, and with this tool's plans.
+
+    python benchmarks/latency.py MODEL DATA SEARCH
+
+One process, one thread, all models in turn; medians over rounds of the processor time of a word,
+batch 1, the state carried. SEARCH is the folder of a search with a latency budget on MODEL: its
+best plans are measured beside a plan of 8 bits and one whose output layer has a quarter of the
+rank besides. The same for a 2x650 LSTM with random weights, without a search. Perplexities are
+those of the models as they run here, on validation data. Writes `benchmarks/results/latency.md`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import torch
+from onnx_models import quantize_int8, write_graph
+from ptb_small import RESULTS
+from torch import nn
+
+from autocompress.artifact import Artifact, open_artifact
+from autocompress.compression import Source, uncompressed_plan, write_artifact
+from autocompress.lm import (
+    LanguageModel,
+    LanguageModelConfig,
+    LanguageModeling,
+    load_model,
+    read_corpus,
+)
+from autocompress.plan import CompressionPlan, Runtime, Treatment
+from autocompress.precisions import Float32
+from autocompress.runtime.latency import Stepper, measure
+from autocompress.runtime.onnx import build
+from autocompress.runtime.onnx.session import StepModel, open_session
+from autocompress.structures import Dense, LowRank
+
+_SHARE_OF_RANK = 4
+_REFERENCE = "ONNX Runtime, fp32"
+_INT8 = "ONNX Runtime, quantize_dynamic int8"
+_LARGE = LanguageModelConfig("lstm", 10_000, 650, 650)
+
+
+class Entry(NamedTuple):
+    """One model: what reads a word, the file's bytes, and what can be scored."""
+
+    read: Callable[[int], object]
+    size_bytes: int | None
+    model: nn.Module | None
+
+
+def in_torch(model: nn.Module) -> Entry:
+    """Return a module that reads one word after another, eagerly."""
+    state = None
+
+    def read(word: int) -> None:
+        nonlocal state
+        with torch.inference_mode():
+            _, state = model(torch.tensor([[word]]), state)
+
+    return Entry(read, None, model)
+
+
+def in_onnx(data: bytes) -> Entry:
+    """Return a model in ONNX Runtime."""
+    session = open_session(data)
+    return Entry(Stepper(session), len(data), StepModel(session))
+
+
+def peers(model: LanguageModel, folder: Path) -> dict[str, Entry]:
+    """Return what other tools make of a model."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        quantized = torch.ao.quantization.quantize_dynamic(model, {nn.LSTM, nn.Linear})
+    exact, int8 = folder / "fp32.onnx", folder / "int8.onnx"
+    write_graph(model, exact)
+    quantize_int8(exact, int8)
+    return {
+        "PyTorch eager, fp32": in_torch(model),
+        "PyTorch dynamic int8": in_torch(quantized),
+        _REFERENCE: in_onnx(exact.read_bytes()),
+        _INT8: in_onnx(int8.read_bytes()),
+    }
+
+
+def planned(source: Source, runtime: Runtime, rank: int | None, path: Path) -> Artifact:
+    """Carry out a plan whose matrices all run in the same numbers."""
+    treatments = dict(uncompressed_plan(source).treatments)
+    for name, weight in source.weights.weights.items():
+        if min(weight.matrix.shape) > 1:
+            is_low = rank is not None and name == "decoder.weight"
+            structure = LowRank(rank=rank or 1, fit="loss") if is_low else Dense()
+            treatments[name] = Treatment(structure=structure, precision=Float32(), runtime=runtime)
+    write_artifact(source, CompressionPlan(treatments=treatments), path)
+    return open_artifact(path)
+
+
+def own(source: Source, hidden: int, folder: Path) -> dict[str, Entry]:
+    """Return two plans that need no search."""
+    rank = hidden // _SHARE_OF_RANK
+    plans = {
+        "all in 8 bits": planned(source, "int8", None, folder / "int8.acz"),
+        "all in 4 bits": planned(source, "int4", None, folder / "int4.acz"),
+        f"8 bits, output rank {rank}": planned(source, "int8", rank, folder / "rank.acz"),
+    }
+    return {
+        f"autocompress: {name}": in_onnx(build(artifact).SerializeToString())
+        for name, artifact in plans.items()
+    }
+
+
+def found(search: Path) -> dict[str, Entry]:
+    """Return the best plans of a search: the best trial, and what was fine-tuned."""
+    result = json.loads((search / "result.json").read_text(encoding="utf-8"))
+    best = [("search", result["best"])] if result["best"] else []
+    tuned = [("search, fine-tuned", one) for one in result["recovered"]]
+    return {
+        f"autocompress: {label}, artifact of {one['size_bytes']:,} bytes": in_onnx(
+            build(open_artifact(one["artifact"])).SerializeToString()
+        )
+        for label, one in (*best, *tuned)
+    }
+
+
+def table(entries: dict[str, Entry], task: LanguageModeling | None) -> list[str]:
+    """Measure the models in turn and return a table."""
+    times = measure({name: one.read for name, one in entries.items()}, 10_000, _REFERENCE)
+    head = ["model", "p50, ms", "p95, ms", "x fp32", "faster than int8", "file, MB", "valid"]
+    lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
+    for name, entry in entries.items():
+        latency = times[name]
+        size = "" if entry.size_bytes is None else f"{entry.size_bytes / 1e6:.2f}"
+        score = "" if task is None or entry.model is None else task.evaluate(entry.model, "valid")
+        cells = [
+            name,
+            f"{latency.p50_ms:.4f}",
+            f"{latency.p95_ms:.4f}",
+            f"{latency.ratio:.3f} ± {latency.noise * latency.ratio:.3f}",
+            f"{times[_INT8].ratio / latency.ratio:.2f}x",
+            size,
+            score if isinstance(score, str) else f"{score:.2f}",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def main() -> None:
+    """Measure both models."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("search", type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    model, vocabulary = load_model(arguments.model)
+    task = LanguageModeling(read_corpus(arguments.data, vocabulary))
+    lines = [f"**{arguments.model.name}**", ""]
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        entries = peers(model, folder) | own(
+            Source.of(model, task), model.config.hidden_size, folder
+        )
+        lines += table(entries | found(arguments.search), task)
+        torch.manual_seed(0)
+        large = LanguageModel(_LARGE).eval()
+        # Random weights teach nothing: a little text will do to calibrate.
+        short = LanguageModeling(replace(task.corpus, train=task.corpus.train[:20_000]))
+        entries = peers(large, folder) | own(Source.of(large, short), _LARGE.hidden_size, folder)
+        lines += ["", "**2x650 LSTM, random weights**", "", *table(entries, None)]
+    (RESULTS / "latency.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
