@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from onnx_models import quantize_int8, write_graph
@@ -77,7 +77,8 @@ def peers(model: LanguageModel, folder: Path) -> dict[str, Entry]:
     """Return what other tools make of a model."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        quantized = torch.ao.quantization.quantize_dynamic(model, {nn.LSTM, nn.Linear})
+        quantize: Any = torch.ao.quantization.quantize_dynamic
+        quantized = quantize(model, {nn.LSTM, nn.Linear})
     exact, int8 = folder / "fp32.onnx", folder / "int8.onnx"
     write_graph(model, exact)
     quantize_int8(exact, int8)
