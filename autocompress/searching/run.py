@@ -226,8 +226,8 @@ class _Search:
                     trials.run(guide, effort.halved())
                     if not any(result.feasible for result in trials.results):
                         progress.say("no plan keeps the limits so far: fine-tuning the nearest")
-                        fine_tune = regain
-                if guide is not None and fine_tune is not regain:
+                        fine_tune, guide = regain, None
+                if guide is not None:
                     trials.run(guide, effort)
             promising = self._promising(trials)
             if fine_tune is not None and promising is not None:
