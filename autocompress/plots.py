@@ -1,9 +1,9 @@
-"""The picture of a front: file size against the task's metric."""
+"""The picture of a front: file size, and latency where it counts, against the task's metric."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from autocompress.objectives import format_bytes
+from autocompress.objectives import LATENCY, format_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,6 +45,23 @@ class Dot:
 
 
 @dataclass(frozen=True)
+class LatencyPanel:
+    """The same plans by their latency, in shares of the uncompressed model's.
+
+    Attributes:
+        trials: The measured trials that are not on the front; `size` of a dot is its latency.
+        front: The front.
+        best: The best plan, or None.
+        limit: The limit on the latency, or None.
+    """
+
+    trials: tuple[Dot, ...]
+    front: tuple[Dot, ...]
+    best: Dot | None
+    limit: float | None
+
+
+@dataclass(frozen=True)
 class FrontView:
     """What a picture of a front shows. Sizes are in MB of 10^6 bytes.
 
@@ -64,6 +81,7 @@ class FrontView:
         y_limits: Range of the metric.
         lower_is_better: Whether the metric is to be minimised.
         caption: What the picture leaves out, and how many there are of what.
+        latency: The second panel, or None where latency was not measured.
     """
 
     title: str
@@ -81,6 +99,7 @@ class FrontView:
     y_limits: tuple[float, float]
     lower_is_better: bool
     caption: str
+    latency: LatencyPanel | None = None
 
     @property
     def best_side(self) -> Side:
@@ -141,16 +160,23 @@ def front_view(result: SearchResult, trials: Sequence[TrialResult]) -> FrontView
         y_limits=(low, high),
         lower_is_better=lower,
         caption=_caption(result, trials, outside, lower),
+        latency=_latency_panel(result, others),
     )
 
 
 def save_png(view: FrontView, path: Path) -> None:
-    """Draw a view as a PNG file of 1600 x 1000 pixels, whatever the file's name ends with."""
-    figure = Figure(figsize=(8, 5), dpi=200, layout="constrained")
-    axes = figure.add_subplot()
+    """Draw a view as a PNG file, whatever the file's name ends with.
+
+    It has 1600 x 1000 pixels, and with a panel for the latency 2600.
+    """
+    panels = 1 if view.latency is None else 2
+    figure = Figure(figsize=(8 if panels == 1 else 13, 5), dpi=200, layout="constrained")
+    axes, *further = figure.subplots(1, panels, squeeze=False, sharey=True)[0]
     _draw_axes(axes, view)
     _draw_lines(axes, view)
     _draw_points(axes, view)
+    for beside in further:
+        _draw_latency(beside, view)
     # Above the axes, where no dot can be.
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1.06), ncols=2, fontsize=8.5, frameon=False)
     figure.supxlabel(view.caption, fontsize=8, color=_BASELINE, x=0.99, ha="right")
@@ -181,6 +207,36 @@ def save_hypervolume(title: str, volumes: Sequence[float], path: Path) -> None:
     axes.set_xlabel("finished trials")
     axes.set_ylabel("hypervolume [halvings of the file]")
     figure.savefig(path, format="png")
+
+
+def _latency_panel(result: SearchResult, others: Sequence[TrialResult]) -> LatencyPanel | None:
+    if LATENCY not in result.directions:
+        return None
+
+    def dot(values: Mapping[str, float]) -> Dot:
+        return Dot(values[LATENCY], values[result.metric], "")
+
+    return LatencyPanel(
+        trials=tuple(dot(trial.values) for trial in others),
+        front=tuple(dot(scored.values) for scored in result.front),
+        best=None if result.best is None else dot(result.best.values),
+        limit=result.limits.get(LATENCY),
+    )
+
+
+def _draw_latency(axes: Axes, view: FrontView) -> None:
+    panel = view.latency
+    assert panel is not None
+    _draw_frame(axes, "latency")
+    axes.axhline(view.baseline, color=_BASELINE, linewidth=1, linestyle=(0, (5, 4)), zorder=1)
+    if panel.limit is not None:
+        axes.axvline(panel.limit, color=_BUDGET, linewidth=1.2, zorder=1)
+    _scatter(axes, panel.trials, s=14, color=_TRIAL, linewidths=0, zorder=2)
+    _scatter(axes, panel.front, s=28, color=_FRONT, edgecolors="white", zorder=4)
+    if panel.best is not None:
+        _scatter(axes, [panel.best], s=130, marker="*", color=_BEST, edgecolors="white", zorder=6)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("time for a word [times the uncompressed model's]")
 
 
 def _dot(result: SearchResult, scored: Scored) -> Dot:

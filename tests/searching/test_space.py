@@ -26,7 +26,7 @@ def test_every_shipped_space_loads(name: str) -> None:
     assert load_space(name).rules
 
 
-def test_the_default_space_ships() -> None:
+def test_the_usual_space_ships() -> None:
     assert "size" in space_names()
 
 
@@ -53,7 +53,7 @@ def test_a_wrong_key_is_reported_with_its_path(text: str, message: str, tmp_path
 
 
 def test_an_unknown_space_lists_the_known_ones() -> None:
-    with pytest.raises(SpaceError, match=r"no search space 'missing'.*default"):
+    with pytest.raises(SpaceError, match=r"no search space 'missing'.*size"):
         load_space("missing")
 
 

@@ -66,7 +66,7 @@ def build(
             x = layer.step(graph, x, before, after)
         else:
             dense = layer if layer.runs_fused else _layer(config, number, _decoded(state), state)
-            x = dense.fuse(graph, x, before, after)
+            x = dense.sequence(graph, x, before, after)
     bias = graph.constant("decoder.bias", state["decoder.bias"]) if config.bias else None
     logits = maps["decoder.weight"].times(graph, x, bias)
     if top_k is None:

@@ -73,8 +73,10 @@ class Layer:
         numbers = {weight.runtime if isinstance(weight, Dense) else "factors" for weight in both}
         return numbers == {"float32"} or (numbers == {"int8"} and isinstance(self.cell, Lstm))
 
-    def fuse(self, graph: Graph, x: str, before: tuple[str, ...], names: tuple[str, ...]) -> str:
-        """Run over all steps of the input and return the states at each, (time, batch, hidden).
+    def sequence(
+        self, graph: Graph, x: str, before: tuple[str, ...], names: tuple[str, ...]
+    ) -> str:
+        """Run over all steps of the input and return the state at each, (time, batch, hidden).
 
         Args:
             graph: Takes the nodes.
@@ -82,13 +84,8 @@ class Layer:
             before: The states, (1, batch, hidden) each.
             names: What to call the states at the end.
         """
-        weights, operator, domain = self._fused_weights(graph)
-        inputs = [x, *weights[:2], self._fused_biases(graph), "", *before]
-        inputs += [""] if weights[2:] else []  # peepholes come before the scales
-        inputs += weights[2:]
         steps = f"{self.name}/steps"
-        options = {"hidden_size": self.hidden, **self.cell.options()}
-        graph.call(operator, inputs, (steps, *names), domain=domain, **options)
+        self._fuse(graph, x, before, (steps, *names))
         direction = graph.constant("direction", np.array([1], np.int64))
         return graph.one("Squeeze", [steps, direction])
 
@@ -102,12 +99,22 @@ class Layer:
             names: What to call the states after the step.
         """
         if self.runs_fused:
-            self.fuse(graph, x, before, names)
+            self._fuse(graph, x, before, ("", *names))
             return names[0]
         after = self.cell.step(graph, self, x, before)
         for state, name in zip(after, names, strict=True):
             graph.result(state, name)
         return after[0]
+
+    def _fuse(
+        self, graph: Graph, x: str, before: tuple[str, ...], outputs: tuple[str, ...]
+    ) -> None:
+        weights, operator, domain = self._fused_weights(graph)
+        inputs = [x, *weights[:2], self._fused_biases(graph), "", *before]
+        inputs += [""] if weights[2:] else []  # peepholes come before the scales
+        inputs += weights[2:]
+        options = {"hidden_size": self.hidden, **self.cell.options()}
+        graph.call(operator, inputs, outputs, domain=domain, **options)
 
     def sum_of_products(self, graph: Graph, x: str, h: str, order: Gates) -> str:
         """Return what enters the gates: both products and both biases, gates in an order."""
