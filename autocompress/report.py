@@ -12,7 +12,7 @@ from rich.text import Text
 
 from autocompress.files import write_whole
 from autocompress.insight import worsening
-from autocompress.objectives import SIZE, Budget, format_bytes
+from autocompress.objectives import LATENCY_MS, SIZE, Budget, format_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +54,10 @@ def summary_lines(result: SearchResult) -> list[str]:
     if result.max_rise is not None:
         points = 100 * (result.max_rise - worsening(result, best.values))
         lines.append(f"{points:.2f} points of the rise by {100 * result.max_rise:g} % are left")
+    for name, bound in result.limits.items():
+        lines.append(f"{name} {_number(best.values[name])} of at most {bound:.4g}")
+    if best.onnx is not None:
+        lines.append(f"ONNX model: {best.onnx}, {best.values[LATENCY_MS]:.4f} ms a word")
     return [*lines, f"file: {best.artifact}", *_recovery_lines(result)]
 
 
@@ -75,11 +79,16 @@ def _limits(result: SearchResult) -> str:
 
 def _recovery_lines(result: SearchResult) -> list[str]:
     """Tell what fine-tuning gave, and then the controls."""
-    return [
-        f"{scored.artifact.parent.name}: {format_bytes(scored.size_bytes)}, {result.metric} "
-        f"{_number(scored.values[result.metric])} ({_change(result, scored)}): {scored.artifact}"
-        for scored in (*result.recovered, *result.controls)
-    ]
+    return [_recovery_line(result, scored) for scored in (*result.recovered, *result.controls)]
+
+
+def _recovery_line(result: SearchResult, scored: Scored) -> str:
+    score = f"{result.metric} {_number(scored.values[result.metric])} ({_change(result, scored)})"
+    parts = [format_bytes(scored.size_bytes), score]
+    parts += [f"{name} {_number(scored.values[name])}" for name in _others(result)]
+    if result.bounds and scored in result.recovered:
+        parts += [f"{'keeps' if result.keeps_limits(scored) else 'misses'} the limits"]
+    return f"{scored.artifact.parent.name}: {', '.join(parts)}: {scored.artifact}"
 
 
 def write_front(result: SearchResult, trials: Sequence[TrialResult], folder: Path) -> list[Path]:

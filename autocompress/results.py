@@ -128,14 +128,19 @@ class Scored:
         """Length of the file, in bytes."""
         return int(self.values[SIZE])
 
+    @property
+    def onnx(self) -> Path | None:
+        """The exported model that was measured, where latency counts."""
+        return self.artifact.with_suffix(ONNX) if LATENCY in self.values else None
+
     def to_json(self, metric: str) -> dict[str, Any]:
         """Return the numbers as a JSON object; the metric's names tell the split."""
         values: dict[str, Any] = dict(self.values)
         document = {"trial": self.trial, "artifact": str(self.artifact)}
         document |= {SIZE: self.size_bytes, f"valid_{metric}": values.pop(metric)}
         values.pop(SIZE)
-        if LATENCY in values:
-            document["onnx"] = str(self.artifact.with_suffix(ONNX))
+        if self.onnx is not None:
+            document["onnx"] = str(self.onnx)
         return {**document, f"test_{metric}": self.test, **values, "label": self.label}
 
     @classmethod

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save_file
+from strategies import write_mixed
 from support import toy_corpus, toy_model, write_corpus
 
 from autocompress.searching.folder import SearchFolder
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 Done = subprocess.CompletedProcess[str]
 
 
@@ -57,14 +59,15 @@ def searched(
 
 def test_help_lists_the_commands() -> None:
     output = run("--help").stdout
-    for command in ("demo", "train", "search", "reproduce", "evaluate", "inspect", "front", "ui"):
+    commands = ["demo", "train", "search", "evaluate", "inspect", "front", "ui", "reproduce"]
+    for command in (*commands, "export", "predict", "generate"):
         assert re.search(rf"^  {command} ", output, re.MULTILINE)
 
 
 def test_help_and_import_load_nothing_heavy() -> None:
     code = (
         "import sys, autocompress, autocompress.cli\n"
-        "heavy = {'torch', 'mlflow', 'optuna', 'pandas', 'matplotlib', 'numpy'}\n"
+        "heavy = {'torch', 'mlflow', 'optuna', 'pandas', 'matplotlib', 'numpy', 'onnx'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -362,3 +365,59 @@ def test_reproduce_refuses_a_model_too_small_for_a_row(
     line = only_line(run("reproduce", *options, expect=1))
     assert "group" in line
     assert "does not fit" in line
+
+
+def test_export_writes_a_model_that_agrees(searched: tuple[Path, Done], tmp_path: Path) -> None:
+    best, onnx = json.loads(searched[1].stdout)["best"], tmp_path / "out.onnx"
+    document = json.loads(run("export", best["artifact"], "--onnx", onnx, "--json").stdout)
+    assert document["onnx_bytes"] == onnx.stat().st_size
+    assert document["artifact_bytes"] == best["size_bytes"]
+    assert abs(document["perplexity"]["rise"]) < 0.0005
+    shown = run("export", best["artifact"], "--onnx", onnx, "--runtime", "int8", "--top-k", "3")
+    assert "in ONNX Runtime" in shown.stdout
+    assert onnx.stat().st_size < document["onnx_bytes"]
+
+
+def test_exported_models_are_measured_without_this_package(
+    searched: tuple[Path, Done], corpus: Path, tmp_path: Path
+) -> None:
+    best, script = json.loads(searched[1].stdout)["best"], EXAMPLES / "measure_onnx.py"
+    int8, exact = tmp_path / "int8.onnx", tmp_path / "exact.onnx"
+    run("export", best["artifact"], "--onnx", int8, "--runtime", "int8")
+    run("export", best["artifact"], "--onnx", exact)
+    command = [sys.executable, *map(str, (script, int8, exact, corpus / "valid.txt"))]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    document = json.loads(done.stdout)
+    assert document["words"] == 600
+    assert document["onnx_bytes"] == [int8.stat().st_size, exact.stat().st_size]
+    assert document["perplexity"][1] == pytest.approx(best["valid_perplexity"], rel=0.02)
+
+
+def test_predict_and_generate_run_the_model(searched: tuple[Path, Done]) -> None:
+    artifact = json.loads(searched[1].stdout)["best"]["artifact"]
+    done = run("predict", artifact, "word1 word2 and", "--top-k", "4", "--json")
+    words = json.loads(done.stdout)["words"]
+    shares = [one["probability"] for one in words]
+    assert len(words) == 4
+    assert shares == sorted(shares, reverse=True)
+    texts = [
+        json.loads(run("generate", artifact, "--words", "9", "--seed", seed, "--json").stdout)
+        for seed in (1, 1, 2)
+    ]
+    assert texts[0]["text"] == texts[1]["text"] != texts[2]["text"]
+    assert len(texts[0]["text"].split()) == 9
+    assert "<unk>" not in texts[0]["text"]
+    assert "words per second" in run("generate", artifact, "--prompt", "word3").stderr
+
+
+def test_export_refuses_what_is_no_language_model(tmp_path: Path) -> None:
+    artifact = write_mixed(tmp_path / "mixed.acz")
+    line = only_line(run("export", artifact, "--onnx", tmp_path / "m.onnx", expect=1))
+    assert "holds no language model" in line
+    assert not (tmp_path / "m.onnx").exists()
+
+
+@pytest.mark.parametrize("budget", ["0.25", "0x", "fast", "1s"])
+def test_a_latency_budget_is_understood_before_anything_is_read(budget: str) -> None:
+    options = ["--data", "missing", "--latency-budget", budget]
+    assert "a latency budget is" in only_line(run("search", "missing", *options, expect=1))

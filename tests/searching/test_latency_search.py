@@ -1,0 +1,106 @@
+"""Searches in which the time of a word counts."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import Classification, teacher, toy_corpus, toy_model
+
+import autocompress
+from autocompress.artifact import open_artifact
+from autocompress.errors import ExportError, SearchError
+from autocompress.lm import LanguageModel, LanguageModeling, load_model, read_corpus
+from autocompress.results import SearchResult
+from autocompress.runtime.latency import Latency
+from autocompress.runtime.onnx.deployed import Deployed
+from autocompress.runtime.onnx.session import StepModel, open_session
+from autocompress.searching.folder import SearchFolder
+
+Subject = tuple[LanguageModel, LanguageModeling]
+
+
+@pytest.fixture(scope="module")
+def subject(tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    folder = tmp_path_factory.mktemp("latency")
+    corpus = toy_corpus(folder / "toy")
+    model, vocabulary = load_model(toy_model(folder / "model", corpus))
+    return model, LanguageModeling(read_corpus(corpus, vocabulary))
+
+
+@pytest.fixture(autouse=True)
+def no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let latency be what the constants of a model weigh, which is the same each time."""
+
+    def weigh(self: Deployed, model: StepModel) -> Latency:
+        inputs = len(model.session._model_bytes)
+        return Latency(inputs / 1e5, inputs / 1e5, inputs / 3e4, 0.0, 15)
+
+    monkeypatch.setattr(Deployed, "latency", weigh)
+
+
+def searched(subject: Subject, out: Path, trials: int = 7, **options: Any) -> SearchResult:
+    model, task = subject
+    found: SearchResult = autocompress.search(
+        model, task, space="latency", trials=trials, out=out, **options
+    )
+    return found
+
+
+def test_latency_is_an_objective_of_the_exported_model(subject: Subject, tmp_path: Path) -> None:
+    found = searched(subject, tmp_path)
+    assert list(found.directions) == ["size_bytes", "perplexity", "latency"]
+    assert found.best is not None
+    assert len({one.values["latency"] for one in SearchFolder(tmp_path).trials()}) > 2
+    for one in (found.baseline, found.best):
+        assert one.onnx is not None
+        exported = StepModel(open_session(one.onnx.read_bytes()))
+        assert one.values["perplexity"] == subject[1].evaluate(exported, "valid")
+        assert one.test == subject[1].evaluate(exported, "test")
+    in_torch = subject[1].evaluate(autocompress.load(found.best.artifact), "valid")
+    runtimes = {one.runtime for one in open_artifact(found.best.artifact).plan.treatments.values()}
+    assert runtimes == {"float32"} or in_torch != found.best.values["perplexity"]
+    document = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
+    assert SearchResult.from_json(document) == found
+    assert document["best"]["onnx"] == str(found.best.onnx)
+
+
+def test_a_limit_on_the_latency_is_kept_and_a_search_goes_on(
+    subject: Subject, tmp_path: Path
+) -> None:
+    baseline = searched(subject, tmp_path / "free").baseline.values["latency"]
+    limit = f"{0.6 * baseline:.4f}x"
+    found = searched(subject, tmp_path / "limited", 5, latency_budget=limit)
+    assert found.front
+    assert all(one.values["latency"] <= 0.6 * baseline for one in found.front)
+    again = searched(subject, tmp_path / "limited", 7, latency_budget=limit)
+    assert again.trials == 7
+    with pytest.raises(SearchError, match=r"latency_budget is .*x' there and '9x' here"):
+        searched(subject, tmp_path / "limited", latency_budget="9x")
+
+
+def test_slow_plans_are_not_scored(subject: Subject, tmp_path: Path) -> None:
+    found = searched(subject, tmp_path, 4, latency_budget="0.0001x", max_rise="1%")
+    assert found.best is None
+    assert found.front == ()
+    assert found.trials == 4
+
+
+def test_milliseconds_are_shares_of_what_the_uncompressed_model_takes(
+    subject: Subject, tmp_path: Path
+) -> None:
+    found = searched(subject, tmp_path, 1, latency_budget="0.1ms")
+    limit = 0.1 / found.baseline.values["latency_ms"]
+    assert found.limits == {"latency": pytest.approx(limit)}
+
+
+def test_jobs_side_by_side_would_disturb_each_other(subject: Subject, tmp_path: Path) -> None:
+    with pytest.raises(SearchError, match="use one job"):
+        searched(subject, tmp_path, jobs=2)
+
+
+def test_other_models_have_no_latency(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="only language models"):
+        autocompress.search(
+            teacher(), Classification(), latency_budget="0.5x", trials=1, out=tmp_path
+        )
