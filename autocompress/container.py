@@ -42,6 +42,7 @@ _MAX_ASSET_BYTES = 2**30
 _MAX_ELEMENTS = 2**26
 _MAX_ELEMENTS_PER_BYTE = 2**10
 _LZMA_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 4, "pb": 0}]
+_SMALLEST_PAST, _LARGEST_PAST = 2**20, 2**26
 
 Size = Annotated[int, Field(ge=0, lt=2**40)]
 Dimension = Annotated[int, Field(ge=1, lt=2**40)]
@@ -264,7 +265,11 @@ def encode_stream(name: str, stream: Stream) -> tuple[StreamRecord, bytes]:
 
 def pack_asset(data: bytes) -> bytes:
     """Compress a file by raw LZMA, whose settings are fixed by the format version."""
-    return lzma.compress(data, lzma.FORMAT_RAW, filters=_LZMA_FILTERS)
+    # Tables for the 64 MiB of past that the preset looks back at take longer to clear than most
+    # files to compress. No file reaches back beyond its beginning.
+    past = min(max(len(data), _SMALLEST_PAST), _LARGEST_PAST)
+    filters = [{**settings, "dict_size": past} for settings in _LZMA_FILTERS]
+    return lzma.compress(data, lzma.FORMAT_RAW, filters=filters)
 
 
 def unpack_assets(assets: Mapping[str, Bytes]) -> dict[str, bytes]:

@@ -12,7 +12,13 @@ from strategies import PRECISIONS, treat
 from support import toy_corpus, toy_model
 
 import autocompress
-from autocompress.compression import Source, check_plan, factorize_item, uncompressed_plan
+from autocompress.compression import (
+    Source,
+    check_plan,
+    factorize_item,
+    uncompressed_plan,
+    write_artifact,
+)
 from autocompress.errors import PlanError
 from autocompress.lm import LanguageModeling, load_model, perplexity, read_corpus
 from autocompress.plan import CompressionPlan, Treatment
@@ -77,7 +83,7 @@ def matrices(source: Source) -> list[str]:
 def check(subject: Subject, plan: CompressionPlan, path: Path) -> None:
     """Show that a loaded file computes with what structure and precision make of the weights."""
     model, task, source = subject
-    autocompress.compress(model, plan, task, path)
+    write_artifact(source, plan, path)
     expected = dict(in_memory(source, plan))
     loaded, filled = autocompress.load(path), copy.deepcopy(model)
     state = loaded.state_dict()
@@ -183,7 +189,7 @@ def test_what_does_not_fit_is_refused_before_any_work(
     precision: Precision,
     reason: str,
 ) -> None:
-    model, task, source = subject
+    source = subject[2]
 
     def fail(*_: object) -> None:
         raise AssertionError("work was done")
@@ -193,7 +199,7 @@ def test_what_does_not_fit_is_refused_before_any_work(
     exact = uncompressed_plan(source).treatments
     plan = CompressionPlan(treatments={**exact, "embedding.weight": treat(structure, precision)})
     with pytest.raises(PlanError, match=reason) as refused:
-        autocompress.compress(model, plan, task, tmp_path / "model.acz")
+        write_artifact(source, plan, tmp_path / "model.acz")
     assert "'embedding.weight'" in str(refused.value)
     assert list(tmp_path.iterdir()) == []
 

@@ -23,9 +23,10 @@ BUDGET = 12_000
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Path:
     """A finished search of fourteen trials."""
     out = tmp_path_factory.mktemp("search")
+    shutil.copy(empty_database, out)
     autocompress.search(teacher(), Classification(), budget=BUDGET, trials=14, out=out)
     return out
 
@@ -93,21 +94,21 @@ def test_scores_are_those_of_the_reloaded_files(found: SearchResult) -> None:
         assert task.evaluate(model, "test") == member.test
 
 
-def test_the_users_model_is_left_as_it_was(tmp_path: Path) -> None:
+def test_the_users_model_is_left_as_it_was(out: Path) -> None:
     model = teacher().train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    autocompress.search(model, Classification(), trials=2, out=tmp_path)
+    autocompress.search(model, Classification(), trials=2, out=out)
     assert model.training
     assert all(torch.equal(before[name], now) for name, now in model.state_dict().items())
 
 
-def test_every_method_at_once_can_be_searched(tmp_path: Path) -> None:
+def test_every_method_at_once_can_be_searched(out: Path) -> None:
     result = autocompress.search(
-        teacher(), Classification(), space="all", trials=40, out=tmp_path, seed=1
+        teacher(), Classification(), space="all", trials=40, out=out, seed=1
     )
     kinds = {
         treatment.structure.kind
-        for trial in SearchFolder(tmp_path).trials()
+        for trial in SearchFolder(out).trials()
         for treatment in trial.plan.treatments.values()
     }
     assert result.trials > 10
@@ -120,13 +121,13 @@ def test_files_above_the_budget_are_not_evaluated(folder: Path) -> None:
     assert all(list(trial.values) == ["size_bytes"] for trial in rejected)
 
 
-def test_the_same_seed_gives_the_same_plans_and_bytes(folder: Path, tmp_path: Path) -> None:
-    autocompress.search(teacher(), Classification(), budget=BUDGET, trials=14, out=tmp_path)
-    assert files(tmp_path) == files(folder)
+def test_the_same_seed_gives_the_same_plans_and_bytes(folder: Path, out: Path) -> None:
+    autocompress.search(teacher(), Classification(), budget=BUDGET, trials=14, out=out)
+    assert files(out) == files(folder)
 
 
 def test_an_interrupted_search_finds_what_an_uninterrupted_one_does(
-    folder: Path, tmp_path: Path
+    folder: Path, out: Path
 ) -> None:
     class Impatient(Classification):
         calls = 0
@@ -138,14 +139,14 @@ def test_an_interrupted_search_finds_what_an_uninterrupted_one_does(
             return super().evaluate(model, split)
 
     with pytest.raises(KeyboardInterrupt):
-        autocompress.search(teacher(), Impatient(), budget=BUDGET, trials=14, out=tmp_path)
-    assert 0 < len(SearchFolder(tmp_path).trials()) < 14
+        autocompress.search(teacher(), Impatient(), budget=BUDGET, trials=14, out=out)
+    assert 0 < len(SearchFolder(out).trials()) < 14
     with pytest.raises(SearchError, match="data is"):  # another task is another search
-        autocompress.search(teacher(), Classification(), budget=BUDGET, trials=14, out=tmp_path)
+        autocompress.search(teacher(), Classification(), budget=BUDGET, trials=14, out=out)
     Impatient.calls = 10
-    result = autocompress.search(teacher(), Impatient(), budget=BUDGET, trials=14, out=tmp_path)
+    result = autocompress.search(teacher(), Impatient(), budget=BUDGET, trials=14, out=out)
     assert result.trials == 14
-    assert sorted(files(tmp_path).values()) == sorted(files(folder).values())
+    assert sorted(files(out).values()) == sorted(files(folder).values())
 
 
 def test_more_trials_are_added_to_those_there(folder: Path, tmp_path: Path) -> None:
@@ -161,20 +162,18 @@ def test_more_trials_are_added_to_those_there(folder: Path, tmp_path: Path) -> N
     assert {name: after[name] for name in before} == before
 
 
-def test_with_a_limit_on_the_rise_the_smallest_file_is_the_best(tmp_path: Path) -> None:
-    result = autocompress.search(
-        teacher(), Classification(), max_rise="10%", trials=16, out=tmp_path
-    )
+def test_with_a_limit_on_the_rise_the_smallest_file_is_the_best(out: Path) -> None:
+    result = autocompress.search(teacher(), Classification(), max_rise="10%", trials=16, out=out)
     assert result.best is not None
     limit = 0.9 * result.baseline.values["accuracy"]
     assert all(member.values["accuracy"] >= limit for member in result.front)
     assert result.best.size_bytes == min(member.size_bytes for member in result.front)
     assert result.best.size_bytes < 0.2 * result.baseline.size_bytes
-    above = [trial for trial in SearchFolder(tmp_path).trials() if not trial.feasible]
+    above = [trial for trial in SearchFolder(out).trials() if not trial.feasible]
     assert any(trial.values.get("accuracy", 1) < limit for trial in above)
 
 
-def test_limits_combine(tmp_path: Path) -> None:
+def test_limits_combine(out: Path) -> None:
     few = Objective("few_bits", "maximize", few_bits, limit=0.1)
     result = autocompress.search(
         teacher(),
@@ -183,7 +182,7 @@ def test_limits_combine(tmp_path: Path) -> None:
         max_rise=0.2,
         objectives=[few],
         trials=14,
-        out=tmp_path,
+        out=out,
     )
     assert result.best is not None
     for member in result.front:
@@ -193,9 +192,9 @@ def test_limits_combine(tmp_path: Path) -> None:
     assert result.limits == {"few_bits": 0.1}
 
 
-def test_the_nearest_is_named_where_no_plan_keeps_all_limits(tmp_path: Path) -> None:
+def test_the_nearest_is_named_where_no_plan_keeps_all_limits(out: Path) -> None:
     result = autocompress.search(
-        teacher(), Classification(), budget=6000, max_rise="0%", trials=6, out=tmp_path
+        teacher(), Classification(), budget=6000, max_rise="0%", trials=6, out=out
     )
     assert result.best is None
     assert result.nearest is not None
@@ -204,14 +203,14 @@ def test_the_nearest_is_named_where_no_plan_keeps_all_limits(tmp_path: Path) -> 
     assert "no plan found is under 6 kB and +0 %; the nearest, trial" in line
 
 
-def test_after_the_timeout_no_trial_begins(tmp_path: Path) -> None:
-    result = autocompress.search(teacher(), Classification(), timeout="0.001s", out=tmp_path)
+def test_after_the_timeout_no_trial_begins(out: Path) -> None:
+    result = autocompress.search(teacher(), Classification(), timeout="0.001s", out=out)
     assert result.trials == 0
     with pytest.raises(BudgetError, match="a time is a number"):
-        autocompress.search(teacher(), Classification(), timeout="soon", out=tmp_path)
+        autocompress.search(teacher(), Classification(), timeout="soon", out=out)
 
 
-def test_two_jobs_make_every_trial_once(tmp_path: Path) -> None:
+def test_two_jobs_make_every_trial_once(out: Path) -> None:
     one = Objective("one", "minimize", lambda measured: 1.0)
     found = autocompress.search(
         teacher(),
@@ -220,9 +219,9 @@ def test_two_jobs_make_every_trial_once(tmp_path: Path) -> None:
         objectives=[one],
         trials=14,
         jobs=2,
-        out=tmp_path,
+        out=out,
     )
-    trials = SearchFolder(tmp_path).trials()
+    trials = SearchFolder(out).trials()
     assert found.trials == 14
     numbers = [trial.number for trial in trials]
     assert len(set(numbers)) == len(numbers) == 14 - found.without_file
@@ -230,7 +229,7 @@ def test_two_jobs_make_every_trial_once(tmp_path: Path) -> None:
     assert len(set(origins)) == len(origins) > 5
 
 
-def test_a_job_that_dies_ends_the_search_and_loses_nothing(tmp_path: Path) -> None:
+def test_a_job_that_dies_ends_the_search_and_loses_nothing(out: Path) -> None:
     class Deadly(Classification):
         """Ends any process but the first."""
 
@@ -240,8 +239,8 @@ def test_a_job_that_dies_ends_the_search_and_loses_nothing(tmp_path: Path) -> No
             return super().evaluate(model, split)
 
     with pytest.raises(SearchError, match=r"the process of trial \d+ died \(exit code 9\)"):
-        autocompress.search(teacher(), Deadly(), trials=6, jobs=2, out=tmp_path)
-    assert autocompress.search(teacher(), Deadly(), trials=6, out=tmp_path).trials == 6
+        autocompress.search(teacher(), Deadly(), trials=6, jobs=2, out=out)
+    assert autocompress.search(teacher(), Deadly(), trials=6, out=out).trials == 6
 
 
 class Elsewhere:
@@ -251,31 +250,31 @@ class Elsewhere:
         return int, ("no number",)
 
 
-def test_what_another_process_cannot_load_is_told(tmp_path: Path) -> None:
+def test_what_another_process_cannot_load_is_told(out: Path) -> None:
     task = Classification()
     task.extra = Elsewhere()  # type: ignore[attr-defined]
     with pytest.raises(SearchError, match="another process cannot load the task: invalid literal"):
-        autocompress.search(teacher(), task, trials=3, jobs=2, out=tmp_path)
+        autocompress.search(teacher(), task, trials=3, jobs=2, out=out)
 
 
-def test_what_cannot_be_copied_to_other_processes_is_refused(tmp_path: Path) -> None:
+def test_what_cannot_be_copied_to_other_processes_is_refused(out: Path) -> None:
     lock = threading.Lock()
     held = Objective("held", "minimize", lambda measured: float(lock.locked()))
     with pytest.raises(SearchError, match="use one job"):
         autocompress.search(
-            teacher(), Classification(), objectives=[held], trials=3, jobs=2, out=tmp_path
+            teacher(), Classification(), objectives=[held], trials=3, jobs=2, out=out
         )
 
 
-def test_nothing_feasible_names_the_smallest_file(tmp_path: Path) -> None:
-    result = autocompress.search(teacher(), Classification(), budget="1kB", out=tmp_path)
+def test_nothing_feasible_names_the_smallest_file(out: Path) -> None:
+    result = autocompress.search(teacher(), Classification(), budget="1kB", out=out)
     assert result.best is None
     assert result.trials == 0
     assert result.smallest_bytes is not None
     assert result.smallest_bytes > 1000
 
 
-def test_three_failures_in_a_row_end_the_search(tmp_path: Path) -> None:
+def test_three_failures_in_a_row_end_the_search(out: Path) -> None:
     def broken(measured: Measured) -> float:
         return float("nan") if "baseline" not in str(measured.path) else 1.0
 
@@ -284,11 +283,11 @@ def test_three_failures_in_a_row_end_the_search(tmp_path: Path) -> None:
             teacher(),
             Classification(),
             objectives=[Objective("fickle", "minimize", broken)],
-            out=tmp_path,
+            out=out,
         )
 
 
-def test_a_single_failure_does_not_end_the_search(tmp_path: Path) -> None:
+def test_a_single_failure_does_not_end_the_search(out: Path) -> None:
     def fickle(measured: Measured) -> float:
         return float("nan") if measured.path.parent.name == "0001" else 1.0
 
@@ -297,7 +296,7 @@ def test_a_single_failure_does_not_end_the_search(tmp_path: Path) -> None:
         Classification(),
         objectives=[Objective("fickle", "minimize", fickle)],
         trials=4,
-        out=tmp_path,
+        out=out,
     )
     assert (result.trials, result.without_file) == (4, 1)
 

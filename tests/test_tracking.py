@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import subprocess
 import sys
@@ -65,24 +64,6 @@ def search(front: Sequence[int], trials: int = 3) -> SearchResult:
         smallest_bytes=1000,
         seconds=12.0,
     )
-
-
-@pytest.fixture(scope="module")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow database without experiments of ours: making one takes seconds."""
-    path = tmp_path_factory.mktemp("database") / "mlflow.db"
-    from mlflow import MlflowClient
-
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
-@pytest.fixture
-def out(empty_database: Path, tmp_path: Path) -> Path:
-    folder = tmp_path / "a search"
-    folder.mkdir()
-    shutil.copy(empty_database, folder)
-    return folder
 
 
 @pytest.fixture

@@ -109,7 +109,12 @@ class LanguageModel(nn.Module):
     def __init__(self, config: LanguageModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.embedding = nn.Embedding(config.vocab_size, config.embedding_size)
+        embedding = torch.empty(config.vocab_size, config.embedding_size)
+        if not embedding.is_meta:  # where PyTorch imports for a second before it draws nothing
+            nn.init.normal_(embedding)
+        self.embedding: nn.Embedding = nn.Embedding.from_pretrained(  # type: ignore[no-untyped-call]
+            embedding, freeze=False
+        )
         recurrent = _CELLS[config.cell](
             input_size=config.embedding_size,
             hidden_size=config.hidden_size,

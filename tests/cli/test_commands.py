@@ -1,4 +1,8 @@
-"""Commands as real processes: exit codes, one-line errors, results on stdout, progress apart."""
+"""Commands: exit codes, one-line errors, results on stdout, progress apart.
+
+What may differ in a process of its own is run as one; the rest is not, since each would spend
+seconds on imports.
+"""
 
 import json
 import os
@@ -12,10 +16,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 from strategies import write_mixed
 from support import toy_corpus, toy_model, write_corpus
 
+from autocompress.cli import main
 from autocompress.searching.folder import SearchFolder
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -23,8 +29,20 @@ Done = subprocess.CompletedProcess[str]
 
 
 def run(*arguments: object, expect: int = 0) -> Done:
+    """Run a command in this process."""
+    command = list(map(str, arguments))
+    result = CliRunner().invoke(main, command)
+    return checked(Done(command, result.exit_code, result.stdout, result.stderr), expect)
+
+
+def run_alone(*arguments: object, expect: int = 0) -> Done:
+    """Run a command as a user does, in a process of its own."""
     command = [sys.executable, "-m", "autocompress", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    return checked(done, expect)
+
+
+def checked(done: Done, expect: int) -> Done:
     assert done.returncode == expect, done.stderr
     assert "Traceback" not in done.stderr
     return done
@@ -54,11 +72,11 @@ def searched(
 ) -> tuple[Path, Done]:
     out = tmp_path_factory.mktemp("out") / "search"
     options = ["--data", corpus, "--budget", "8kB", "--trials", "12", "--out", out, "--json"]
-    return out, run("search", model, *options)
+    return out, run_alone("search", model, *options)
 
 
 def test_help_lists_the_commands() -> None:
-    output = run("--help").stdout
+    output = run_alone("--help").stdout
     commands = ["demo", "train", "search", "evaluate", "inspect", "front", "ui", "reproduce"]
     for command in (*commands, "export", "predict", "generate"):
         assert re.search(rf"^  {command} ", output, re.MULTILINE)
@@ -103,7 +121,7 @@ def test_evaluate_agrees_with_the_search(
 ) -> None:
     best = json.loads(searched[1].stdout)["best"]
     options = ["--data", corpus, "--split", split, "--json"]
-    document = json.loads(run("evaluate", best["artifact"], *options).stdout)
+    document = json.loads(run_alone("evaluate", best["artifact"], *options).stdout)
     assert document["perplexity"] == pytest.approx(best[f"{split}_perplexity"], rel=1e-9)
     assert document["size_bytes"] == best["size_bytes"]
     assert document["split"] == split
@@ -129,19 +147,17 @@ def test_the_same_search_again_returns_at_once(
     searched: tuple[Path, Done], corpus: Path, model: Path
 ) -> None:
     options = ["--budget", "8kB", "--trials", "12", "--out", searched[0], "--json"]
-    again = run("search", model, "--data", corpus, *options)
+    again = run_alone("search", model, "--data", corpus, *options)
     assert json.loads(again.stdout)["front"] == json.loads(searched[1].stdout)["front"]
     assert "trials: " not in again.stderr
 
 
 @pytest.mark.parametrize("shape", [{"cell": "gru"}, {"cell": "rnn", "tied": True}])
 def test_other_models_are_searched_too(
-    shape: dict[str, object], corpus: Path, tmp_path: Path
+    shape: dict[str, object], corpus: Path, tmp_path: Path, out: Path
 ) -> None:
     folder = toy_model(tmp_path / "model", corpus, **shape)
-    done = run(
-        "search", folder, "--data", corpus, "--trials", 3, "--out", tmp_path / "out", "--json"
-    )
+    done = run("search", folder, "--data", corpus, "--trials", 3, "--out", out, "--json")
     assert json.loads(done.stdout)["best"]
 
 
@@ -155,7 +171,7 @@ def test_train_makes_a_model_that_search_takes(corpus: Path, tmp_path: Path) -> 
 
 
 def test_missing_model(corpus: Path, tmp_path: Path) -> None:
-    done = run("search", tmp_path / "nowhere", "--data", corpus, expect=1)
+    done = run_alone("search", tmp_path / "nowhere", "--data", corpus, expect=1)
     assert "nowhere" in only_line(done)
 
 
@@ -184,10 +200,9 @@ def test_unknown_words_without_a_replacement(corpus: Path, tmp_path: Path) -> No
     assert "word" in message
 
 
-def test_a_budget_that_nothing_meets(corpus: Path, model: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
+def test_a_budget_that_nothing_meets(corpus: Path, model: Path, out: Path) -> None:
     options = ["--data", corpus, "--budget", "1kB", "--out", out]
-    done = run("search", model, *options, expect=3)
+    done = run_alone("search", model, *options, expect=3)
     assert "smallest" in done.stdout
     document = json.loads(run("search", model, *options, "--json", expect=3).stdout)
     assert document["best"] is None
@@ -268,11 +283,11 @@ def wait_for_trials(out: Path, count: int) -> None:
     [(signal.SIGINT, 130, 1), (signal.SIGKILL, -9, 1), (signal.SIGINT, 130, 2)],
 )
 def test_a_stopped_search_continues(
-    how: signal.Signals, code: int, jobs: int, corpus: Path, model: Path, tmp_path: Path
+    how: signal.Signals, code: int, jobs: int, corpus: Path, model: Path, out: Path
 ) -> None:
     from mlflow.tracking import MlflowClient
 
-    out, trials = tmp_path / "out", 40
+    trials = 20
     options = ["search", model, "--data", corpus, "--trials", trials, "--out", out, "--json"]
     options += ["--jobs", jobs]
     process = start(options)
@@ -286,7 +301,7 @@ def test_a_stopped_search_continues(
     before = {trial.number: trial.to_json() for trial in SearchFolder(out).trials()}
     assert 5 <= len(before) < trials
 
-    document = json.loads(run(*options).stdout)
+    document = json.loads(run_alone(*options).stdout)
     after = {trial.number: trial.to_json() for trial in SearchFolder(out).trials()}
     assert document["trials"] == len(after) == trials
     assert {number: after[number] for number in before} == before
@@ -328,11 +343,9 @@ def test_dropout_out_of_range_is_told_before_any_work(
     assert not (tmp_path / "o").exists()
 
 
-def test_the_papers_pipeline_from_search_to_recovery(
-    model: Path, corpus: Path, tmp_path: Path
-) -> None:
+def test_the_papers_pipeline_from_search_to_recovery(model: Path, corpus: Path, out: Path) -> None:
     options = ["--data", corpus, "--space", "papers", "--trials", "4", "--recover", "40steps"]
-    done = run("search", model, *options, "--out", tmp_path / "out", "--json")
+    done = run("search", model, *options, "--out", out, "--json")
     found = json.loads(done.stdout)
     recovered = found["recovered"][0]
     assert "pipeline=1" in recovered["artifact"]

@@ -68,14 +68,25 @@ def plan_of(source: Source, structure: AnyStructure, precision: AnyPrecision) ->
 
 
 def run(
-    folder: Path, task: Classification, plan: CompressionPlan, options: RecoverySettings
+    folder: Path,
+    task: Classification,
+    plan: CompressionPlan,
+    options: RecoverySettings,
+    evaluator: Evaluator | None = None,
 ) -> TrialResult:
-    return recover(teacher(), task, Evaluator(teacher(), task), plan, folder, options, 0)
+    """Recover; without an evaluator, the task is calibrated on and evaluated by as well."""
+    evaluator = evaluator or Evaluator(teacher(), task)
+    return recover(teacher(), task, evaluator, plan, folder, options, 0)
 
 
 @pytest.fixture(scope="module")
-def source() -> Source:
-    return Source.of(teacher(), Classification())
+def evaluator() -> Evaluator:
+    return Evaluator(teacher(), Classification())
+
+
+@pytest.fixture(scope="module")
+def source(evaluator: Evaluator) -> Source:
+    return evaluator.source
 
 
 def test_the_schedule_of_pruning() -> None:
@@ -92,21 +103,23 @@ def test_the_schedule_of_pruning() -> None:
 
 @pytest.mark.parametrize("segments", [1, 2, 10])
 def test_files_are_as_sparse_as_the_plan_says(
-    tmp_path: Path, source: Source, segments: int
+    tmp_path: Path, source: Source, evaluator: Evaluator, segments: int
 ) -> None:
     plan = plan_of(source, Pruned(sparsity=0.8), Float32())
-    run(tmp_path, Classification(), plan, settings(40, segments=segments))
+    run(tmp_path, Classification(), plan, settings(40, segments=segments), evaluator)
     state = autocompress.open_artifact(tmp_path / "model.acz").state_dict()
     for name, treatment in plan.treatments.items():
         if isinstance(treatment.structure, Pruned):
             assert (state[name] == 0).sum() == round(0.8 * state[name].size)
 
 
-def test_positions_of_zeros_count(tmp_path: Path, source: Source) -> None:
+def test_positions_of_zeros_count(tmp_path: Path, source: Source, evaluator: Evaluator) -> None:
     name = "embedding.weight"
     sparse = Treatment(structure=Pruned(sparsity=0.8), precision=Float32())
     treatments = {**uncompressed_plan(source).treatments, name: sparse}
-    run(tmp_path, Classification(), CompressionPlan(treatments=treatments), settings(10))
+    run(
+        tmp_path, Classification(), CompressionPlan(treatments=treatments), settings(10), evaluator
+    )
     lines = autocompress.open_artifact(tmp_path / "model.acz").report()
     line = next(line for line in lines if line.name == name)
     size = source.weights.weights[name].values.size
@@ -122,11 +135,11 @@ def test_nothing_is_measured_while_pruning_goes_on(tmp_path: Path, source: Sourc
 
 
 def test_gradual_pruning_recovers_what_pruning_at_once_cannot(
-    tmp_path: Path, source: Source
+    tmp_path: Path, source: Source, evaluator: Evaluator
 ) -> None:
     plan = plan_of(source, Pruned(sparsity=0.8), Float32())
-    before = Evaluator(teacher(), Classification()).run(0, plan, tmp_path / "before.acz")
-    after = run(tmp_path, Classification(), plan, settings(300))
+    before = evaluator.run(0, plan, tmp_path / "before.acz")
+    after = run(tmp_path, Classification(), plan, settings(300), evaluator)
     assert after.values["accuracy"] > before.values["accuracy"] + 0.05
 
 
@@ -150,10 +163,12 @@ def test_levels_are_trained_and_codes_stay(source: Source) -> None:
 
 
 @pytest.mark.parametrize("structure", [Dense(), Pruned(sparsity=0.5), HALF])
-def test_codebooks_recover(tmp_path: Path, source: Source, structure: AnyStructure) -> None:
+def test_codebooks_recover(
+    tmp_path: Path, source: Source, evaluator: Evaluator, structure: AnyStructure
+) -> None:
     plan = plan_of(source, structure, Codebook(bits=2))
-    before = Evaluator(teacher(), Classification()).run(0, plan, tmp_path / "before.acz")
-    after = run(tmp_path, Classification(), plan, settings(200))
+    before = evaluator.run(0, plan, tmp_path / "before.acz")
+    after = run(tmp_path, Classification(), plan, settings(200), evaluator)
     assert after.values["accuracy"] > before.values["accuracy"]
     model = autocompress.load(tmp_path / "model.acz", Classifier())
     assert Classification().evaluate(model, "valid") == after.values["accuracy"]
@@ -226,24 +241,27 @@ def test_a_stage_takes_over_what_was_trained(source: Source) -> None:
     ids=["low rank", "codebook", "groups"],
 )
 @pytest.mark.parametrize("pipeline", [False, True])
-@pytest.mark.parametrize("last_loss", [13, 27, 45])
 def test_what_was_interrupted_ends_in_the_same_bytes(
     tmp_path: Path,
     source: Source,
+    evaluator: Evaluator,
     structure: AnyStructure,
     precision: AnyPrecision,
     pipeline: bool,
-    last_loss: int,
 ) -> None:
     plan = plan_of(source, structure, precision)
     options = settings(60, pipeline=pipeline, dropout=0.1)
-    whole = run(tmp_path / "whole", Classification(), plan, options)
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "broken", Counting(last_loss), plan, options)
-    again = run(tmp_path / "broken", Classification(), plan, options)
-    assert again.values == whole.values
-    files = [tmp_path / name / "model.acz" for name in ("whole", "broken")]
-    assert files[0].read_bytes() == files[1].read_bytes()
+    whole = run(tmp_path / "whole", Classification(), plan, options, evaluator)
+    for last_loss in (13, 27, 45):
+        folder = tmp_path / f"broken at {last_loss}"
+        with pytest.raises(KeyboardInterrupt):
+            run(folder, Counting(last_loss), plan, options, evaluator)
+        task = Counting()
+        again = run(folder, task, plan, options, evaluator)
+        assert 0 < task.losses < 60  # it went on, and not from the beginning
+        assert again.values == whole.values
+        files = [path / "model.acz" for path in (tmp_path / "whole", folder)]
+        assert files[0].read_bytes() == files[1].read_bytes()
 
 
 def test_training_ends_early_where_it_does_not_help(tmp_path: Path, source: Source) -> None:

@@ -106,14 +106,14 @@ def test_what_is_neither_is_refused(text: str) -> None:
         RecoveryBudget.parse(text)
 
 
-def test_with_a_limit_on_the_rise_a_smaller_plan_is_recovered(tmp_path: Path) -> None:
+def test_with_a_limit_on_the_rise_a_smaller_plan_is_recovered(out: Path) -> None:
     """The plan that is fine-tuned may be up to ten points above the limit before."""
     found = autocompress.search(
-        teacher(), Classification(), max_rise="2%", trials=18, out=tmp_path, recovery="60steps"
+        teacher(), Classification(), max_rise="2%", trials=18, out=out, recovery="60steps"
     )
     assert found.best is not None
     recovered = found.recovered[0]
-    before = SearchFolder(tmp_path).trial(recovered.trial or 0)
+    before = SearchFolder(out).trial(recovered.trial or 0)
     assert before is not None
     baseline = found.baseline.values["accuracy"]
     assert before.values["accuracy"] >= 0.88 * baseline
@@ -126,10 +126,10 @@ def test_a_wide_budget_is_not_filled_by_finer_and_finer_steps(tmp_path: Path) ->
     assert result.size_bytes < 60_000
 
 
-def test_a_search_recovers_its_best_plan_beside_a_control(tmp_path: Path) -> None:
+def test_a_search_recovers_its_best_plan_beside_a_control(out: Path) -> None:
     def find() -> SearchResult:
         return autocompress.search(
-            teacher(), Classification(), budget=9000, trials=9, out=tmp_path, recovery="30steps"
+            teacher(), Classification(), budget=9000, trials=9, out=out, recovery="30steps"
         )
 
     found = find()
@@ -137,7 +137,7 @@ def test_a_search_recovers_its_best_plan_beside_a_control(tmp_path: Path) -> Non
     assert found.recovered[0].size_bytes == found.recovered[0].artifact.stat().st_size <= 9000
     assert found.recovered[0].test is not None
     assert found.controls[0].size_bytes > 9000
-    written = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
+    written = json.loads((out / "result.json").read_text(encoding="utf-8"))
     assert SearchResult.from_json(written).recovered == found.recovered
     folder = found.recovered[0].artifact.parent
     assert {path.name for path in folder.iterdir()} == {"model.acz", "trial.json"}

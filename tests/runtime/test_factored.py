@@ -10,7 +10,7 @@ from support import Classification, Classifier, teacher, toy_corpus, toy_model
 from torch import nn
 
 import autocompress
-from autocompress.compression import Source, uncompressed_plan
+from autocompress.compression import Source, uncompressed_plan, write_artifact
 from autocompress.errors import ModelError
 from autocompress.lm import LanguageModeling, load_model, perplexity, read_corpus
 from autocompress.plan import CompressionPlan, Treatment
@@ -33,7 +33,7 @@ STRUCTURES: tuple[AnyStructure, ...] = (
     TensorTrain(rank=2),
 )
 PRECISIONS: tuple[AnyPrecision, ...] = (Float32(), Uniform(bits=6), EntropyStep(step=0.1))
-Case = tuple[Path, LanguageModeling, Source]
+Case = tuple[LanguageModeling, Source]
 
 
 @pytest.fixture(
@@ -42,7 +42,7 @@ Case = tuple[Path, LanguageModeling, Source]
         ("lstm", False, 2), ("lstm", True, 1), ("gru", False, 2), ("gru", True, 2),
         ("rnn", False, 3), ("rnn", True, 2),
     ],
-    ids=lambda case: f"{case[0]}{case[2]}" + "-tied" * case[1],
+    ids=lambda case: f"{case[0]}{case[1]}" + "-tied" * case[1],
 )  # fmt: skip
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
     """Return an untrained language model of an odd width; that of three layers has no biases."""
@@ -53,14 +53,14 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     toy_model(folder / "model", corpus, cell=cell, tied=tied, **sizes)
     model, vocabulary = load_model(folder / "model")
     task = LanguageModeling(read_corpus(corpus, vocabulary))
-    return folder / "model", task, Source.of(model, task)
+    return task, Source.of(model, task)
 
 
 def compressed(
     case: Case, path: Path, structure: AnyStructure, precision: AnyPrecision, *, shared: bool
 ) -> Path:
     """Compress all matrices alike, those of a site together if `shared`."""
-    model, task, source = case
+    source = case[1]
     treatment = Treatment(structure=structure, precision=precision)
     treatments = dict(uncompressed_plan(source).treatments)
     matrices = [name for name, weight in source.weights.weights.items() if weight.values.ndim == 2]
@@ -69,8 +69,7 @@ def compressed(
         treatments[site.name] = treatment
         for member in site.members:
             del treatments[member]
-    plan = CompressionPlan(treatments=treatments)
-    autocompress.compress(load_model(model)[0], plan, task, path)
+    write_artifact(source, CompressionPlan(treatments=treatments), path)
     return path
 
 
@@ -97,7 +96,7 @@ def test_factors_give_what_decoded_weights_give(
     case: Case, tmp_path: Path, structure: AnyStructure, precision: AnyPrecision
 ) -> None:
     path = compressed(case, tmp_path / "model.acz", structure, precision, shared=False)
-    factored = check_alike(path, case[1])
+    factored = check_alike(path, case[0])
     operators = [module for module in factored.modules() if isinstance(module, Operator)]
     assert any(not isinstance(operator, DenseOperator) for operator in operators)
 
@@ -108,7 +107,7 @@ def test_shared_projections_give_what_decoded_weights_give(
     case: Case, tmp_path: Path, structure: AnyStructure, precision: AnyPrecision
 ) -> None:
     path = compressed(case, tmp_path / "model.acz", structure, precision, shared=True)
-    check_alike(path, case[1])
+    check_alike(path, case[0])
 
 
 def test_every_hidden_state_is_projected_once(case: Case, tmp_path: Path) -> None:
@@ -119,7 +118,7 @@ def test_every_hidden_state_is_projected_once(case: Case, tmp_path: Path) -> Non
     def count(_: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
         projected.append(arguments[0].shape[:-1].numel())
 
-    sites = {site.name for site in case[2].calibration.sites}
+    sites = {site.name for site in case[1].calibration.sites}
     shared = {module for module in model.modules() if isinstance(module, Projection)}
     recurrent = next(m for m in model.modules() if isinstance(m, FactoredRecurrent))
     layers = sum(name.startswith("weight_hh") for name in recurrent.operators)
@@ -130,7 +129,7 @@ def test_every_hidden_state_is_projected_once(case: Case, tmp_path: Path) -> Non
     with torch.inference_mode():
         model(torch.zeros(time, batch, dtype=torch.int64))
     # The states of each layer, the one to begin with, and the input of the first layer.
-    tied = "decoder.weight" not in case[2].weights.weights
+    tied = "decoder.weight" not in case[1].weights.weights
     assert sum(projected) == layers * (time + 1) * batch + time * batch
     assert len(shared) == layers + (1 if tied else 2)
 

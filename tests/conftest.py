@@ -1,0 +1,25 @@
+"""What tests of several modules share in one run."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database without experiments of ours: making one takes seconds."""
+    path = tmp_path_factory.mktemp("database") / "mlflow.db"
+    from mlflow import MlflowClient
+
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def out(empty_database: Path, tmp_path: Path) -> Path:
+    """A folder for a search, in which nothing but an empty database lies."""
+    folder = tmp_path / "a search"
+    folder.mkdir()
+    shutil.copy(empty_database, folder)
+    return folder
