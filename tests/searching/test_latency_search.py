@@ -47,11 +47,11 @@ def searched(subject: Subject, out: Path, trials: int = 7, **options: Any) -> Se
     return found
 
 
-def test_latency_is_an_objective_of_the_exported_model(subject: Subject, tmp_path: Path) -> None:
-    found = searched(subject, tmp_path)
+def test_latency_is_an_objective_of_the_exported_model(subject: Subject, out: Path) -> None:
+    found = searched(subject, out)
     assert list(found.directions) == ["size_bytes", "perplexity", "latency"]
     assert found.best is not None
-    assert len({one.values["latency"] for one in SearchFolder(tmp_path).trials()}) > 2
+    assert len({one.values["latency"] for one in SearchFolder(out).trials()}) > 2
     for one in (found.baseline, found.best):
         assert one.onnx is not None
         exported = StepModel(open_session(one.onnx.read_bytes()))
@@ -60,7 +60,7 @@ def test_latency_is_an_objective_of_the_exported_model(subject: Subject, tmp_pat
     in_torch = subject[1].evaluate(autocompress.load(found.best.artifact), "valid")
     runtimes = {one.runtime for one in open_artifact(found.best.artifact).plan.treatments.values()}
     assert runtimes == {"float32"} or in_torch != found.best.values["perplexity"]
-    document = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
+    document = json.loads((out / "result.json").read_text(encoding="utf-8"))
     assert SearchResult.from_json(document) == found
     assert document["best"]["onnx"] == str(found.best.onnx)
 
@@ -79,28 +79,26 @@ def test_a_limit_on_the_latency_is_kept_and_a_search_goes_on(
         searched(subject, tmp_path / "limited", latency_budget="9x")
 
 
-def test_slow_plans_are_not_scored(subject: Subject, tmp_path: Path) -> None:
-    found = searched(subject, tmp_path, 4, latency_budget="0.0001x", max_rise="1%")
+def test_slow_plans_are_not_scored(subject: Subject, out: Path) -> None:
+    found = searched(subject, out, 4, latency_budget="0.0001x", max_rise="1%")
     assert found.best is None
     assert found.front == ()
     assert found.trials == 4
 
 
 def test_milliseconds_are_shares_of_what_the_uncompressed_model_takes(
-    subject: Subject, tmp_path: Path
+    subject: Subject, out: Path
 ) -> None:
-    found = searched(subject, tmp_path, 1, latency_budget="0.1ms")
+    found = searched(subject, out, 1, latency_budget="0.1ms")
     limit = 0.1 / found.baseline.values["latency_ms"]
     assert found.limits == {"latency": pytest.approx(limit)}
 
 
-def test_jobs_side_by_side_would_disturb_each_other(subject: Subject, tmp_path: Path) -> None:
+def test_jobs_side_by_side_would_disturb_each_other(subject: Subject, out: Path) -> None:
     with pytest.raises(SearchError, match="use one job"):
-        searched(subject, tmp_path, jobs=2)
+        searched(subject, out, jobs=2)
 
 
-def test_other_models_have_no_latency(tmp_path: Path) -> None:
+def test_other_models_have_no_latency(out: Path) -> None:
     with pytest.raises(ExportError, match="only language models"):
-        autocompress.search(
-            teacher(), Classification(), latency_budget="0.5x", trials=1, out=tmp_path
-        )
+        autocompress.search(teacher(), Classification(), latency_budget="0.5x", trials=1, out=out)
