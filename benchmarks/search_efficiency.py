@@ -1,11 +1,11 @@
 """How many full evaluations a search needs: this tool's, and plain samplers in the same space.
 
-    python benchmarks/search_efficiency.py MODEL DATA OUT
+    python benchmarks/search_efficiency.py MODEL DATA
 
 Plain TPE, NSGA-II and random search make 250 full evaluations each with three seeds, this tool's
-search 25; all in the search space `size`, scored on the first quarter of the validation text.
-Runs are kept in the folder OUT and not repeated. Writes
-`benchmarks/results/search_efficiency.{json,md,png}`.
+search at most 25; all in the search space `size`, scored on the first quarter of the validation
+text. Runs are kept in `benchmarks/results/search_efficiency` and not repeated: a plain one takes
+about 12 minutes of a core. Writes `benchmarks/results/search_efficiency.{json,md,png}`.
 
 The measure is the hypervolume of `report.md`: how often the smallest plan halves the file, on
 average over all permitted rises of the perplexity from 0 to 20 %.
@@ -39,6 +39,7 @@ from autocompress.searching.space import load_space
 from autocompress.searching.study import Study
 from autocompress.trial import Evaluator
 
+RUNS = RESULTS / "search_efficiency"
 OWN, OWN_EVALUATIONS = "this search", 25
 EVALUATIONS = 250
 SAMPLERS = get_args(SamplerName)
@@ -87,23 +88,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path)
     parser.add_argument("data", type=Path)
-    parser.add_argument("out", type=Path)
     arguments = parser.parse_args()
     model, vocabulary = load_model(arguments.model)
     corpus = read_corpus(arguments.data, vocabulary)
     task = LanguageModeling(replace(corpus, valid=corpus.valid[: len(corpus.valid) // 4]))
-    arguments.out.mkdir(exist_ok=True)
+    RUNS.mkdir(exist_ok=True)
     runs: dict[str, list[Any]] = {OWN: [], **{sampler: [] for sampler in SAMPLERS}}
     for seed in SEEDS:
         for name in runs:
-            path = arguments.out / f"{name.replace(' ', '-')}-{seed}.json"
+            path = RUNS / f"{name.replace(' ', '-')}-{seed}.json"
             if not path.exists():
-                if name == OWN:
-                    made: Any = own(model, task, seed, arguments.out / f"search-{seed}")
-                else:
-                    evaluator = Evaluator(model, task, cache=arguments.out)
-                    made = plain(evaluator, name, seed)
-                path.write_text(json.dumps(made))
+                with TemporaryDirectory() as folder:
+                    if name == OWN:
+                        made: Any = own(model, task, seed, Path(folder))
+                    else:
+                        made = plain(Evaluator(model, task, cache=Path(folder)), name, seed)
+                path.write_text(json.dumps(made) + "\n")
             runs[name].append(json.loads(path.read_text()))
     write(runs)
 
@@ -127,10 +127,10 @@ def write(runs: Mapping[str, Sequence[Any]]) -> None:
     for name, found in curves.items():
         cells = []
         for step in steps:
-            values = [curve[step - 1] for curve in found if len(curve) >= step]
-            known = values and (name != OWN or step <= OWN_EVALUATIONS)
+            # This search may end below 25 evaluations, the rest of its trials being rejected.
+            values = [curve[min(step, len(curve)) - 1] for curve in found]
             spread = f"{mean(values):.2f} ({min(values):.2f} to {max(values):.2f})"
-            cells.append(spread if known else "")
+            cells.append(spread if name != OWN or step <= OWN_EVALUATIONS else "")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     ours = runs[OWN]
     rejected = [seconds for run in ours for seconds in run["rejected_s"]]
