@@ -1,6 +1,6 @@
 """What a word takes, in PyTorch and ONNX Runtime, and with this tool's plans.
 
-    python benchmarks/latency.py MODEL DATA SEARCH
+    python benchmarks/latency.py MODEL DATA [SEARCH]
 
 One process, one thread, all models in turn; medians over rounds of the processor time of a word,
 batch 1, the state carried. SEARCH is the folder of a search with a latency budget on MODEL: its
@@ -156,7 +156,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path)
     parser.add_argument("data", type=Path)
-    parser.add_argument("search", type=Path)
+    parser.add_argument("search", type=Path, nargs="?")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     model, vocabulary = load_model(arguments.model)
@@ -167,7 +167,7 @@ def main() -> None:
         entries = peers(model, folder) | own(
             Source.of(model, task), model.config.hidden_size, folder
         )
-        lines += table(entries | found(arguments.search), task)
+        lines += table(entries | (found(arguments.search) if arguments.search else {}), task)
         torch.manual_seed(0)
         large = LanguageModel(_LARGE).eval()
         # Random weights teach nothing: a little text will do to calibrate.
