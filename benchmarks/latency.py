@@ -64,7 +64,19 @@ def in_torch(model: nn.Module) -> Entry:
         with torch.inference_mode():
             _, state = model(torch.tensor([[word]]), state)
 
-    return Entry(read, None, model)
+    return Entry(read, None, Scored(model))
+
+
+class Scored(nn.Module):
+    """A model of which nothing is asked but its scores: quantized ones have no tensors to show."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, words: torch.Tensor, state: Any = None) -> Any:
+        """Score the next word after each word."""
+        return self.model(words, state)
 
 
 def in_onnx(data: bytes) -> Entry:
