@@ -9,6 +9,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -145,8 +146,11 @@ def test_other_versions_are_refused_with_a_remedy(path: Path, valid: bytes, vers
     assert message.endswith("upgrade autocompress")
 
 
+@pytest.mark.parametrize("taught", [False, True])
 @pytest.mark.parametrize("dtype", ["BF16", "F8_E4M3", "F8_E5M2", "F8_E8M0"])
-def test_types_that_numpy_lacks_are_refused(path: Path, dtype: str) -> None:
+def test_types_that_numpy_lacks_are_refused(path: Path, dtype: str, taught: bool) -> None:
+    if taught:
+        import_module("onnx")  # brings types of its own for numpy
     header: Document = {
         "__metadata__": {"autocompress": "1"},
         ":buffer:a": {"dtype": dtype, "shape": [], "data_offsets": [0, 1 + (dtype == "BF16")]},
