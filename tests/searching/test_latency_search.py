@@ -102,3 +102,21 @@ def test_jobs_side_by_side_would_disturb_each_other(subject: Subject, out: Path)
 def test_other_models_have_no_latency(out: Path) -> None:
     with pytest.raises(ExportError, match="only language models"):
         autocompress.search(teacher(), Classification(), latency_budget="0.5x", trials=1, out=out)
+
+
+def test_the_nearest_plan_is_fine_tuned_where_half_of_the_time_finds_none(
+    subject: Subject, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autocompress.searching.run._SHARE_OF_TUNING", 0.0)
+    monkeypatch.setattr("autocompress.searching.run._LEAST_SECONDS", 1)
+    never = autocompress.Objective("never", "minimize", lambda _: 1.0, limit=0.0)
+    limits = {"latency_budget": "9x", "max_rise": "50%", "objectives": [never]}
+    found = searched(subject, out, 500, timeout="6s", **limits)
+    assert found.best is None
+    assert 0 < found.trials < 500
+    assert len(found.recovered) == len(found.controls) == 1
+    assert found.recovered[0].onnx is not None
+    assert found.recovered[0].onnx.exists()
+    measured = [one for one in SearchFolder(out).trials() if "perplexity" in one.values]
+    nearest = min(measured, key=lambda one: one.values["perplexity"])
+    assert found.recovered[0].trial == nearest.number
