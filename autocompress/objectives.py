@@ -35,7 +35,8 @@ class Measured:
         plan: The plan that was carried out.
         path: The artifact's file.
         artifact: That file, opened.
-        model: The user's model holding the artifact's weights, in evaluation mode.
+        model: The user's model holding the artifact's weights, in evaluation mode; where latency
+            counts, what runs the exported model instead.
     """
 
     plan: CompressionPlan

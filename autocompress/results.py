@@ -25,8 +25,8 @@ class TrialResult:
     Attributes:
         number: Its number in the study.
         plan: The plan that was carried out.
-        values: By objective name; only "size_bytes" where the trial was rejected, since then
-            nothing else was measured.
+        values: By objective name, and what latency was made of; without the task's metric where
+            the trial was rejected, since then not all was measured.
         feasible: Whether all was measured, and within all limits.
         started: When the trial began, in seconds since the epoch.
         seconds: How long it took, in seconds of wall time.

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 _ROWS = 256
 _EXCESS = 0.25  # what an estimate from so few rows is off by at the most, and then some
 _LOOKS = {8: 5.0, 16: 4.0, 32: 3.0}
-"""After so many parts, how many standard errors make a difference clear (p < 0.001 each)."""
+"""After so many parts, how many standard errors make a difference clear (p < 0.003 each)."""
 _FAR_WORSE = 10.0  # predictions are off by a factor of seven where a rise is next to nothing
 
 
@@ -78,13 +78,13 @@ class GivenUp:
     Attributes:
         number: The trial's number.
         reason: Why.
-        excess: By how much the file is estimated to be above the budget, in shares of it; 1 where
-            that was not the reason.
+        excess: By how much the file is estimated to be above the budget, in shares of it; below
+            0 if it fits.
     """
 
     number: int
     reason: str
-    excess: float = 1.0
+    excess: float
 
 
 class _Look(NamedTuple):
@@ -205,7 +205,7 @@ class Evaluator:
         for hurdle in hurdles:
             is_larger = size > (1 + _EXCESS) * hurdle.size_bytes
             if hurdle.predicted and is_larger and rise > _FAR_WORSE * hurdle.predicted:
-                return f"predicted to be far {hurdle.reason}", 1.0
+                return f"predicted to be far {hurdle.reason}", excess
         return None, excess
 
     def run(

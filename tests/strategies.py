@@ -50,6 +50,18 @@ STRUCTURES: tuple[Structure, ...] = (
     TensorTrain(rank=2),
     VectorQuantized(dimension=4, bits=2, parts=2),
 )
+FOR_MODELS: tuple[Structure, ...] = (
+    Dense(),
+    LowRank(rank=5),
+    GroupReduce(blocks=2, rank=4),
+    TensorTrain(rank=3),
+    VectorQuantized(dimension=3, bits=4),
+    Pruned(sparsity=0.4),
+    Pruned(sparsity=0.4, of=LowRank(rank=5)),
+    Pruned(sparsity=0.4, of=GroupReduce(blocks=2, rank=4)),
+    Pruned(sparsity=0.4, of=TensorTrain(rank=3)),
+)
+"""For models of width 15 and about forty words."""
 PRECISIONS: tuple[Precision, ...] = (
     Float32(),
     Float16(),

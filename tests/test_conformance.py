@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from strategies import PRECISIONS, treat
+from strategies import FOR_MODELS, PRECISIONS, treat
 from support import toy_corpus, toy_model
 
 import autocompress
@@ -34,21 +34,10 @@ from autocompress.structures import (
     VectorQuantized,
 )
 
-STRUCTURES: tuple[Structure, ...] = (
-    Dense(),
-    LowRank(rank=5),
-    GroupReduce(blocks=2, rank=4),
-    TensorTrain(rank=3),
-    VectorQuantized(dimension=3, bits=4),
-    Pruned(sparsity=0.4),
-    Pruned(sparsity=0.4, of=LowRank(rank=5)),
-    Pruned(sparsity=0.4, of=GroupReduce(blocks=2, rank=4)),
-    Pruned(sparsity=0.4, of=TensorTrain(rank=3)),
-)
 MODELS = [(cell, tied) for cell in ("lstm", "gru", "rnn") for tied in (False, True)]
 Subject = tuple[torch.nn.Module, LanguageModeling, Source]
 
-each_structure = pytest.mark.parametrize("structure", STRUCTURES, ids=lambda one: one.label())
+each_structure = pytest.mark.parametrize("structure", FOR_MODELS, ids=lambda one: one.label())
 each_precision = pytest.mark.parametrize("precision", PRECISIONS, ids=lambda one: one.label())
 
 

@@ -20,18 +20,12 @@ def evaluate(artifact: Path, data: Path, split: str, as_json: bool) -> None:
     Over the whole split, the state carried, batch 10.
     """
     from autocompress.artifact import open_artifact
-    from autocompress.errors import ArtifactError
-    from autocompress.lm import LanguageModel, Vocabulary, perplexity, read_split
+    from autocompress.lm import perplexity, read_split, stored_vocabulary
     from autocompress.runtime import load
 
     opened = open_artifact(artifact)
-    vocabulary = opened.assets().get("vocab.txt")
-    model = load(opened) if vocabulary else None
-    if vocabulary is None or not isinstance(model, LanguageModel):
-        raise ArtifactError(f"'{artifact}' holds no language model; use the Python API for others")
-    tokens = read_split(
-        data, "test" if split == "test" else "valid", Vocabulary.from_bytes(vocabulary)
-    )
+    vocabulary, model = stored_vocabulary(opened), load(opened)
+    tokens = read_split(data, "test" if split == "test" else "valid", vocabulary)
     result = {
         "size_bytes": opened.size_bytes,
         "split": split,

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from autocompress.cli.output import a_file, a_path, as_json, print_json
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from autocompress.artifact import Artifact
 
 _WORDS = 5000
 
@@ -49,16 +43,20 @@ def export(
     """Write ARTIFACT, a language model, as an ONNX model that ONNX Runtime runs.
 
     The file carries the vocabulary in its metadata. The exported model is checked against the
-    artifact, word by word: on the first 5,000 words of validation text, or on random words. In
-    single precision both must agree; for 8 and 4 bits the difference is reported.
+    artifact on the first 5,000 words of validation text, or on random words. In single precision
+    both must agree; for 8 and 4 bits the difference is reported.
     """
     from autocompress.artifact import open_artifact
+    from autocompress.lm import read_split, stored_vocabulary
     from autocompress.runtime.onnx.export import build, save
     from autocompress.runtime.onnx.parity import check_parity
 
     opened = open_artifact(artifact)
     model = build(opened, form, top_k, runtime)
-    parity = check_parity(opened, runtime, None if data is None else _text(opened, data))
+    tokens = None
+    if data is not None:
+        tokens = read_split(data, "valid", stored_vocabulary(opened))[:_WORDS]
+    parity = check_parity(opened, form, runtime, tokens)
     save(model, onnx)
     size = onnx.stat().st_size
     document = {
@@ -75,13 +73,3 @@ def export(
         f"perplexity {parity.onnx:.3f} in ONNX Runtime, {parity.torch:.3f} in torch "
         f"({100 * parity.rise:+.3f} %), on {parity.words} {'words' if data else 'random words'}"
     )
-
-
-def _text(artifact: Artifact, data: Path) -> NDArray[np.int64]:
-    from autocompress.errors import ArtifactError
-    from autocompress.lm import Vocabulary, read_split
-
-    vocabulary = artifact.assets().get("vocab.txt")
-    if vocabulary is None:
-        raise ArtifactError(f"'{artifact.path}' holds no vocabulary; leave --data out")
-    return read_split(data, "valid", Vocabulary.from_bytes(vocabulary))[:_WORDS]

@@ -6,6 +6,7 @@ from autocompress.lm.evaluate import perplexity
 from autocompress.lm.folder import load_model, save_model
 from autocompress.lm.model import LanguageModel, LanguageModelConfig, detach_state
 from autocompress.lm.presets import PRESETS, Hyperparameters, preset
+from autocompress.lm.stored import stored_vocabulary
 from autocompress.lm.task import LanguageModeling
 from autocompress.lm.training import train
 from autocompress.lm.vocabulary import Vocabulary, build_vocabulary
@@ -27,6 +28,7 @@ __all__ = [
     "read_corpus",
     "read_split",
     "save_model",
+    "stored_vocabulary",
     "train",
     "write_corpus",
 ]

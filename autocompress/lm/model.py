@@ -109,8 +109,9 @@ class LanguageModel(nn.Module):
     def __init__(self, config: LanguageModelConfig) -> None:
         super().__init__()
         self.config = config
+        # `nn.Embedding` draws on the meta device too, for which PyTorch imports for a second.
         embedding = torch.empty(config.vocab_size, config.embedding_size)
-        if not embedding.is_meta:  # where PyTorch imports for a second before it draws nothing
+        if not embedding.is_meta:
             nn.init.normal_(embedding)
         self.embedding: nn.Embedding = nn.Embedding.from_pretrained(  # type: ignore[no-untyped-call]
             embedding, freeze=False

@@ -4,7 +4,8 @@ Knows neither torch nor Optuna, so that a running search can be looked at from o
 
     search.json     what is searched: model, data, space, budget, seed (class `Settings`)
     baseline.json   the uncompressed model's numbers
-    trials/0007/    a trial: model.acz and trial.json; `trials/baseline/` the uncompressed model
+    trials/0007/    a trial: model.acz and trial.json, and where latency counts model.onnx;
+                    `trials/baseline/` the uncompressed model
     test.json       the metric on test data, for members of the front
     result.json     the outcome, as `autocompress search --json` prints it
     recovered/          the best plan fine-tuned, and its control: model.acz and trial.json

@@ -51,7 +51,7 @@ from autocompress.weights import ModelWeights
 
 _TRIALS = 40
 _SENSITIVITIES = "sensitivities.json"
-_SHARE_OF_TUNING = 0.45  # once for the plan, once for the control, and for measuring both
+_SHARE_OF_TUNING = 0.2  # of the time; once for the plan, once for the control
 _LEAST_SECONDS = 10
 
 
@@ -94,7 +94,9 @@ def search(
             on the latency "balanced".
         trials: How many trials the search is to have in all; by default 40, or with a timeout
             as many as it has time for.
-        timeout: After which time no trial begins, such as "30m", counted from this call.
+        timeout: After which time no trial begins, such as "30m", counted from this call. With
+            limits on latency and rise, and without `recovery`, trials end after half of it if
+            none keeps the limits so far; the plan that rises least is then fine-tuned.
         jobs: How many trials are made at the same time, each on one processor core. With one,
             equal seeds give equal plans and bytes.
         out: The folder; by default `runs/<name>`.
@@ -104,7 +106,8 @@ def search(
         recovery: How to fine-tune the best plan after the search, such as "10m"; the
             uncompressed model is then fine-tuned as well, as a control. With a limit on the
             rise it is the smallest plan whose rise is at most ten points above it, since
-            fine-tuning regains that and more. None leaves it out.
+            fine-tuning regains that and more; with a limit on size or latency besides, the plan
+            that rises least. None leaves it out.
 
     Returns:
         The front, the best plan within all limits (None if no plan keeps them) and the baseline.
@@ -126,14 +129,7 @@ def search(
     latency = chosen.latency or latency_budget is not None
     if trials is None:
         trials = _TRIALS if timeout is None else sys.maxsize
-    for name_of, count in (("trials", trials), ("jobs", jobs)):
-        if count < 1:
-            raise SearchError(f"`{name_of} >= 1` must hold, but got {count}")
-    if latency and jobs > 1:
-        raise SearchError("jobs side by side disturb each other's latency; use one job")
-    if sampler not in get_args(SamplerName):
-        known = ", ".join(get_args(SamplerName))
-        raise SearchError(f"`sampler` must be one of {known}, but got '{sampler}'")
+    _check_effort(trials, jobs, sampler, latency=latency)
     name = name or type(model).__name__
     if isinstance(recovery, str):
         recovery = RecoverySettings(RecoveryBudget.parse(recovery), seed=seed)
@@ -159,21 +155,29 @@ def search(
         )
         folder.adopt(settings)
         tune = partial(recover_best, folder, model, task, evaluator)
-        fine_tune = regain = None
-        if recovery is not None:
-            fine_tune = partial(tune, settings=recovery)
-        elif latency_budget is not None and rise is not None and timeout is not None:
-            regain = partial(_regain, tune, seed, deadline)
+        fallback = None
+        if recovery is None and latency_budget and rise is not None and timeout is not None:
+            fallback = _fallback(timeout, seed)
         source = with_sensitivities(evaluator.source, model, task, folder.path / _SENSITIVITIES)
         searching = _Search(folder, settings, evaluator.of(source), chosen)
-        return searching.run(Effort(trials, deadline, jobs), fine_tune, regain)
+        return searching.run(Effort(trials, deadline, jobs), tune, recovery, fallback)
 
 
-def _regain(tune: Callable[..., None], seed: int, deadline: float, promising: TrialResult) -> None:
-    """Fine-tune a plan, and the control alike, in what is left of the time."""
-    seconds = max(_SHARE_OF_TUNING * (deadline - time.perf_counter()), _LEAST_SECONDS)
-    budget = RecoveryBudget.parse(f"{seconds:.0f}s")
-    tune(promising, settings=RecoverySettings(budget, seed=seed))
+def _check_effort(trials: int, jobs: int, sampler: str, *, latency: bool) -> None:
+    for name, count in (("trials", trials), ("jobs", jobs)):
+        if count < 1:
+            raise SearchError(f"`{name} >= 1` must hold, but got {count}")
+    if latency and jobs > 1:
+        raise SearchError("jobs side by side disturb each other's latency; use one job")
+    if sampler not in get_args(SamplerName):
+        known = ", ".join(get_args(SamplerName))
+        raise SearchError(f"`sampler` must be one of {known}, but got '{sampler}'")
+
+
+def _fallback(timeout: str, seed: int) -> RecoverySettings:
+    """Return how to fine-tune in the second half of the time: equal timeouts, equal settings."""
+    seconds = max(_SHARE_OF_TUNING * parse_seconds(timeout), _LEAST_SECONDS)
+    return RecoverySettings(RecoveryBudget(seconds=round(seconds)), seed=seed)
 
 
 class _Search:
@@ -194,16 +198,18 @@ class _Search:
     def run(
         self,
         effort: Effort,
-        fine_tune: Callable[[TrialResult], None] | None = None,
-        regain: Callable[[TrialResult], None] | None = None,
+        tune: Callable[[TrialResult, RecoverySettings], None],
+        recovery: RecoverySettings | None,
+        fallback: RecoverySettings | None,
     ) -> SearchResult:
-        """Make the trials and conclude.
+        """Make the trials, fine-tune and conclude.
 
         Args:
             effort: How much is tried.
-            fine_tune: Fine-tunes the best plan after the trials.
-            regain: Fine-tunes a plan where after half of the time none keeps the limits; trials
-                then end.
+            tune: Fine-tunes the plan of a trial.
+            recovery: How to fine-tune the best plan, or None to leave it out.
+            fallback: How to fine-tune the nearest plan where after half of the time none keeps
+                the limits, or None.
         """
         try:
             baseline = self._measure_baseline()
@@ -220,18 +226,15 @@ class _Search:
                 self._tracker,
                 baseline,
             )
-            if effort.allows(self._study.n_finished):
-                guide = self._prepare(recovers=fine_tune is not None)
-                if guide is not None and regain is not None:
-                    trials.run(guide, effort.halved())
-                    if not any(result.feasible for result in trials.results):
-                        progress.say("no plan keeps the limits so far: fine-tuning the nearest")
-                        fine_tune, guide = regain, None
-                if guide is not None:
-                    trials.run(guide, effort)
+            if self._is_begun(fallback):
+                recovery = fallback
+            elif effort.allows(self._study.n_finished):
+                recovers, may_end = recovery is not None, fallback is not None
+                if self._make(trials, effort, recovers=recovers, may_end=may_end):
+                    recovery = fallback
             promising = self._promising(trials)
-            if fine_tune is not None and promising is not None:
-                fine_tune(promising)
+            if recovery is not None and promising is not None:
+                tune(promising, recovery)
             result = self._conclude()
         except BaseException as error:
             with shielded():
@@ -242,6 +245,24 @@ class _Search:
         if result.front:
             self._show_links()
         return result
+
+    def _make(self, trials: Trials, effort: Effort, *, recovers: bool, may_end: bool) -> bool:
+        """Make the trials; return whether they ended halfway, since no plan keeps the limits."""
+        guide = self._prepare(recovers=recovers)
+        if guide is not None and may_end:
+            trials.run(guide, effort.halved())
+            if not any(result.feasible for result in trials.results):
+                progress.say("no plan keeps the limits so far: fine-tuning the nearest")
+                return True
+        if guide is not None:
+            trials.run(guide, effort)
+        return False
+
+    def _is_begun(self, recovery: RecoverySettings | None) -> bool:
+        """Whether a fine-tuning was begun, perhaps by a call that was interrupted."""
+        if recovery is None:
+            return False
+        return self._folder.recovered("recovered", recovery.label()).parent.exists()
 
     def _measure_baseline(self) -> float:
         """Return the metric of the uncompressed model, measured once."""

@@ -120,3 +120,10 @@ def test_the_nearest_plan_is_fine_tuned_where_half_of_the_time_finds_none(
     measured = [one for one in SearchFolder(out).trials() if "perplexity" in one.values]
     nearest = min(measured, key=lambda one: one.values["perplexity"])
     assert found.recovered[0].trial == nearest.number
+    # An interrupted fine-tuning goes on with the same plan, without further trials.
+    (record,) = out.glob("recovered/recovered-*/trial.json")
+    record.unlink()
+    again = searched(subject, out, 500, timeout="6s", **limits)
+    assert again.trials == found.trials
+    assert [one.trial for one in again.recovered] == [nearest.number]
+    assert record.exists()

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper
 
 from autocompress.artifact import Artifact
 from autocompress.errors import ExportError
+from autocompress.files import write_whole
 from autocompress.lm.model import LanguageModelConfig
 from autocompress.plan import Runtime
 from autocompress.runtime.onnx.graph import Graph
@@ -21,7 +22,6 @@ from autocompress.runtime.onnx.recurrent import CELLS, Layer
 from autocompress.runtime.onnx.weights import Dense, Map
 
 Form = Literal["step", "sequence"]
-VOCABULARY = "vocabulary"
 
 
 def build(
@@ -83,12 +83,11 @@ def build(
 
 def save(model: onnx.ModelProto, path: Path) -> None:
     """Write a model into a file, in one step."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(model.SerializeToString())
-    partial.replace(path)
+    data = model.SerializeToString()
+    write_whole(path, lambda partial: partial.write_bytes(data))
 
 
-def state_names(config: LanguageModelConfig) -> list[str]:
+def _state_names(config: LanguageModelConfig) -> list[str]:
     """Return the names of the states that go in; those coming out end in `_next`."""
     states = CELLS[config.cell].states
     return [f"{name}{number}" for number in range(config.num_layers) for name in states]
@@ -139,7 +138,7 @@ def _signature(
 
     time: str | int = 1 if form == "step" else "time"
     state = (1, "batch", config.hidden_size)
-    states = state_names(config)
+    states = _state_names(config)
     scores = [tensor("logits", (time, "batch", config.vocab_size))]
     if top_k is not None:
         shape = (time, "batch", top_k)
@@ -152,6 +151,6 @@ def _signature(
 def _metadata(artifact: Artifact, config: LanguageModelConfig) -> dict[str, str]:
     """Return what a reader of the file needs besides the graph: the words, one a line."""
     vocabulary = artifact.assets().get("vocab.txt")
-    words = {} if vocabulary is None else {VOCABULARY: vocabulary.decode()}
+    words = {} if vocabulary is None else {"vocabulary": vocabulary.decode()}
     special = {"unknown": config.unknown, "end_of_sentence": config.end_of_sentence}
     return {**words, **special, "source_sha256": artifact.source_sha256}

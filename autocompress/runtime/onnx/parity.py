@@ -14,8 +14,8 @@ from autocompress.artifact import Artifact
 from autocompress.errors import ExportError
 from autocompress.lm.evaluate import perplexity
 from autocompress.plan import Runtime
-from autocompress.runtime.onnx.export import build
-from autocompress.runtime.onnx.session import StepModel, open_session
+from autocompress.runtime.onnx.export import Form, build
+from autocompress.runtime.onnx.session import SequenceModel, StepModel, open_session
 from autocompress.runtime.torch import load
 
 _WORDS, _COLUMNS = 400, 4
@@ -28,7 +28,7 @@ class Parity:
 
     Attributes:
         torch: In torch, single precision.
-        onnx: In ONNX Runtime, word by word.
+        onnx: In ONNX Runtime.
         words: How many words were read.
     """
 
@@ -43,7 +43,10 @@ class Parity:
 
 
 def check_parity(
-    artifact: Artifact, runtime: Runtime | None = None, tokens: NDArray[np.int64] | None = None
+    artifact: Artifact,
+    form: Form = "step",
+    runtime: Runtime | None = None,
+    tokens: NDArray[np.int64] | None = None,
 ) -> Parity:
     """Measure an artifact in torch and in ONNX Runtime.
 
@@ -52,6 +55,7 @@ def check_parity(
 
     Args:
         artifact: Of a language model.
+        form: Which form of it is exported.
         runtime: In what numbers all weights run, or None for what their treatments say.
         tokens: Word ids of a text, int64 of shape (words,); by default 400 random words.
 
@@ -63,7 +67,8 @@ def check_parity(
     if tokens is None:
         size = next(model.parameters()).shape[0]
         tokens = np.random.default_rng(0).integers(size, size=_WORDS)
-    exported = StepModel(open_session(build(artifact, runtime=runtime).SerializeToString()))
+    session = open_session(build(artifact, form, runtime=runtime).SerializeToString())
+    exported = StepModel(session) if form == "step" else SequenceModel(session)
     parity = Parity(_score(model, tokens), _score(exported, tokens), len(tokens))
     kinds = {runtime or one.runtime for one in artifact.plan.treatments.values()}
     if kinds == {"float32"} and not abs(parity.rise) <= _TOLERANCE:

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autocompress.artifact import Artifact
-from autocompress.errors import ArtifactError
-from autocompress.lm.vocabulary import Vocabulary
+from autocompress.lm.stored import stored_vocabulary
 from autocompress.runtime.latency import Stepper
 from autocompress.runtime.onnx.export import build
 from autocompress.runtime.onnx.session import open_session
@@ -37,12 +36,7 @@ class Predictor:
             ExportError: If it holds no language model, or `top_k` is out of its range.
         """
         session = open_session(build(artifact, top_k=top_k).SerializeToString())
-        known = artifact.assets().get("vocab.txt")
-        if known is None:
-            raise ArtifactError(f"'{artifact.path}' holds no vocabulary")
-        config = artifact.model_config or {}
-        special = config["unknown"], config["end_of_sentence"]
-        self.vocabulary = Vocabulary.from_bytes(known, *special)
+        self.vocabulary = stored_vocabulary(artifact)
         self._step = Stepper(session)
         self.words, self.seconds = 0, 0.0
         self._read(self.vocabulary.encode([self.vocabulary.end_of_sentence]).tolist())

@@ -20,13 +20,11 @@ class Cell(ABC):
     """A kind of recurrent layer.
 
     Attributes:
-        gates: How many blocks of rows its weights have.
         fused: The ONNX operator that steps through time.
         onnx_order: For each gate of that operator, its place in PyTorch.
         states: Names of the states, the output first.
     """
 
-    gates: int
     fused: str
     onnx_order: Gates
     states: tuple[str, ...] = ("h",)
@@ -167,7 +165,6 @@ class Layer:
 class Lstm(Cell):
     """Gates in PyTorch: input, forget, cell, output."""
 
-    gates = 4
     fused = "LSTM"
     onnx_order = (0, 3, 1, 2)
     states = ("h", "c")
@@ -188,7 +185,6 @@ class Lstm(Cell):
 class Gru(Cell):
     """Gates in PyTorch: reset, update, new."""
 
-    gates = 3
     fused = "GRU"
     onnx_order = (1, 0, 2)
 
@@ -220,7 +216,6 @@ class Gru(Cell):
 class Rnn(Cell):
     """A single tanh."""
 
-    gates = 1
     fused = "RNN"
     onnx_order = (0,)
 
