@@ -74,7 +74,7 @@ def ask_treatment(name: str, offer: Offer, source: Source, asker: Asker) -> Trea
         named = {choice_name(choice): choice for choice in choices}
         picked = str(_ask(f"{name}/{part}", tuple(named), asker))
         parts[part] = _ask_method(f"{name}/{picked}", named[picked], asker)
-    runtime = str(_ask(f"{name}/{RUNTIME}", offer.runtimes, asker))
+    runtime = str(_ask(f"{name}/{RUNTIME}", offer.runtimes_of(parts["precision"]), asker))
     return _treatment(name, parts, shape, runtime)
 
 
@@ -231,7 +231,7 @@ def _extremes(name: str, offer: Offer, source: Source) -> Iterator[Treatment]:
     precisions = [part for choice in offer.precisions for part in _corners(choice)]
     for structure, precision in product(structures, precisions):
         parts = {"structure": structure, "precision": precision}
-        yield _treatment(name, parts, shape, offer.runtimes[0])
+        yield _treatment(name, parts, shape, offer.runtimes_of(precision)[0])
 
 
 def _corners(choice: Any) -> Iterator[dict[str, Any]]:

@@ -30,6 +30,8 @@ from autocompress.weights import Role, Weight
 
 Scalar = int | float | str
 
+_INT4 = 4
+
 
 class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -121,11 +123,31 @@ PRECISIONS: Mapping[str, type[Precision]] = _methods(AnyPrecision)
 
 
 class Offer(_Table):
-    """Structures, precisions and ways to run to choose from, one of each."""
+    """Structures, precisions and ways to run to choose from, one of each.
+
+    Attributes:
+        structures: The structures.
+        precisions: The precisions.
+        runtimes: In what numbers a weight may run; or "as stored", where its precision decides.
+    """
 
     structures: _offered(STRUCTURES)  # type: ignore[valid-type]
     precisions: _offered(PRECISIONS)  # type: ignore[valid-type]
-    runtimes: Annotated[tuple[Runtime, ...], Field(min_length=1)] = ("float32",)
+    runtimes: Literal["as stored"] | Annotated[tuple[Runtime, ...], Field(min_length=1)] = (
+        "float32",
+    )
+
+    def runtimes_of(self, precision: Mapping[str, Any]) -> tuple[Runtime, ...]:
+        """Return in what numbers a weight may run that is stored in a precision.
+
+        As stored, codes of at most 4 bits run in 4 bits and longer ones in 8; all else runs in
+        single precision.
+        """
+        if self.runtimes != "as stored":
+            return self.runtimes
+        if "bits" not in precision:
+            return ("float32",)
+        return ("int4",) if precision["bits"] <= _INT4 else ("int8",)
 
 
 class Rule(Offer):

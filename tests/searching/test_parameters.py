@@ -150,3 +150,31 @@ def test_the_papers_space_decomposes_all_matrices(source: Source) -> None:
     matrices = {name for name, w in source.weights.weights.items() if w.values.ndim == 2}
     for treatment in (smallest_plan(space, source).treatments[name] for name in matrices):
         assert not isinstance(treatment.structure, Dense)
+
+
+def test_weights_may_run_as_they_are_stored(source: Source, tmp_path: Path) -> None:
+    offered = (
+        '{ kind = "float16" }, { kind = "uniform", bits = [8, 5, 4, 2] }, '
+        '{ kind = "entropy", step = 1 }'
+    )
+    space = space_of(
+        f'[[rules]]\nname = "all"\nruntimes = "as stored"\n'
+        f'structures = [{{ kind = "dense" }}]\nprecisions = [{offered}]\n',
+        tmp_path,
+    )
+
+    def runtime(**answers: Scalar) -> str:
+        asker = Scripted(**{f"head.weight/{key}": answer for key, answer in answers.items()})
+        treatment = ask_plan(space, source, asker).treatments["head.weight"]
+        assert not any(name.endswith("runtime") for name in asker.asked)
+        return treatment.runtime
+
+    assert runtime() == "float32"
+    assert runtime(precision="entropy") == "float32"
+    bits = {8: "int8", 5: "int8", 4: "int4", 2: "int4"}
+    for count, expected in bits.items():
+        assert runtime(precision="uniform", **{"uniform.bits": count}) == expected
+    smallest = smallest_plan(space, source).treatments.values()
+    for treatment in smallest:
+        is_short = getattr(treatment.precision, "bits", 8) <= 4
+        assert (treatment.runtime == "int4") == is_short
