@@ -9,7 +9,6 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from autocompress.objectives import format_bytes
 from autocompress.plots import Dot, FrontView, plain
 
 _WIDTH, _HEIGHT = 860, 470
@@ -24,7 +23,7 @@ _STYLE = """
 body { margin: 24px auto; padding: 0 16px; max-width: 920px; background: var(--page);
   color: var(--ink); font: 14px/1.45 system-ui, sans-serif; }
 h1 { font-size: 18px; margin: 0 0 8px; }
-svg { width: 100%; height: auto; font-size: 12px; }
+svg { width: 100%; height: auto; font-size: 12px; } svg.hidden { width: 0; height: 0; }
 svg text { fill: var(--soft); }
 .grid { stroke: var(--grid); }
 .baseline { stroke: var(--soft); stroke-dasharray: 6 5; }
@@ -52,7 +51,8 @@ tr.best-row td { color: var(--best); font-weight: 600; }
 
 _SCRIPT = """
 const tip = document.getElementById("tip");
-document.querySelector("svg").addEventListener("pointermove", (event) => {
+const pictures = document.getElementById("pictures");
+pictures.addEventListener("pointermove", (event) => {
   const text = event.target.dataset.tip;
   tip.style.display = text ? "block" : "none";
   if (!text) return;
@@ -63,7 +63,7 @@ document.querySelector("svg").addEventListener("pointermove", (event) => {
   tip.style.left = Math.max(left, 4) + "px";
   tip.style.top = top + "px";
 });
-document.querySelector("svg").addEventListener("pointerleave", () => {
+pictures.addEventListener("pointerleave", () => {
   tip.style.display = "none";
 });
 """
@@ -81,10 +81,12 @@ def front_page(
         best: Which row to highlight, or None.
     """
     title = escape(view.title)
+    views = [view] if view.beside is None else [view, view.beside]
+    pictures = "\n".join([_clip(), *map(_picture, views)])
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n"
-        f"{_picture(view)}\n"
+        f'<div id="pictures">\n{pictures}\n</div>\n'
         f'<p class="caption"><span class="key front-key"></span>front '
         f'<span class="key trial-key"></span>other trials. {escape(view.caption)}</p>\n'
         f"{_table(header, rows, best)}\n"
@@ -97,8 +99,8 @@ def _picture(view: FrontView) -> str:
     return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">\n{drawing}\n</svg>'
 
 
-def _x(view: FrontView, size: float) -> float:
-    low, high, value = (math.log(number) for number in (*view.x_limits, size))
+def _x(view: FrontView, cost: float) -> float:
+    low, high, value = (math.log(number) for number in (*view.x_limits, cost))
     return round(_LEFT + (_RIGHT - _LEFT) * (value - low) / (high - low), 1)
 
 
@@ -127,7 +129,7 @@ def _axes(view: FrontView) -> list[str]:
         parts += [_text(_LEFT - 8, y + 4, plain(tick), "end")]
     middle = (_TOP + _BOTTOM) / 2
     label = escape(f"validation {view.metric}")
-    parts += [_text((_LEFT + _RIGHT) / 2, _BOTTOM + 42, "file size [MB]", "middle")]
+    parts += [_text((_LEFT + _RIGHT) / 2, _BOTTOM + 42, view.axis, "middle")]
     parts += [f'<text transform="translate(16 {middle}) rotate(-90)" text-anchor="middle">']
     return [*parts, f"{label}</text>"]
 
@@ -137,15 +139,15 @@ def _lines(view: FrontView) -> list[str]:
     note = y + 16 if view.lower_is_better else y - 7
     parts = [_line(_LEFT, y, _RIGHT, y, "baseline")]
     parts += [_text(_LEFT + 6, note, view.baseline_note, "start")]
-    if view.budget is not None:
-        x = _x(view, view.budget)
+    if view.limit is not None:
+        x = _x(view, view.limit)
         parts += [_line(x, _TOP, x, _BOTTOM, "budget")]
-        parts += [_text(x, _TOP - 8, view.budget_note, "middle", "budget-note")]
+        parts += [_text(x, _TOP - 8, view.limit_note, "middle", "budget-note")]
     return parts
 
 
 def _points(view: FrontView) -> list[str]:
-    parts = [_clip(), *(_circle(view, dot, 3, "trial") for dot in view.trials)]
+    parts = [_circle(view, dot, 3, "trial") for dot in view.trials]
     if view.steps:
         parts.append(f'<path class="steps" d="{_path(view)}" clip-path="url(#inside)"/>')
     parts += [_circle(view, dot, 5, "front") for dot in view.front]
@@ -153,25 +155,26 @@ def _points(view: FrontView) -> list[str]:
 
 
 def _clip() -> str:
+    """Define the inside of the axes, beyond which the line through the front is cut off."""
     size = f'width="{_RIGHT - _LEFT}" height="{_BOTTOM - _TOP}"'
-    return f'<clipPath id="inside"><rect x="{_LEFT}" y="{_TOP}" {size}/></clipPath>'
+    inside = f'<clipPath id="inside"><rect x="{_LEFT}" y="{_TOP}" {size}/></clipPath>'
+    return f'<svg class="hidden">{inside}</svg>'
 
 
 def _path(view: FrontView) -> str:
-    (x, y), *rest = ((_x(view, dot.size), _y(view, dot.value)) for dot in view.steps)
+    (x, y), *rest = ((_x(view, dot.cost), _y(view, dot.value)) for dot in view.steps)
     return " ".join([f"M{x} {y}", *(f"H{x} V{y}" for x, y in rest)])
 
 
 def _circle(view: FrontView, dot: Dot, radius: int, css: str) -> str:
     if not view.y_limits[0] <= dot.value <= view.y_limits[1]:
         return ""
-    tip = escape(f"{dot.tip}\n{format_bytes(dot.size * 1e6)}, {view.metric} {dot.value:.4g}")
-    place = f'cx="{_x(view, dot.size)}" cy="{_y(view, dot.value)}" r="{radius}"'
-    return f'<circle {place} class="point {css}" data-tip="{tip}"/>'
+    place = f'cx="{_x(view, dot.cost)}" cy="{_y(view, dot.value)}" r="{radius}"'
+    return f'<circle {place} class="point {css}" data-tip="{escape(dot.tip)}"/>'
 
 
 def _best(view: FrontView, best: Dot) -> list[str]:
-    x, y = _x(view, best.size), _y(view, best.value)
+    x, y = _x(view, best.cost), _y(view, best.value)
     note = _BOTTOM - 16 if view.lower_is_better else _TOP + 22
     anchor = {"left": "start", "center": "middle", "right": "end"}[view.best_side]
     return [

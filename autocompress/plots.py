@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from autocompress.objectives import LATENCY, format_bytes
+from autocompress.objectives import LATENCY, SIZE, format_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,62 +29,47 @@ class Dot:
     """One trial in a picture.
 
     Attributes:
-        size: Length of its file, in MB of 10^6 bytes.
+        cost: What it costs, in the unit of the horizontal axis.
         value: Its metric.
         tip: What is told of it when it is pointed at.
     """
 
-    size: float
+    cost: float
     value: float
     tip: str
 
     @property
     def point(self) -> tuple[float, float]:
-        """Size and metric."""
-        return self.size, self.value
-
-
-@dataclass(frozen=True)
-class LatencyPanel:
-    """The same plans by their latency, in shares of the uncompressed model's.
-
-    Attributes:
-        trials: The measured trials that are not on the front; `size` of a dot is its latency.
-        front: The front.
-        best: The best plan, or None.
-        limit: The limit on the latency, or None.
-    """
-
-    trials: tuple[Dot, ...]
-    front: tuple[Dot, ...]
-    best: Dot | None
-    limit: float | None
+        """Cost and metric."""
+        return self.cost, self.value
 
 
 @dataclass(frozen=True)
 class FrontView:
-    """What a picture of a front shows. Sizes are in MB of 10^6 bytes.
+    """What a picture of a front shows: a cost of each plan against the task's metric.
 
     Attributes:
         title: Headline.
+        axis: Name of the horizontal axis, with the unit of the cost.
         metric: Name of the vertical axis.
         trials: The measured trials that are not on the front.
-        front: The front, by size.
-        steps: The best metric at each size: corners of the line through the front.
+        front: The front, by rising cost.
+        steps: The best metric at each cost: corners of the line through the front.
         best: The best plan, or None.
         best_note: What is written beside it.
         baseline: Metric of the baseline.
         baseline_note: What is written beside its line.
-        budget: The limit on the size, or None.
-        budget_note: What is written above its line.
-        x_limits: Range of the sizes.
+        limit: The limit on the cost, or None.
+        limit_note: What is written above its line.
+        x_limits: Range of the costs.
         y_limits: Range of the metric.
         lower_is_better: Whether the metric is to be minimised.
         caption: What the picture leaves out, and how many there are of what.
-        latency: The second panel, or None where latency was not measured.
+        beside: The same plans by another cost, in a second panel; or None.
     """
 
     title: str
+    axis: str
     metric: str
     trials: tuple[Dot, ...]
     front: tuple[Dot, ...]
@@ -93,32 +78,50 @@ class FrontView:
     best_note: str
     baseline: float
     baseline_note: str
-    budget: float | None
-    budget_note: str
+    limit: float | None
+    limit_note: str
     x_limits: tuple[float, float]
     y_limits: tuple[float, float]
     lower_is_better: bool
     caption: str
-    latency: LatencyPanel | None = None
+    beside: FrontView | None = None
 
     @property
     def best_side(self) -> Side:
         """Which end of the best plan's note stands at its point, so that it stays inside."""
         if self.best is None:
             return "center"
-        low, high, x = (math.log(value) for value in (*self.x_limits, self.best.size))
+        low, high, x = (math.log(value) for value in (*self.x_limits, self.best.cost))
         place = (x - low) / (high - low)
         return "left" if place < 0.35 else "right" if place > 0.65 else "center"
 
     @property
     def x_ticks(self) -> list[float]:
-        """Sizes to label, in MB."""
+        """Costs to label."""
         return _x_ticks(*self.x_limits)
 
     @property
     def y_ticks(self) -> list[float]:
         """Metrics to label."""
         return _y_ticks(*self.y_limits)
+
+
+class _Axis(NamedTuple):
+    """A cost that plans are drawn by: its axis, how it is read and how it is written."""
+
+    name: str
+    cost: Callable[[Mapping[str, float]], float]
+    write: Callable[[float], str]
+
+
+_SIZE = _Axis(
+    "file size [MB]", lambda values: values[SIZE] / _MB, lambda cost: format_bytes(cost * _MB)
+)
+_LATENCY = _Axis(
+    "time for a word [times the uncompressed model's]",
+    lambda values: values[LATENCY],
+    lambda cost: f"{cost:.3g}x",
+)
 
 
 def front_view(result: SearchResult, trials: Sequence[TrialResult]) -> FrontView:
@@ -128,57 +131,78 @@ def front_view(result: SearchResult, trials: Sequence[TrialResult]) -> FrontView
         result: The search.
         trials: All finished trials.
     """
-    metric, baseline = result.metric, result.baseline.values[result.metric]
     members = {scored.trial for scored in result.front}
-    others = [trial for trial in trials if metric in trial.values and trial.number not in members]
-    cloud = tuple(
-        Dot(trial.size_bytes / _MB, trial.values[metric], f"trial {trial.number}")
-        for trial in others
+    others = [
+        trial for trial in trials if result.metric in trial.values and trial.number not in members
+    ]
+    limit = None if result.budget_bytes is None else result.budget_bytes / _MB
+    title = f"{result.name}: file size and {result.metric}"
+    view = _view(result, others, _SIZE, title, limit)
+    outside = sum(
+        not view.y_limits[0] <= dot.value <= view.y_limits[1]
+        for dot in (*view.front, *view.trials)
     )
-    front = tuple(_dot(result, scored) for scored in result.front)
+    beside = None
+    if LATENCY in result.directions:
+        limit = result.limits.get(LATENCY)
+        beside = _view(result, others, _LATENCY, f"latency and {result.metric}", limit)
+    return replace(view, caption=_caption(result, trials, outside), beside=beside)
+
+
+def _view(
+    result: SearchResult,
+    others: Sequence[TrialResult],
+    axis: _Axis,
+    title: str,
+    limit: float | None,
+) -> FrontView:
+    """Show the front and other measured trials by one cost."""
+    metric, baseline = result.metric, result.baseline.values[result.metric]
     lower = result.directions[metric] == "minimize"
+    cloud = tuple(_dot(result, axis, trial.values, f"trial {trial.number}") for trial in others)
+    front = sorted((_member(result, axis, scored) for scored in result.front), key=_by_cost)
     low, high = _y_limits(
         [dot.value for dot in front], [dot.value for dot in cloud], baseline, lower
     )
-    budget = None if result.budget_bytes is None else result.budget_bytes / _MB
-    inside = [dot.size for dot in (*front, *cloud) if low <= dot.value <= high]
-    outside = len(front) + len(cloud) - len(inside)
-    sizes = inside + ([] if budget is None else [budget])
+    costs = [dot.cost for dot in (*front, *cloud) if low <= dot.value <= high]
+    costs += [] if limit is None else [limit]
+    uncompressed = axis.cost(result.baseline.values)
     return FrontView(
-        title=f"{result.name}: file size and {metric}",
+        title=title,
+        axis=axis.name,
         metric=metric,
         trials=cloud,
-        front=front,
+        front=tuple(front),
         steps=_steps(front, lower),
-        best=_dot(result, result.best) if result.best else None,
-        best_note=_best_note(result),
+        best=_member(result, axis, result.best) if result.best else None,
+        best_note=_best_note(result, axis),
         baseline=baseline,
-        baseline_note=f"uncompressed: {baseline:.4g}, {format_bytes(result.baseline.size_bytes)}",
-        budget=budget,
-        budget_note="" if budget is None else f"budget {format_bytes(budget * _MB)}",
-        x_limits=_x_limits(sizes or [result.baseline.size_bytes / _MB]),
+        baseline_note=f"uncompressed: {baseline:.4g}, {axis.write(uncompressed)}",
+        limit=limit,
+        limit_note="" if limit is None else f"budget {axis.write(limit)}",
+        x_limits=_x_limits(costs or [uncompressed]),
         y_limits=(low, high),
         lower_is_better=lower,
-        caption=_caption(result, trials, outside, lower),
-        latency=_latency_panel(result, others),
+        caption="",
     )
 
 
 def save_png(view: FrontView, path: Path) -> None:
     """Draw a view as a PNG file, whatever the file's name ends with.
 
-    It has 1600 x 1000 pixels, and with a panel for the latency 2600.
+    It has 1600 x 1000 pixels, and with a second panel 3000.
     """
-    panels = 1 if view.latency is None else 2
-    figure = Figure(figsize=(8 if panels == 1 else 13, 5), dpi=200, layout="constrained")
-    axes, *further = figure.subplots(1, panels, squeeze=False, sharey=True)[0]
-    _draw_axes(axes, view)
-    _draw_lines(axes, view)
-    _draw_points(axes, view)
-    for beside in further:
-        _draw_latency(beside, view)
+    views = [view] if view.beside is None else [view, view.beside]
+    figure = Figure(figsize=(8 if len(views) == 1 else 15, 5), dpi=200, layout="constrained")
+    panels = figure.subplots(1, len(views), squeeze=False)[0]
+    for axes, shown in zip(panels, views, strict=True):
+        _draw_axes(axes, shown)
+        _draw_lines(axes, shown)
+        _draw_points(axes, shown)
     # Above the axes, where no dot can be.
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 1.06), ncols=2, fontsize=8.5, frameon=False)
+    panels[0].legend(
+        loc="lower right", bbox_to_anchor=(1, 1.06), ncols=2, fontsize=8.5, frameon=False
+    )
     figure.supxlabel(view.caption, fontsize=8, color=_BASELINE, x=0.99, ha="right")
     figure.savefig(path, format="png")
 
@@ -209,40 +233,19 @@ def save_hypervolume(title: str, volumes: Sequence[float], path: Path) -> None:
     figure.savefig(path, format="png")
 
 
-def _latency_panel(result: SearchResult, others: Sequence[TrialResult]) -> LatencyPanel | None:
-    if LATENCY not in result.directions:
-        return None
-
-    def dot(values: Mapping[str, float]) -> Dot:
-        return Dot(values[LATENCY], values[result.metric], "")
-
-    return LatencyPanel(
-        trials=tuple(dot(trial.values) for trial in others),
-        front=tuple(dot(scored.values) for scored in result.front),
-        best=None if result.best is None else dot(result.best.values),
-        limit=result.limits.get(LATENCY),
-    )
+def _by_cost(dot: Dot) -> tuple[float, float]:
+    return dot.point
 
 
-def _draw_latency(axes: Axes, view: FrontView) -> None:
-    panel = view.latency
-    assert panel is not None
-    _draw_frame(axes, "latency")
-    axes.axhline(view.baseline, color=_BASELINE, linewidth=1, linestyle=(0, (5, 4)), zorder=1)
-    if panel.limit is not None:
-        axes.axvline(panel.limit, color=_BUDGET, linewidth=1.2, zorder=1)
-    _scatter(axes, panel.trials, s=14, color=_TRIAL, linewidths=0, zorder=2)
-    _scatter(axes, panel.front, s=28, color=_FRONT, edgecolors="white", zorder=4)
-    if panel.best is not None:
-        _scatter(axes, [panel.best], s=130, marker="*", color=_BEST, edgecolors="white", zorder=6)
-    axes.set_xlim(left=0)
-    axes.set_xlabel("time for a word [times the uncompressed model's]")
-
-
-def _dot(result: SearchResult, scored: Scored) -> Dot:
+def _member(result: SearchResult, axis: _Axis, scored: Scored) -> Dot:
     rise = f"{100 * result.rise(scored):+.2f} %"
     tip = f"trial {scored.trial}: {result.ratio(scored):.1f}x smaller, {rise}\n{scored.label}"
-    return Dot(scored.size_bytes / _MB, scored.values[result.metric], tip)
+    return _dot(result, axis, scored.values, tip)
+
+
+def _dot(result: SearchResult, axis: _Axis, values: Mapping[str, float], tip: str) -> Dot:
+    cost, value = axis.cost(values), values[result.metric]
+    return Dot(cost, value, f"{tip}\n{axis.write(cost)}, {result.metric} {value:.4g}")
 
 
 def _steps(front: Sequence[Dot], lower: bool) -> tuple[Dot, ...]:
@@ -274,14 +277,14 @@ def _y_limits(
     return (near, far) if lower else (-far, -near)
 
 
-def _x_limits(sizes: Sequence[float]) -> tuple[float, float]:
-    low, high = math.log(min(sizes)), math.log(max(sizes))
+def _x_limits(costs: Sequence[float]) -> tuple[float, float]:
+    low, high = math.log(min(costs)), math.log(max(costs))
     margin = max(0.08 * (high - low), 0.05)
     return math.exp(low - margin), math.exp(high + margin)
 
 
 def _x_ticks(low: float, high: float) -> list[float]:
-    """Choose round sizes for a logarithmic axis, at least three where there is room."""
+    """Choose round costs for a logarithmic axis, at least three where there is room."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for mantissas in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
         ticks = [m * 10.0**d for d in decades for m in mantissas if low <= m * 10.0**d <= high]
@@ -300,23 +303,23 @@ def plain(value: float) -> str:
     return f"{value:.10g}"
 
 
-def _best_note(result: SearchResult) -> str:
+def _best_note(result: SearchResult, axis: _Axis) -> str:
     if result.best is None:
         return ""
     rise = 100 * result.rise(result.best)
-    size = format_bytes(result.best.size_bytes)
-    return f"best: {size}, {result.ratio(result.best):.1f}x smaller, {rise:+.2f} %"
+    cost = axis.write(axis.cost(result.best.values))
+    smaller = f", {result.ratio(result.best):.1f}x smaller" if axis is _SIZE else ""
+    return f"best: {cost}{smaller}, {rise:+.2f} %"
 
 
-def _caption(
-    result: SearchResult, trials: Sequence[TrialResult], outside: int, lower: bool
-) -> str:
+def _caption(result: SearchResult, trials: Sequence[TrialResult], outside: int) -> str:
     unmeasured = sum(result.metric not in trial.values for trial in trials)
     unmeasured += result.without_file
     noun = "trial" if result.trials == 1 else "trials"
     parts = [f"{result.trials} {noun}, {len(result.front)} on the front"]
     parts += [f"{unmeasured} given up early"] if unmeasured else []
-    parts += [f"{outside} {'above' if lower else 'below'} the range shown"] if outside else []
+    side = "above" if result.directions[result.metric] == "minimize" else "below"
+    parts += [f"{outside} {side} the range shown"] if outside else []
     return "; ".join(parts)
 
 
@@ -329,7 +332,7 @@ def _draw_axes(axes: Axes, view: FrontView) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
     axes.yaxis.set_major_locator(FixedLocator(view.y_ticks))
     _draw_frame(axes, view.title)
-    axes.set_xlabel("file size [MB]")
+    axes.set_xlabel(view.axis)
     axes.set_ylabel(f"validation {view.metric}")
 
 
@@ -352,11 +355,11 @@ def _draw_lines(axes: Axes, view: FrontView) -> None:
         fontsize=8.5,
         color=_BASELINE,
     )
-    if view.budget is not None:
-        axes.axvline(view.budget, color=_BUDGET, linewidth=1.2, zorder=1)
+    if view.limit is not None:
+        axes.axvline(view.limit, color=_BUDGET, linewidth=1.2, zorder=1)
         axes.annotate(
-            view.budget_note,
-            (view.budget, 1),
+            view.limit_note,
+            (view.limit, 1),
             xycoords=axes.get_xaxis_transform(),
             xytext=(0, 4),
             textcoords="offset points",
@@ -378,7 +381,7 @@ def _draw_points(axes: Axes, view: FrontView) -> None:
         axes.annotate(
             view.best_note,
             view.best.point,
-            xytext=(view.best.size, 0.06 if view.lower_is_better else 0.94),
+            xytext=(view.best.cost, 0.06 if view.lower_is_better else 0.94),
             textcoords=axes.get_xaxis_transform(),
             ha=view.best_side,
             va="center",
@@ -396,4 +399,4 @@ def _draw_points(axes: Axes, view: FrontView) -> None:
 
 
 def _scatter(axes: Axes, dots: Sequence[Dot], **style: Any) -> None:
-    axes.scatter([dot.size for dot in dots], [dot.value for dot in dots], **style)
+    axes.scatter([dot.cost for dot in dots], [dot.value for dot in dots], **style)

@@ -154,6 +154,34 @@ def test_files_are_drawn_for_every_kind_of_front(
     assert imread(files[1]).shape[:2] == (1000, 1600)
 
 
+def test_latency_is_drawn_in_a_second_panel(tmp_path: Path) -> None:
+    trials = [
+        replace(one, values={**one.values, "latency": 0.5 - 0.1 * one.number})
+        for one in TRIALS
+        if "perplexity" in one.values
+    ]
+    result = search(trials)
+    result = replace(
+        result,
+        directions={**result.directions, "latency": "minimize"},
+        baseline=replace(BASELINE, values={**BASELINE.values, "latency": 1.0}),
+        limits={"latency": 0.45},
+        best=None,
+    )
+    view = plots.front_view(result, trials)
+    assert view.beside is not None
+    costs = [dot.cost for dot in view.beside.front]
+    assert costs == sorted(costs)
+    assert {*costs, *(dot.cost for dot in view.beside.trials)} == {
+        one.values["latency"] for one in trials
+    }
+    assert view.beside.limit_note == "budget 0.45x"
+    assert view.beside.baseline_note.endswith("1x")
+    _, picture, page = write_front(result, trials, tmp_path)
+    assert imread(picture).shape[:2] == (1000, 3000)
+    assert page.read_text(encoding="utf-8").count("<svg viewBox") == 2
+
+
 def test_failed_write_keeps_the_former_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -223,7 +251,7 @@ def test_page_is_self_contained_and_escapes_labels() -> None:
     assert not re.search(r"https?://|src=|@import|url\((?!#)", page)
     assert "<td>&lt;b&gt;&amp;</td>" in page
     assert "prefers-color-scheme: dark" in page
-    picture = ElementTree.fromstring(re.findall(r"<svg.*?</svg>", page, re.DOTALL)[0])
+    picture = ElementTree.fromstring(re.findall(r"<svg viewBox.*?</svg>", page, re.DOTALL)[0])
     tips = [dot.get("data-tip", "") for dot in picture.iter("circle")]
     assert len(tips) == 3 + 1  # the front, and the best once more on top
     assert any("w [4] <fp16>" in tip for tip in tips)
