@@ -108,9 +108,10 @@ class Trials:
         direction = self._settings.directions[metric]
         return worsening_of(result.values[metric], self._baseline, direction)
 
-    def is_slow(self, result: TrialResult) -> bool:
-        """Whether a plan misses a limit on the latency."""
-        return excesses(result.values, self._evaluator.limits).get(LATENCY, 0.0) > 0
+    def is_slow(self, result: TrialResult, margin: float = 0.0) -> bool:
+        """Whether a plan misses a limit on the latency, made stricter by a share of it."""
+        excess = excesses(result.values, self._evaluator.limits).get(LATENCY)
+        return excess is not None and excess > -margin
 
     def _begin(self, guide: Guide, workers: Workers) -> None:
         with shielded():

@@ -127,3 +127,22 @@ def test_the_nearest_plan_is_fine_tuned_where_half_of_the_time_finds_none(
     assert again.trials == found.trials
     assert [one.trial for one in again.recovered] == [nearest.number]
     assert record.exists()
+
+
+def test_what_is_fine_tuned_leaves_room_for_noise(
+    subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autocompress.searching.run._SHARE_OF_TUNING", 0.0)
+    monkeypatch.setattr("autocompress.searching.run._LEAST_SECONDS", 1)
+    never = autocompress.Objective("never", "minimize", lambda _: 1.0, limit=0.0)
+    free = searched(subject, tmp_path / "free", 12)
+    nearest = min(free.front, key=lambda one: one.values["perplexity"])
+    limit = 1.02 * nearest.values["latency"]
+    limits = {"latency_budget": f"{limit}x", "max_rise": "50%", "objectives": [never]}
+    found = searched(subject, tmp_path / "limited", 12, timeout="5m", **limits)
+    (tuned,) = found.recovered
+    measured = {one.number: one for one in SearchFolder(tmp_path / "limited").trials()}
+    assert tuned.trial is not None
+    assert measured[tuned.trial].values["latency"] <= 0.95 * limit
+    kept = [one.values for one in measured.values() if "perplexity" in one.values]
+    assert min(kept, key=lambda one: one["perplexity"])["latency"] > 0.95 * limit
