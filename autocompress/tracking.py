@@ -136,6 +136,8 @@ class Tracker:
     def log_front(self, result: SearchResult, files: Sequence[Path]) -> None:
         """Mark the front and the best trial, and put the figures of the search on its run.
 
+        The best trial gets its exported model as well.
+
         Args:
             result: The search; marks that no longer hold are taken back.
             files: Files to store with the search, such as its picture.
@@ -152,6 +154,8 @@ class Tracker:
                 if number in front:
                     test = _test_metric("", front[number], result.metric)
                     self._log_metrics(run.info.run_id, test)
+                if number == best:
+                    self._log_onnx(run.info.run_id, front[number])
             self._log_metrics(self._parent, _search_metrics(result))
             for file in files:
                 self._client.log_artifact(self._parent, str(file))
@@ -179,6 +183,7 @@ class Tracker:
             run_id = str(started.info.run_id)
             self._log_metrics(run_id, {**scored.values, **_test_metric("", scored, metric)})
             self._client.log_artifact(run_id, str(scored.artifact))
+            self._log_onnx(run_id, scored)
             self._client.set_terminated(run_id, "FINISHED")
 
     def end(self, status: Literal["FINISHED", "KILLED", "FAILED"]) -> None:
@@ -251,6 +256,11 @@ class Tracker:
             self._experiment, _milliseconds(result.started), tags, f"trial-{result.number:04d}"
         )
         return str(run.info.run_id)
+
+    def _log_onnx(self, run_id: str, scored: Scored) -> None:
+        """Copy the exported model, if there is one, to the run."""
+        if scored.onnx is not None:
+            self._client.log_artifact(run_id, str(scored.onnx))
 
     def _mark(self, run: Run, marks: Mapping[str, bool]) -> None:
         for key, holds in marks.items():

@@ -60,6 +60,9 @@ def test_latency_is_an_objective_of_the_exported_model(subject: Subject, out: Pa
     in_torch = subject[1].evaluate(autocompress.load(found.best.artifact), "valid")
     runtimes = {one.runtime for one in open_artifact(found.best.artifact).plan.treatments.values()}
     assert runtimes == {"float32"} or in_torch != found.best.values["perplexity"]
+    (logged,) = (out / "mlartifacts").rglob("model.onnx")  # that of the best plan
+    assert found.best.onnx is not None
+    assert logged.read_bytes() == found.best.onnx.read_bytes()
     document = json.loads((out / "result.json").read_text(encoding="utf-8"))
     assert SearchResult.from_json(document) == found
     assert document["best"]["onnx"] == str(found.best.onnx)
