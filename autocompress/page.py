@@ -16,10 +16,11 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 74, 840, 30, 420
 
 _STYLE = """
 :root { color-scheme: light dark; --page: #fff; --ink: #1f2328; --soft: #59636e; --grid: #e6eaef;
-  --front: #1f6feb; --best: #d1242f; --trial: #b3bac2; --budget: #9a6700; --row: #f6f8fa; }
+  --front: #1f6feb; --best: #d1242f; --trial: #b3bac2; --budget: #9a6700; --row: #f6f8fa;
+  --tuned: #1a7f37; }
 @media (prefers-color-scheme: dark) { :root { --page: #0d1117; --ink: #e6edf3; --soft: #9198a1;
   --grid: #262c36; --front: #58a6ff; --best: #ff7b72; --trial: #545d68; --budget: #d29922;
-  --row: #151b23; } }
+  --row: #151b23; --tuned: #3fb950; } }
 body { margin: 24px auto; padding: 0 16px; max-width: 920px; background: var(--page);
   color: var(--ink); font: 14px/1.45 system-ui, sans-serif; }
 h1 { font-size: 18px; margin: 0 0 8px; }
@@ -30,6 +31,7 @@ svg text { fill: var(--soft); }
 .budget { stroke: var(--budget); } svg .budget-note { fill: var(--budget); }
 .steps { fill: none; stroke: var(--front); stroke-width: 2; }
 .trial { fill: var(--trial); } .front { fill: var(--front); stroke: var(--page); }
+.tuned { fill: var(--tuned); stroke: var(--page); }
 .best { fill: var(--best); stroke: var(--page); }
 svg .best-note { fill: var(--best); font-weight: 600; stroke: var(--page); stroke-width: 5px;
   paint-order: stroke; }
@@ -38,6 +40,7 @@ svg .best-note { fill: var(--best); font-weight: 600; stroke: var(--page); strok
 .caption { color: var(--soft); margin: 4px 0 20px; }
 .key { display: inline-block; width: 9px; height: 9px; border-radius: 5px; margin: 0 4px 0 8px; }
 .front-key { background: var(--front); margin-left: 0; } .trial-key { background: var(--trial); }
+.tuned-key { background: var(--tuned); }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: 5px 10px; text-align: right; white-space: nowrap; }
@@ -88,6 +91,7 @@ def front_page(
         f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n"
         f'<div id="pictures">\n{pictures}\n</div>\n'
         f'<p class="caption"><span class="key front-key"></span>front '
+        f'<span class="key tuned-key"></span>fine-tuned '
         f'<span class="key trial-key"></span>other trials. {escape(view.caption)}</p>\n'
         f"{_table(header, rows, best)}\n"
         f'<div id="tip"></div>\n<script>{_SCRIPT}</script>\n</body>\n</html>\n'
@@ -151,6 +155,7 @@ def _points(view: FrontView) -> list[str]:
     if view.steps:
         parts.append(f'<path class="steps" d="{_path(view)}" clip-path="url(#inside)"/>')
     parts += [_circle(view, dot, 5, "front") for dot in view.front]
+    parts += [_circle(view, dot, 6, "tuned") for dot in view.tuned]
     return [*parts, *(_best(view, view.best) if view.best else [])]
 
 

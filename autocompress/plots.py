@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from autocompress.objectives import LATENCY, SIZE, format_bytes
+from autocompress.objectives import LATENCY, LATENCY_MS, SIZE, format_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Side = Literal["left", "center", "right"]
 _MB = 1e6
 _FRONT, _BEST, _TRIAL, _BASELINE, _BUDGET = "#1f6feb", "#d1242f", "#b3bac2", "#57606a", "#9a6700"
+_TUNED = "#1a7f37"
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class FrontView:
         trials: The measured trials that are not on the front.
         front: The front, by rising cost.
         steps: The best metric at each cost: corners of the line through the front.
+        tuned: What was fine-tuned.
         best: The best plan, or None.
         best_note: What is written beside it.
         baseline: Metric of the baseline.
@@ -74,6 +76,7 @@ class FrontView:
     trials: tuple[Dot, ...]
     front: tuple[Dot, ...]
     steps: tuple[Dot, ...]
+    tuned: tuple[Dot, ...]
     best: Dot | None
     best_note: str
     baseline: float
@@ -107,20 +110,32 @@ class FrontView:
 
 
 class _Axis(NamedTuple):
-    """A cost that plans are drawn by: its axis, how it is read and how it is written."""
+    """A cost that plans are drawn by.
+
+    Attributes:
+        name: What the axis is called.
+        cost: Reads the cost of a plan.
+        write: Writes a cost.
+        uncompressed: Writes that of the uncompressed model.
+    """
 
     name: str
     cost: Callable[[Mapping[str, float]], float]
     write: Callable[[float], str]
+    uncompressed: Callable[[Mapping[str, float]], str]
 
 
 _SIZE = _Axis(
-    "file size [MB]", lambda values: values[SIZE] / _MB, lambda cost: format_bytes(cost * _MB)
+    "file size [MB]",
+    lambda values: values[SIZE] / _MB,
+    lambda cost: format_bytes(cost * _MB),
+    lambda values: format_bytes(values[SIZE]),
 )
 _LATENCY = _Axis(
     "time for a word [times the uncompressed model's]",
     lambda values: values[LATENCY],
     lambda cost: f"{cost:.3g}x",
+    lambda values: f"{values[LATENCY_MS]:.3g} ms",
 )
 
 
@@ -161,12 +176,12 @@ def _view(
     lower = result.directions[metric] == "minimize"
     cloud = tuple(_dot(result, axis, trial.values, f"trial {trial.number}") for trial in others)
     front = sorted((_member(result, axis, scored) for scored in result.front), key=_by_cost)
+    tuned = [_member(result, axis, scored, "fine-tuned ") for scored in result.recovered]
     low, high = _y_limits(
-        [dot.value for dot in front], [dot.value for dot in cloud], baseline, lower
+        [dot.value for dot in (*front, *tuned)], [dot.value for dot in cloud], baseline, lower
     )
-    costs = [dot.cost for dot in (*front, *cloud) if low <= dot.value <= high]
+    costs = [dot.cost for dot in (*front, *tuned, *cloud) if low <= dot.value <= high]
     costs += [] if limit is None else [limit]
-    uncompressed = axis.cost(result.baseline.values)
     return FrontView(
         title=title,
         axis=axis.name,
@@ -174,13 +189,14 @@ def _view(
         trials=cloud,
         front=tuple(front),
         steps=_steps(front, lower),
+        tuned=tuple(tuned),
         best=_member(result, axis, result.best) if result.best else None,
         best_note=_best_note(result, axis),
         baseline=baseline,
-        baseline_note=f"uncompressed: {baseline:.4g}, {axis.write(uncompressed)}",
+        baseline_note=f"uncompressed: {baseline:.4g}, {axis.uncompressed(result.baseline.values)}",
         limit=limit,
         limit_note="" if limit is None else f"budget {axis.write(limit)}",
-        x_limits=_x_limits(costs or [uncompressed]),
+        x_limits=_x_limits(costs or [axis.cost(result.baseline.values)]),
         y_limits=(low, high),
         lower_is_better=lower,
         caption="",
@@ -201,7 +217,7 @@ def save_png(view: FrontView, path: Path) -> None:
         _draw_points(axes, shown)
     # Above the axes, where no dot can be.
     panels[0].legend(
-        loc="lower right", bbox_to_anchor=(1, 1.06), ncols=2, fontsize=8.5, frameon=False
+        loc="lower right", bbox_to_anchor=(1, 1.06), ncols=3, fontsize=8.5, frameon=False
     )
     figure.supxlabel(view.caption, fontsize=8, color=_BASELINE, x=0.99, ha="right")
     figure.savefig(path, format="png")
@@ -237,10 +253,10 @@ def _by_cost(dot: Dot) -> tuple[float, float]:
     return dot.point
 
 
-def _member(result: SearchResult, axis: _Axis, scored: Scored) -> Dot:
+def _member(result: SearchResult, axis: _Axis, scored: Scored, prefix: str = "") -> Dot:
     rise = f"{100 * result.rise(scored):+.2f} %"
-    tip = f"trial {scored.trial}: {result.ratio(scored):.1f}x smaller, {rise}\n{scored.label}"
-    return _dot(result, axis, scored.values, tip)
+    tip = f"{prefix}trial {scored.trial}: {result.ratio(scored):.1f}x smaller, {rise}"
+    return _dot(result, axis, scored.values, f"{tip}\n{scored.label}")
 
 
 def _dot(result: SearchResult, axis: _Axis, values: Mapping[str, float], tip: str) -> Dot:
@@ -376,6 +392,9 @@ def _draw_points(axes: Axes, view: FrontView) -> None:
         xs, ys = zip(*corners, strict=True)
         axes.plot(xs, ys, drawstyle="steps-post", color=_FRONT, linewidth=1.6, zorder=3)
     _scatter(axes, view.front, s=28, color=_FRONT, edgecolors="white", zorder=4, label="front")
+    if view.tuned:
+        style = {"marker": "D", "color": _TUNED, "edgecolors": "white"}
+        _scatter(axes, view.tuned, s=46, zorder=5, label="fine-tuned", **style)
     if view.best is not None:
         _scatter(axes, [view.best], s=130, marker="*", color=_BEST, edgecolors="white", zorder=6)
         axes.annotate(

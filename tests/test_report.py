@@ -164,7 +164,7 @@ def test_latency_is_drawn_in_a_second_panel(tmp_path: Path) -> None:
     result = replace(
         result,
         directions={**result.directions, "latency": "minimize"},
-        baseline=replace(BASELINE, values={**BASELINE.values, "latency": 1.0}),
+        baseline=replace(BASELINE, values={**BASELINE.values, "latency": 1.0, "latency_ms": 0.2}),
         limits={"latency": 0.45},
         best=None,
     )
@@ -176,10 +176,21 @@ def test_latency_is_drawn_in_a_second_panel(tmp_path: Path) -> None:
         one.values["latency"] for one in trials
     }
     assert view.beside.limit_note == "budget 0.45x"
-    assert view.beside.baseline_note.endswith("1x")
+    assert view.beside.baseline_note.endswith(", 0.2 ms")
     _, picture, page = write_front(result, trials, tmp_path)
     assert imread(picture).shape[:2] == (1000, 3000)
     assert page.read_text(encoding="utf-8").count("<svg viewBox") == 2
+
+
+def test_what_was_fine_tuned_is_shown_even_beyond_the_front() -> None:
+    (tuned,) = search([trial(7, 700_000, 60.0)]).front
+    view = plots.front_view(replace(search(TRIALS), recovered=(tuned,)), TRIALS)
+    (dot,) = view.tuned
+    assert dot.point == (0.7, 60.0)
+    assert dot.tip.startswith("fine-tuned trial 7")
+    assert view.y_limits[0] < 60.0
+    assert view.x_limits[0] < 0.7
+    assert 'class="point tuned"' in front_page(view, ["plan"], [], None)
 
 
 def test_failed_write_keeps_the_former_file(

@@ -146,6 +146,6 @@ def test_what_is_fine_tuned_leaves_room_for_noise(
     (tuned,) = found.recovered
     measured = {one.number: one for one in SearchFolder(tmp_path / "limited").trials()}
     assert tuned.trial is not None
-    assert measured[tuned.trial].values["latency"] <= 0.95 * limit
+    assert measured[tuned.trial].values["latency"] <= 0.9 * limit
     kept = [one.values for one in measured.values() if "perplexity" in one.values]
-    assert min(kept, key=lambda one: one["perplexity"])["latency"] > 0.95 * limit
+    assert min(kept, key=lambda one: one["perplexity"])["latency"] > 0.9 * limit
