@@ -176,7 +176,7 @@ def _view(
     lower = result.directions[metric] == "minimize"
     cloud = tuple(_dot(result, axis, trial.values, f"trial {trial.number}") for trial in others)
     front = sorted((_member(result, axis, scored) for scored in result.front), key=_by_cost)
-    tuned = [_member(result, axis, scored, "fine-tuned ") for scored in result.recovered]
+    tuned = [_member(result, axis, scored) for scored in result.recovered]
     low, high = _y_limits(
         [dot.value for dot in (*front, *tuned)], [dot.value for dot in cloud], baseline, lower
     )
@@ -253,9 +253,9 @@ def _by_cost(dot: Dot) -> tuple[float, float]:
     return dot.point
 
 
-def _member(result: SearchResult, axis: _Axis, scored: Scored, prefix: str = "") -> Dot:
+def _member(result: SearchResult, axis: _Axis, scored: Scored) -> Dot:
     rise = f"{100 * result.rise(scored):+.2f} %"
-    tip = f"{prefix}trial {scored.trial}: {result.ratio(scored):.1f}x smaller, {rise}"
+    tip = f"{result.title(scored)}: {result.ratio(scored):.1f}x smaller, {rise}"
     return _dot(result, axis, scored.values, f"{tip}\n{scored.label}")
 
 

@@ -30,7 +30,8 @@ def front_table(result: SearchResult) -> Table:
     best = _best_row(result)
     for number, cells in enumerate(_rows(result)):
         style = "bold green" if number == best else "" if number else "dim"
-        table.add_row(*(Text(cell) for cell in cells), style=style, end_section=number == 0)
+        ends = number in (0, len(result.front))
+        table.add_row(*(Text(cell) for cell in cells), style=style, end_section=ends)
     return table
 
 
@@ -44,7 +45,7 @@ def summary_lines(result: SearchResult) -> list[str]:
     valid = _number(best.values[result.metric])
     test = "" if best.test is None else f", {_number(best.test)} on test data"
     lines = [
-        f"best plan{under}: trial {best.trial}, {format_bytes(best.size_bytes)}, {ratio}",
+        f"best plan{under}: {result.title(best)}, {format_bytes(best.size_bytes)}, {ratio}",
         f"{result.metric} {valid} on validation data ({_change(result, best)}){test}",
     ]
     if result.budget_bytes is not None:
@@ -119,15 +120,14 @@ def trials_frame(result: SearchResult, trials: Sequence[TrialResult]) -> pd.Data
     """Return a row per finished trial; objectives that were not measured are empty."""
     import pandas as pd
 
-    front = {scored.trial for scored in result.front}
-    best = result.best.trial if result.best else None
+    front = {scored.trial: scored for scored in result.front}
     columns = {
         "trial": [trial.number for trial in trials],
         **{name: [trial.values.get(name) for trial in trials] for name in result.directions},
         SIZE: [trial.size_bytes for trial in trials],
         "feasible": [trial.feasible for trial in trials],
         "front": [trial.number in front for trial in trials],
-        "best": [trial.number == best for trial in trials],
+        "best": [trial.number in front and front[trial.number] == result.best for trial in trials],
     }
     return pd.DataFrame(columns)
 
@@ -159,22 +159,25 @@ def _header(result: SearchResult) -> list[str]:
 
 
 def _rows(result: SearchResult) -> list[list[str]]:
-    """Write the baseline and the front as cells, one row each."""
-    return [_cells(result, scored) for scored in (result.baseline, *result.front)]
+    """Write the baseline, the front and what was fine-tuned as cells, one row each."""
+    return [_cells(result, scored) for scored in _shown(result)]
+
+
+def _shown(result: SearchResult) -> tuple[Scored, ...]:
+    return (result.baseline, *result.front, *result.recovered)
 
 
 def _best_row(result: SearchResult) -> int | None:
-    best = result.best.trial if result.best else None
-    trials = [None, *(scored.trial for scored in result.front)]
-    return next((row for row, trial in enumerate(trials) if row and trial == best), None)
+    return next((row for row, one in enumerate(_shown(result)) if one == result.best), None)
 
 
 def _cells(result: SearchResult, scored: Scored) -> list[str]:
     # The word "best", since colours are lost in a pipe.
-    best = "best " if result.best and result.best.trial == scored.trial else ""
+    best = "best " if scored == result.best else ""
+    title = result.title(scored).removeprefix("trial ")
     others = [_number(scored.values[name]) for name in _others(result)]
     return [
-        "baseline" if scored.trial is None else f"{best}{scored.trial}",
+        f"{best}{title}",
         format_bytes(scored.size_bytes),
         f"{result.ratio(scored):.1f}x",
         _number(scored.values[result.metric]),

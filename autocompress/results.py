@@ -168,10 +168,10 @@ class SearchResult:
         limits: Bounds on further objectives, by name; on the latency in shares of the baseline's.
         nearest: Where no trial is feasible, the measured one that misses the limits by the least.
         baseline: The model in single precision, stored and reloaded like every trial.
-        best: The feasible trial with the best metric, or with a limit on the rise the smallest;
-            None if no trial is feasible.
+        best: What to take: of the front and of what was fine-tuned, that with the best metric,
+            or with a limit on the rise the smallest; None if none keeps all limits.
         front: The feasible trials that no other one beats, by size.
-        recovered: The best plan after fine-tuning, once for each length of it.
+        recovered: A promising plan after fine-tuning, once for each length of it.
         controls: The uncompressed model after the same fine-tuning, in the same order.
         trials: Number of finished trials.
         without_file: How many of them have no file, since they failed or were given up before.
@@ -228,6 +228,19 @@ class SearchResult:
     def ratio(self, scored: Scored) -> float:
         """Return how many times smaller than the baseline a file is."""
         return self.baseline.size_bytes / scored.size_bytes
+
+    def best_of(self, candidates: Sequence[Scored]) -> Scored | None:
+        """Return the candidate with the best metric, or with a limit on its rise the smallest."""
+        if self.max_rise is not None:
+            return min(candidates, key=lambda scored: scored.size_bytes, default=None)
+        sign = 1 if self.directions[self.metric] == "minimize" else -1
+        return min(candidates, key=lambda scored: sign * scored.values[self.metric], default=None)
+
+    def title(self, scored: Scored) -> str:
+        """Name one of the models, as in "trial 7" and "trial 7, fine-tuned"."""
+        if scored.trial is None:
+            return "baseline"
+        return f"trial {scored.trial}{', fine-tuned' if scored in self.recovered else ''}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON document that `autocompress search --json` prints."""

@@ -146,7 +146,7 @@ class Tracker:
             SearchError: If MLflow fails.
         """
         front = {scored.trial: scored for scored in result.front}
-        best = result.best.trial if result.best else None
+        best = next((one.trial for one in result.front if one == result.best), None)
         with _mlflow_errors("log the front"):
             for run in self._children("attributes.status = 'FINISHED'"):
                 number = _trial_of(run)
@@ -161,12 +161,12 @@ class Tracker:
                 self._client.log_artifact(self._parent, str(file))
             self._save_view(result)
 
-    def log_recovered(self, scored: Scored, metric: str) -> None:
-        """Write a fine-tuned model as a child run, once.
+    def log_recovered(self, result: SearchResult, scored: Scored) -> None:
+        """Write a fine-tuned model as a child run, once, and mark it if it is the best.
 
         Args:
+            result: The search.
             scored: Its numbers and its file; the name of the file's folder names the run.
-            metric: Name of the task's metric.
 
         Raises:
             SearchError: If MLflow fails.
@@ -176,12 +176,15 @@ class Tracker:
             parent = f"tags.`{_PARENT}` = '{self._parent}'"
             for run in self._search(f"{parent} and tags.`{_RECOVERED}` = '{name}'"):
                 if run.info.status == "FINISHED":
+                    self._mark(run, {"best": scored == result.best})
                     return
                 self._client.set_terminated(run.info.run_id, "KILLED")
             tags = {_PARENT: self._parent, _RECOVERED: name, "of_trial": str(scored.trial)}
             started = self._client.create_run(self._experiment, tags=tags, run_name=name)
             run_id = str(started.info.run_id)
-            self._log_metrics(run_id, {**scored.values, **_test_metric("", scored, metric)})
+            self._mark(started, {"best": scored == result.best})
+            test = _test_metric("", scored, result.metric)
+            self._log_metrics(run_id, {**scored.values, **test})
             self._client.log_artifact(run_id, str(scored.artifact))
             self._log_onnx(run_id, scored)
             self._client.set_terminated(run_id, "FINISHED")

@@ -4,8 +4,8 @@
 
 One process, one thread, all models in turn; medians over rounds of the processor time of a word,
 batch 1, the state carried. SEARCH is the folder of a search with a latency budget on MODEL: its
-best plans are measured beside a plan of 8 bits and one whose output layer has a quarter of the
-rank besides. The same for a 2x650 LSTM with random weights, without a search. Perplexities are
+best plan is measured beside one of 8 bits and one whose output layer has a quarter of the rank
+besides. The same for a 2x650 LSTM with random weights, without a search. Perplexities are
 those of the models as they run here, on validation data. Writes `benchmarks/results/latency.md`.
 """
 
@@ -129,16 +129,12 @@ def own(source: Source, hidden: int, folder: Path) -> dict[str, Entry]:
 
 
 def found(search: Path) -> dict[str, Entry]:
-    """Return the best plans of a search: the best trial, and what was fine-tuned."""
-    result = json.loads((search / "result.json").read_text(encoding="utf-8"))
-    best = [("search", result["best"])] if result["best"] else []
-    tuned = [("search, fine-tuned", one) for one in result["recovered"]]
-    return {
-        f"autocompress: {label}, artifact of {one['size_bytes']:,} bytes": in_onnx(
-            build(open_artifact(one["artifact"])).SerializeToString()
-        )
-        for label, one in (*best, *tuned)
-    }
+    """Return the best plan of a search."""
+    best = json.loads((search / "result.json").read_text(encoding="utf-8"))["best"]
+    if best is None:
+        raise SystemExit(f"no plan of {search} keeps its limits")
+    name = f"autocompress: search, artifact of {best['size_bytes']:,} bytes"
+    return {name: in_onnx(build(open_artifact(best["artifact"])).SerializeToString())}
 
 
 def table(entries: dict[str, Entry], task: LanguageModeling | None) -> list[str]:

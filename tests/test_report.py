@@ -187,7 +187,7 @@ def test_what_was_fine_tuned_is_shown_even_beyond_the_front() -> None:
     view = plots.front_view(replace(search(TRIALS), recovered=(tuned,)), TRIALS)
     (dot,) = view.tuned
     assert dot.point == (0.7, 60.0)
-    assert dot.tip.startswith("fine-tuned trial 7")
+    assert dot.tip.startswith("trial 7, fine-tuned: ")
     assert view.y_limits[0] < 60.0
     assert view.x_limits[0] < 0.7
     assert 'class="point tuned"' in front_page(view, ["plan"], [], None)

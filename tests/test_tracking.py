@@ -314,3 +314,24 @@ def test_server_command_serves_the_folder(tmp_path: Path) -> None:
     assert options["--backend-store-uri"] == f"sqlite:///{tmp_path}/mlflow.db"
     assert options["--host"] == "127.0.0.1"
     assert options["--port"] == "5001"
+
+
+def test_what_was_fine_tuned_is_marked_while_it_is_the_best(out: Path, artifact: Path) -> None:
+    tracker = Tracker(out, "small", {})
+    tracker.log_trial(trial(0), artifact)
+    found = search([0], trials=1)
+    tuned = replace(found.front[0], artifact=artifact)
+
+    def marked(result: SearchResult) -> tuple[str, str]:
+        tracker.log_front(result, [])
+        tracker.log_recovered(result, tuned)
+        best = {"trial": "", "tuned": ""}
+        for run in runs(out):
+            if "autocompress.trial" in run.data.tags:
+                best["trial"] = run.data.tags.get("best", "false")
+            elif "mlflow.parentRunId" in run.data.tags:
+                best["tuned"] = run.data.tags.get("best", "false")
+        return best["trial"], best["tuned"]
+
+    assert marked(replace(found, best=tuned, recovered=(tuned,))) == ("false", "true")
+    assert marked(replace(found, recovered=(tuned,))) == ("true", "false")

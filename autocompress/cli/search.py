@@ -123,5 +123,5 @@ def conclude(result: SearchResult, folder: Path, document: bool) -> None:
     print_result(result, document)
     if not document and result.best is not None:
         click.echo(f"picture: {folder / 'front.png'}")
-    if result.best is None and not any(map(result.keeps_limits, result.recovered)):
+    if result.best is None:
         click.get_current_context().exit(NOTHING_FEASIBLE)

@@ -213,14 +213,16 @@ class SearchFolder:
             baseline=self._scored(None, self.artifact(None), baseline, tests),
             recovered=tuple(self._recovered("recovered", tests)),
             controls=tuple(self._recovered("control", tests)),
-            best=_best(scored, settings),
+            best=None,
             front=tuple(scored),
             trials=len(trials) + without_file,
             without_file=without_file,
             smallest_bytes=min(sizes, default=None),
             seconds=seconds,
         )
-        return found if scored else replace(found, nearest=self._nearest(found, trials))
+        kept = [*found.front, *filter(found.keeps_limits, found.recovered)]
+        nearest = None if scored else self._nearest(found, trials)
+        return replace(found, best=found.best_of(kept), nearest=nearest)
 
     def _nearest(self, found: SearchResult, trials: Sequence[TrialResult]) -> Scored | None:
         """Return the measured trial that misses the limits by the least."""
@@ -260,14 +262,6 @@ def _latency_limit(settings: Settings, baseline: Mapping[str, float]) -> dict[st
         return {}
     budget = LatencyBudget.parse(settings.latency_budget)
     return {LATENCY: budget.ratio(baseline[LATENCY_MS])}
-
-
-def _best(front: Sequence[Scored], settings: Settings) -> Scored | None:
-    """Return the member of the front with the best metric, or with a limit on it the smallest."""
-    if settings.max_rise is not None:
-        return min(front, key=lambda scored: scored.size_bytes, default=None)
-    sign = 1 if settings.directions[settings.metric] == "minimize" else -1
-    return min(front, key=lambda scored: sign * scored.values[settings.metric], default=None)
 
 
 def describe_artifact(path: Path) -> str:

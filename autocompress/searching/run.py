@@ -347,7 +347,8 @@ class _Search:
                 return min(safe or measured, key=trials.rise, default=None)
             near = [one for one in measured if trials.rise(one) <= max_rise + REGAINED]
             return min(near, key=lambda result: result.size_bytes, default=None)
-        best = self._result().best
+        result = self._result()
+        best = result.best_of(result.front)
         found = (one for one in trials.results if best is not None and one.number == best.trial)
         return next(found, None)
 
@@ -369,7 +370,7 @@ class _Search:
         with shielded():
             self._tracker.log_front(result, files)
             for scored in (*result.recovered, *result.controls):
-                self._tracker.log_recovered(scored, result.metric)
+                self._tracker.log_recovered(result, scored)
             self._tracker.end("FINISHED")
         return result
 
