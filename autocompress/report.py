@@ -66,8 +66,9 @@ def _nearest(result: SearchResult) -> str:
     nearest = result.nearest
     if nearest is None:
         return ""
-    size = format_bytes(nearest.size_bytes)
-    return f"; the nearest, trial {nearest.trial}, has {size} and {_change(result, nearest)}"
+    parts = [format_bytes(nearest.size_bytes), _change(result, nearest)]
+    parts += [f"{name} {_number(nearest.values[name])}" for name in result.limits]
+    return f"; the nearest, {result.title(nearest)}: {', '.join(parts)}"
 
 
 def _limits(result: SearchResult) -> str:

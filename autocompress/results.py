@@ -166,7 +166,7 @@ class SearchResult:
         budget_bytes: The limit on the size, or None.
         max_rise: How much worse the metric may become, in shares of the baseline, or None.
         limits: Bounds on further objectives, by name; on the latency in shares of the baseline's.
-        nearest: Where no trial is feasible, the measured one that misses the limits by the least.
+        nearest: Where none keeps all limits, what misses them by the least.
         baseline: The model in single precision, stored and reloaded like every trial.
         best: What to take: of the front and of what was fine-tuned, that with the best metric,
             or with a limit on the rise the smallest; None if none keeps all limits.

@@ -221,17 +221,17 @@ class SearchFolder:
             seconds=seconds,
         )
         kept = [*found.front, *filter(found.keeps_limits, found.recovered)]
-        nearest = None if scored else self._nearest(found, trials)
+        nearest = None if kept else self._nearest(found, trials)
         return replace(found, best=found.best_of(kept), nearest=nearest)
 
     def _nearest(self, found: SearchResult, trials: Sequence[TrialResult]) -> Scored | None:
-        """Return the measured trial that misses the limits by the least."""
+        """Return what misses the limits by the least: a measured trial, or fine-tuned."""
         measured = [
             self._scored(trial.number, self.artifact(trial.number), trial.values, {})
             for trial in trials
             if set(trial.values) >= set(found.directions)
         ]
-        return min(measured, key=found.miss, default=None)
+        return min([*measured, *found.recovered], key=found.miss, default=None)
 
     def _recovered(self, name: str, tests: Mapping[Path, float]) -> Iterator[Scored]:
         for path in sorted((self.path / "recovered").glob(f"{name}-*/{TRIAL}")):
