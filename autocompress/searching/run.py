@@ -53,7 +53,7 @@ _TRIALS = 40
 _SENSITIVITIES = "sensitivities.json"
 _SHARE_OF_TUNING = 0.2  # of the time; once for the plan, once for the control
 _LEAST_SECONDS = 10
-_MARGIN = 0.1  # of the latency, which differs by so much with what else the machine does
+_MARGIN = 0.05  # of the latency, which differs by so much with what else the machine does
 
 
 def search(
@@ -97,7 +97,7 @@ def search(
             as many as it has time for.
         timeout: After which time no trial begins, such as "30m", counted from this call. With
             limits on latency and rise, and without `recovery`, trials end after half of it if
-            none keeps the limits so far; the plan that rises least is then fine-tuned.
+            none keeps the limits so far; the plan that loses least is then fine-tuned.
         jobs: How many trials are made at the same time, each on one processor core. With one,
             equal seeds give equal plans and bytes.
         out: The folder; by default `runs/<name>`.
@@ -108,7 +108,8 @@ def search(
             uncompressed model is then fine-tuned as well, as a control. With a limit on the
             rise it is the smallest plan whose rise is at most ten points above it, since
             fine-tuning regains that and more; with a limit on size or latency besides, the plan
-            that rises least. None leaves it out.
+            that loses least, if possible of those that stay 5 % below the limit on the latency.
+            None leaves it out.
 
     Returns:
         The front, the best plan within all limits (None if no plan keeps them) and the baseline.
@@ -341,10 +342,11 @@ class _Search:
         """Return the trial whose plan is worth fine-tuning, if any."""
         max_rise = self._settings.max_rise
         if max_rise is not None:
-            measured = [one for one in trials.results if trials.rise(one) < math.inf]
             if self._settings.latency_budget is not None or self._budget is not None:
-                safe = [one for one in measured if not trials.is_slow(one, _MARGIN)]
-                return min(safe or measured, key=trials.rise, default=None)
+                looked_at = [one for one in trials.results if trials.is_looked_at(one)]
+                safe = [one for one in looked_at if not trials.is_slow(one, _MARGIN)]
+                return trials.least_loss(safe or looked_at)
+            measured = [one for one in trials.results if trials.rise(one) < math.inf]
             near = [one for one in measured if trials.rise(one) <= max_rise + REGAINED]
             return min(near, key=lambda result: result.size_bytes, default=None)
         result = self._result()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
+from statistics import mean
 from typing import NamedTuple
 
 from autocompress import progress
@@ -107,6 +109,21 @@ class Trials:
             return math.inf
         direction = self._settings.directions[metric]
         return worsening_of(result.values[metric], self._baseline, direction)
+
+    def is_looked_at(self, result: TrialResult) -> bool:
+        """Whether the metric was measured, or at least losses on the first parts of the data."""
+        return bool(result.losses) or self.rise(result) < math.inf
+
+    def least_loss(self, results: Sequence[TrialResult]) -> TrialResult | None:
+        """Return the trial that loses least of those that were looked at.
+
+        They are compared on the parts of the data that all of them have seen: most were rejected
+        after a few.
+        """
+        parts = min((len(one.losses) for one in results), default=0)
+        if parts:
+            return min(results, key=lambda one: mean(one.losses[:parts]))
+        return min(results, key=self.rise, default=None)
 
     def is_slow(self, result: TrialResult, margin: float = 0.0) -> bool:
         """Whether a plan misses a limit on the latency, made stricter by a share of it."""
