@@ -150,6 +150,22 @@ def test_weights_run_packed(lstm: Subject, tmp_path: Path) -> None:
     assert sizes == sorted(sizes, reverse=True)
 
 
+@pytest.mark.parametrize(("rank", "products"), [(3, 1), (12, 0)])
+def test_rows_are_looked_up_decoded_unless_factors_are_much_smaller(
+    rank: int, products: int, lstm: Subject, tmp_path: Path
+) -> None:
+    source = lstm[1]
+    assert source.weights.weights["embedding.weight"].matrix.shape[1] == 16
+    treatments = dict(uncompressed_plan(source).treatments)
+    treatments["embedding.weight"] = treat(LowRank(rank=rank), Float32())
+    write_artifact(source, CompressionPlan(treatments=treatments), tmp_path / "model.acz")
+    artifact = open_artifact(tmp_path / "model.acz")
+    made = [node for node in build(artifact).graph.node if node.op_type == "MatMul"]
+    assert len(made) == products + 1  # the output layer's
+    words = text(source)
+    assert apart(in_steps(artifact, words), in_torch(artifact, words)) < 1e-5
+
+
 def test_tied_weights_are_stored_once(tmp_path: Path) -> None:
     _, source = subject_of(tmp_path, tied=True)
     artifact = artifact_of(source, Dense(), "int8", tmp_path / "model.acz")

@@ -23,20 +23,33 @@ _COST_OF_REORDERING = 200
 
 @dataclass(frozen=True)
 class LowRankMap(Map):
-    """Two thin products; the first is made once for all weights of a site."""
+    """Two thin products; the first is made once for all weights of a site.
+
+    Attributes:
+        left: (rows, rank).
+        right: (rank, cols).
+        is_tied: Whether the same rows are both looked up and multiplied.
+    """
 
     left: Dense
     right: Dense
+    is_tied: bool = False
 
     def times(self, graph: Graph, x: str, bias: str | None = None) -> str:
         """Project, then expand."""
         return self.left.times(graph, self.right.times(graph, x), bias)
 
     def rows(self, graph: Graph, ids: str) -> str:
-        """Look rows of the left factor up and multiply them by the right one."""
-        right = self.right
+        """Look rows of the left factor up and multiply them by the right one.
+
+        Looking decoded rows up is faster, and done unless it would take twice as many numbers.
+        """
+        left, right = self.left, self.right
+        decoded = left.matrix @ right.matrix
+        if not self.is_tied and decoded.size < 2 * (left.matrix.size + right.matrix.size):
+            return Dense(f"{left.name}/decoded", decoded, left.runtime).rows(graph, ids)
         backwards = Dense(f"{right.name}/backwards", right.matrix.T, right.runtime)
-        return backwards.times(graph, self.left.rows(graph, ids))
+        return backwards.times(graph, left.rows(graph, ids))
 
     def permuted(self, order: NDArray[np.int64]) -> LowRankMap:
         """Permute the left factor."""
@@ -135,6 +148,7 @@ def _maps(
             found = LowRankMap(
                 Dense(f"{member.name}/left", left, runtime),
                 Dense(f"{item.name}/right", right, runtime),
+                is_tied,
             )
         elif isinstance(operator, GroupedOperator):
             grouped = _grouped(member.name, operator, runtime)
