@@ -1,18 +1,17 @@
 """What a word takes, in PyTorch and ONNX Runtime, and with this tool's plans.
 
-    python benchmarks/latency.py MODEL DATA [SEARCH]
+    python benchmarks/latency.py MODEL DATA [ARTIFACT ...]
 
 One process, one thread, all models in turn; medians over rounds of the processor time of a word,
-batch 1, the state carried. SEARCH is the folder of a search with a latency budget on MODEL: its
-best plan is measured beside one of 8 bits and one whose output layer has a quarter of the rank
-besides. The same for a 2x650 LSTM with random weights, without a search. Perplexities are
-those of the models as they run here, on validation data. Writes `benchmarks/results/latency.md`.
+batch 1, the state carried. Plans of this tool are one of 8 bits, one of 4, and one whose output
+layer has a quarter of the rank besides; and the ARTIFACTs, which a search with a latency budget on
+MODEL has found. The same for a 2x650 LSTM with random weights. Perplexities are those of the
+models as they run here, on validation data. Writes `benchmarks/results/latency.md`.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -128,13 +127,10 @@ def own(source: Source, hidden: int, folder: Path) -> dict[str, Entry]:
     }
 
 
-def found(search: Path) -> dict[str, Entry]:
-    """Return the best plan of a search."""
-    best = json.loads((search / "result.json").read_text(encoding="utf-8"))["best"]
-    if best is None:
-        raise SystemExit(f"no plan of {search} keeps its limits")
-    name = f"autocompress: search, artifact of {best['size_bytes']:,} bytes"
-    return {name: in_onnx(build(open_artifact(best["artifact"])).SerializeToString())}
+def found(path: Path) -> tuple[str, Entry]:
+    """Return an artifact by a name that tells it from others."""
+    name = f"autocompress: found by a search, artifact of {path.stat().st_size:,} bytes"
+    return name, in_onnx(build(open_artifact(path)).SerializeToString())
 
 
 def table(entries: dict[str, Entry], task: LanguageModeling | None) -> list[str]:
@@ -164,7 +160,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path)
     parser.add_argument("data", type=Path)
-    parser.add_argument("search", type=Path, nargs="?")
+    parser.add_argument("artifacts", type=Path, nargs="*")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     model, vocabulary = load_model(arguments.model)
@@ -175,7 +171,7 @@ def main() -> None:
         entries = peers(model, folder) | own(
             Source.of(model, task), model.config.hidden_size, folder
         )
-        lines += table(entries | (found(arguments.search) if arguments.search else {}), task)
+        lines += table(entries | dict(map(found, arguments.artifacts)), task)
         torch.manual_seed(0)
         large = LanguageModel(_LARGE).eval()
         # Random weights teach nothing: a little text will do to calibrate.
