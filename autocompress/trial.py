@@ -268,7 +268,7 @@ class Evaluator:
                     return _Look(values, hurdle.reason, losses)
         measured = Measured(plan, artifact.path, artifact, model)
         values |= {one.name: one.measure(measured) for one in self.objectives}
-        return _Look(values, None, losses, self._predicted(artifact))
+        return _Look(values, None, losses, self._predicted(artifact, model))
 
     def _run_model(self, artifact: Artifact) -> tuple[nn.Module, dict[str, float]]:
         """Return the model that is to be scored, and how long it takes if that counts."""
@@ -279,11 +279,12 @@ class Evaluator:
         milliseconds = {LATENCY_MS: latency.p50_ms, "latency_p95_ms": latency.p95_ms}
         return model, {LATENCY: latency.ratio, **milliseconds, "latency_noise": latency.noise}
 
-    def _predicted(self, artifact: Artifact) -> float | None:
+    def _predicted(self, artifact: Artifact, model: nn.Module) -> float | None:
         """Return the predicted rise of the loss for the errors that a file makes."""
         if not self.source.calibration.sensitivities:
             return None
-        state = artifact.state_dict()
+        decoded = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+        state = artifact.state_dict() if self.deployed else decoded
         weights = self.source.weights.weights
         return sum(
             predicted_rise(self.source, name, (state[name] - one.values).reshape(one.matrix.shape))

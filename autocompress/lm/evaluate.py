@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -34,29 +34,43 @@ def perplexity(
         The exponential of the mean negative log-likelihood per word; infinity where the model
         gives no finite one.
     """
+    return perplexity_of(losses_by_window(model, tokens, batch, chunk))
+
+
+def perplexity_of(losses: Iterable[Tensor]) -> float:
+    """Return the exponential of the mean of all losses; infinity where it is not finite."""
     total, words = 0.0, 0
-    for losses in _losses(model, tokens, batch, chunk):
-        total += losses.sum(dtype=torch.float64).item()
-        words += losses.numel()
+    for window in losses:
+        total += window.sum(dtype=torch.float64).item()
+        words += window.numel()
     mean = total / words
     # exp of more than 709 overflows a float; a NaN compares false and becomes infinity too.
     return math.exp(mean) if mean < 709 else math.inf
 
 
-def window_losses(
-    model: nn.Module, tokens: NDArray[np.int64], batch: int = 10, chunk: int = 35
-) -> Iterator[float]:
-    """Yield the mean loss per word of each window that `perplexity` reads, in nats."""
-    for losses in _losses(model, tokens, batch, chunk):
-        yield losses.mean(dtype=torch.float64).item()
-
-
-def _losses(
-    model: nn.Module, tokens: NDArray[np.int64], batch: int, chunk: int
+def losses_by_window(
+    model: nn.Module,
+    tokens: NDArray[np.int64],
+    batch: int = 10,
+    chunk: int = 35,
+    known: list[Tensor] | None = None,
 ) -> Iterator[Tensor]:
-    """Yield the losses of one window of words after another, float32 of shape (words,)."""
+    """Yield the losses of one window of words after another, in nats, float32 of shape (words,).
+
+    Args:
+        model: As for `perplexity`.
+        tokens: As for `perplexity`.
+        batch: As for `perplexity`.
+        chunk: As for `perplexity`.
+        known: The losses of the first windows, which are not read again; those of further ones
+            are added. With some, the model must know the state before the next window itself.
+    """
     state = None
-    for words, following in windows(columns(tokens, batch), chunk):
+    known = [] if known is None else known
+    for window, (words, following) in enumerate(windows(columns(tokens, batch), chunk)):
+        if window < len(known):
+            yield known[window]
+            continue
         was_training = model.training
         model.eval()
         try:
@@ -67,4 +81,5 @@ def _losses(
                 )
         finally:
             model.train(was_training)
+        known.append(losses)
         yield losses

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from autocompress.lm.batches import columns, windows
 from autocompress.lm.corpus import Corpus
-from autocompress.lm.evaluate import perplexity, window_losses
+from autocompress.lm.evaluate import losses_by_window, perplexity_of
 from autocompress.lm.hidden import HiddenStates
 from autocompress.lm.model import LanguageModel, detach_state
 from autocompress.objectives import Split
@@ -35,18 +35,18 @@ class LanguageModeling(Task):
 
     def evaluate(self, model: nn.Module, split: Split) -> float:
         """Measure the perplexity over a whole split."""
-        return perplexity(*self._reading(model, split))
+        return perplexity_of(self._losses(model, split))
 
     def part_losses(self, model: nn.Module, split: Split) -> Iterator[float]:
         """Yield the mean loss per word, nats, of windows of 35 steps in 10 columns of a split."""
-        return window_losses(*self._reading(model, split))
+        for losses in self._losses(model, split):
+            yield losses.mean(dtype=torch.float64).item()
 
-    def _reading(self, model: nn.Module, split: Split) -> tuple[nn.Module, NDArray[np.int64]]:
-        """Return what reads a split, and the split; hidden states are kept for validation data."""
+    def _losses(self, model: nn.Module, split: Split) -> Iterator[Tensor]:
+        """Yield the losses of a split window by window; what is read of "valid" is kept."""
         if split == "test":
-            return model, self.corpus.test
-        valid = self.corpus.valid
-        return self._hidden.remembering(model, len(valid)), valid
+            return losses_by_window(model, self.corpus.test)
+        return self._hidden.losses(model, self.corpus.valid)
 
     def calibration_batches(self) -> Iterator[Tensor]:
         """Yield the training split as int64 tensors of shape (at most 35, 20): (time, batch)."""

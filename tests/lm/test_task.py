@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,28 @@ def test_evaluate_is_the_perplexity_of_the_split(corpus: Corpus) -> None:
     assert (task.metric, task.direction) == ("perplexity", "minimize")
     assert task.evaluate(model, "valid") == perplexity(model, corpus.valid)
     assert task.evaluate(model, "test") == perplexity(model, corpus.test)
+
+
+def test_windows_that_were_read_are_not_read_again(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = []
+    original = LanguageModel.score
+
+    def watched(self: LanguageModel, hidden: Any) -> Any:
+        reads.append(hidden)
+        return original(self, hidden)
+
+    monkeypatch.setattr(LanguageModel, "score", watched)
+    longer = replace(corpus, valid=np.tile(corpus.valid, 40))
+    task, model = LanguageModeling(longer), make_model(False)
+    first = list(islice(task.part_losses(model, "valid"), 2))
+    assert len(reads) == 2
+    found = task.evaluate(model, "valid")
+    parts = list(task.part_losses(model, "valid"))
+    assert len(reads) == len(parts) > 3
+    assert parts[:2] == first
+    assert found == perplexity(model, longer.valid)
 
 
 @pytest.mark.parametrize("tied", [False, True])
