@@ -353,7 +353,8 @@ def test_the_papers_pipeline_from_search_to_recovery(model: Path, corpus: Path, 
     evaluated = run("evaluate", recovered["artifact"], "--data", corpus, "--json")
     perplexity = json.loads(evaluated.stdout)["perplexity"]
     assert perplexity == pytest.approx(recovered["valid_perplexity"], rel=1e-12)
-    assert perplexity < found["best"]["valid_perplexity"]
+    assert perplexity < min(one["valid_perplexity"] for one in found["front"])
+    assert found["best"] == recovered
 
 
 @pytest.mark.slow
