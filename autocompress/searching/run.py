@@ -341,12 +341,15 @@ class _Search:
     def _promising(self, trials: Trials) -> TrialResult | None:
         """Return the trial whose plan is worth fine-tuning, if any."""
         max_rise = self._settings.max_rise
+        if max_rise is not None and self._settings.latency_budget is not None:
+            # Trials were rejected beside slower ones, and may be the best of those with room.
+            looked_at = [one for one in trials.results if trials.is_looked_at(one)]
+            safe = [one for one in looked_at if not trials.is_slow(one, _MARGIN)]
+            return trials.least_loss(safe or looked_at)
         if max_rise is not None:
-            if self._settings.latency_budget is not None or self._budget is not None:
-                looked_at = [one for one in trials.results if trials.is_looked_at(one)]
-                safe = [one for one in looked_at if not trials.is_slow(one, _MARGIN)]
-                return trials.least_loss(safe or looked_at)
             measured = [one for one in trials.results if trials.rise(one) < math.inf]
+            if self._budget is not None:
+                return min(measured, key=trials.rise, default=None)
             near = [one for one in measured if trials.rise(one) <= max_rise + REGAINED]
             return min(near, key=lambda result: result.size_bytes, default=None)
         result = self._result()
