@@ -66,7 +66,7 @@ def search(
     Plans are chosen on validation data; the front is scored on test data at the end. The same
     command again continues a search that was interrupted. Limits combine; exits with 3 if no
     plan keeps them. With a latency budget, all scores are those of exported ONNX models; if with
-    --max-rise and --timeout none is good enough after half of the time, the nearest is fine-tuned.
+    --max-rise and --timeout none of the first trials is good enough, the nearest is fine-tuned.
     """
     from autocompress.lm import LanguageModeling, load_model, read_corpus
     from autocompress.objectives import Budget, LatencyBudget, parse_rise, parse_seconds

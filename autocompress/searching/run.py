@@ -51,9 +51,10 @@ from autocompress.weights import ModelWeights
 
 _TRIALS = 40
 _SENSITIVITIES = "sensitivities.json"
-_SHARE_OF_TUNING = 0.2  # of the time; once for the plan, once for the control
+_SHARE_OF_OPENINGS = 0.35  # of the time, at most
+_SHARE_OF_TUNING = 0.3  # once for the plan, once for the control
 _LEAST_SECONDS = 10
-_MARGIN = 0.05  # of the latency, which differs by so much with what else the machine does
+_MARGIN = 0.1  # of the latency, which differs by so much with what else the machine does
 
 
 def search(
@@ -96,8 +97,9 @@ def search(
         trials: How many trials the search is to have in all; by default 40, or with a timeout
             as many as it has time for.
         timeout: After which time no trial begins, such as "30m", counted from this call. With
-            limits on latency and rise, and without `recovery`, trials end after half of it if
-            none keeps the limits so far; the plan that loses least is then fine-tuned.
+            limits on latency and rise, and without `recovery`, trials end with the openings, or
+            after a third of it, if none keeps the limits so far; the plan that loses least is
+            then fine-tuned.
         jobs: How many trials are made at the same time, each on one processor core. With one,
             equal seeds give equal plans and bytes.
         out: The folder; by default `runs/<name>`.
@@ -108,7 +110,7 @@ def search(
             uncompressed model is then fine-tuned as well, as a control. With a limit on the
             rise it is the smallest plan whose rise is at most ten points above it, since
             fine-tuning regains that and more; with a limit on size or latency besides, the plan
-            that loses least, if possible of those that stay 5 % below the limit on the latency.
+            that loses least, if possible of those that stay 10 % below the limit on the latency.
             None leaves it out.
 
     Returns:
@@ -177,7 +179,7 @@ def _check_effort(trials: int, jobs: int, sampler: str, *, latency: bool) -> Non
 
 
 def _fallback(timeout: str, seed: int) -> RecoverySettings:
-    """Return how to fine-tune in the second half of the time: equal timeouts, equal settings."""
+    """Return how to fine-tune where no opening will do: equal timeouts, equal settings."""
     seconds = max(_SHARE_OF_TUNING * parse_seconds(timeout), _LEAST_SECONDS)
     return RecoverySettings(RecoveryBudget(seconds=round(seconds)), seed=seed)
 
@@ -210,8 +212,7 @@ class _Search:
             effort: How much is tried.
             tune: Fine-tunes the plan of a trial.
             recovery: How to fine-tune the best plan, or None to leave it out.
-            fallback: How to fine-tune the nearest plan where after half of the time none keeps
-                the limits, or None.
+            fallback: How to fine-tune the nearest plan where no opening keeps the limits, or None.
         """
         try:
             baseline = self._measure_baseline()
@@ -249,10 +250,10 @@ class _Search:
         return result
 
     def _make(self, trials: Trials, effort: Effort, *, recovers: bool, may_end: bool) -> bool:
-        """Make the trials; return whether they ended halfway, since no plan keeps the limits."""
+        """Make the trials; return whether they ended early, since no opening keeps the limits."""
         guide = self._prepare(recovers=recovers)
         if guide is not None and may_end:
-            trials.run(guide, effort.halved())
+            trials.run(guide, effort.shortened(_SHARE_OF_OPENINGS), samples=False)
             if not any(result.feasible for result in trials.results):
                 progress.say("no plan keeps the limits so far: fine-tuning the nearest")
                 return True

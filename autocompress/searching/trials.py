@@ -23,6 +23,7 @@ from autocompress.searching.parameters import ask_plan
 from autocompress.searching.shield import shielded
 from autocompress.searching.space import Space
 from autocompress.searching.study import Asking, Study
+from autocompress.searching.warm import Opening
 from autocompress.searching.workers import Job, Outcome, Workers
 from autocompress.tracking import Tracker
 from autocompress.trial import Evaluator, GivenUp, Hurdle
@@ -48,10 +49,10 @@ class Effort(NamedTuple):
         """Whether another trial may begin."""
         return begun < self.trials and time.perf_counter() < self.deadline
 
-    def halved(self) -> Effort:
-        """Return it with half of the time that is left."""
+    def shortened(self, share: float) -> Effort:
+        """Return it with a share of the time that is left."""
         now = time.perf_counter()
-        return self._replace(deadline=now + (self.deadline - now) / 2)
+        return self._replace(deadline=now + (self.deadline - now) * share)
 
 
 class Trials:
@@ -78,8 +79,13 @@ class Trials:
         self._origins: dict[int, str] = {}
         self._failures: list[AutocompressError] = []
 
-    def run(self, guide: Guide, effort: Effort) -> None:
+    def run(self, guide: Guide, effort: Effort, *, samples: bool = True) -> None:
         """Make trials until there are enough or time is up.
+
+        Args:
+            guide: Knows the openings.
+            effort: How much is tried.
+            samples: Whether the sampler goes on where the openings are through.
 
         Raises:
             SearchError: If three in a row fail in the same way, or a process dies.
@@ -91,8 +97,10 @@ class Trials:
         ):
             bar.advance(self._study.n_finished)
             while True:
-                while workers.n_begun < workers.count and effort.allows(
-                    self._study.n_finished + workers.n_begun
+                while (
+                    workers.n_begun < workers.count
+                    and effort.allows(self._study.n_finished + workers.n_begun)
+                    and (samples or self._opening(guide) is not None)
                 ):
                     self._begin(guide, workers)
                 if not workers.n_begun:
@@ -147,8 +155,7 @@ class Trials:
         the study, but only the last of many counts as a trial, one that failed.
         """
         for left in reversed(range(_PROPOSALS)):
-            begun = self._study.begun()
-            opening = guide.next(begun, self.results, self.rise, self.is_slow)
+            opening = self._opening(guide)
             asked = None if opening is None else (opening.origin, opening.answers)
             asking = self._study.ask(asked)
             plan = ask_plan(self._space, self._evaluator.source, asking)
@@ -163,6 +170,9 @@ class Trials:
             else:
                 return asking, plan
         return None
+
+    def _opening(self, guide: Guide) -> Opening | None:
+        return guide.next(self._study.begun(), self.results, self.rise, self.is_slow)
 
     def _hurdles(self) -> list[Hurdle]:
         """Return what tells early that a plan is of no use.
