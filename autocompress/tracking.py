@@ -19,12 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
+from autocompress.artifact import open_artifact
 from autocompress.errors import SearchError
 from autocompress.objectives import SIZE
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
+    from autocompress.plan import CompressionPlan
     from autocompress.results import Scored, SearchResult, TrialResult
 
 EXPERIMENT = "autocompress"
@@ -127,8 +129,7 @@ class Tracker:
             if result.predicted is not None:
                 metrics["predicted_rise"] = result.predicted
             self._log_metrics(run_id, metrics)
-            self._log_params(run_id, plan_params(result.plan.to_json()))
-            self._client.log_text(run_id, json.dumps(result.plan.to_json(), indent=2), "plan.json")
+            self._log_plan(run_id, result.plan)
             self._client.log_artifact(run_id, str(artifact))
             end = _milliseconds(result.started + result.seconds)
             self._client.set_terminated(run_id, "FINISHED", end)
@@ -162,7 +163,7 @@ class Tracker:
             self._save_view(result)
 
     def log_recovered(self, result: SearchResult, scored: Scored) -> None:
-        """Write a fine-tuned model as a child run, once, and mark it if it is the best.
+        """Write a fine-tuned model as a child run with its plan, once; mark it if it is the best.
 
         Args:
             result: The search.
@@ -170,6 +171,7 @@ class Tracker:
 
         Raises:
             SearchError: If MLflow fails.
+            ArtifactError: If the file is damaged.
         """
         name = scored.artifact.parent.name
         with _mlflow_errors(f"log {name}"):
@@ -185,6 +187,7 @@ class Tracker:
             self._mark(started, {"best": scored == result.best})
             test = _test_metric("", scored, result.metric)
             self._log_metrics(run_id, {**scored.values, **test})
+            self._log_plan(run_id, open_artifact(scored.artifact).plan)
             self._client.log_artifact(run_id, str(scored.artifact))
             self._log_onnx(run_id, scored)
             self._client.set_terminated(run_id, "FINISHED")
@@ -276,6 +279,11 @@ class Tracker:
         now = _milliseconds(time.time())
         entries = [Metric(_key(name), float(value), now, 0) for name, value in metrics.items()]
         self._client.log_batch(run_id, metrics=entries)
+
+    def _log_plan(self, run_id: str, plan: CompressionPlan) -> None:
+        document = plan.to_json()
+        self._log_params(run_id, plan_params(document))
+        self._client.log_text(run_id, json.dumps(document, indent=2), "plan.json")
 
     def _log_params(self, run_id: str, params: Mapping[str, str]) -> None:
         from mlflow.entities import Param

@@ -8,10 +8,10 @@ one word at a time, the state carried. Prints a JSON object: perplexities over t
 the processor time of a word, in rounds of 40 words that the models take in turn.
 """
 
+import argparse
 import itertools
 import json
 import statistics
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -87,9 +87,16 @@ def times(models: list[Model], words: list[int], rounds: int = 200) -> list[list
 
 def main() -> None:
     """Measure both models."""
-    paths = [Path(argument) for argument in sys.argv[1:3]]
+    parser = argparse.ArgumentParser(description="Measure exported models again.")
+    for name in ("model", "reference", "text"):
+        parser.add_argument(name, type=Path)
+    arguments = parser.parse_args()
+    paths = [arguments.model, arguments.reference]
+    for path in (*paths, arguments.text):
+        if not path.is_file():
+            parser.error(f"there is no file {path}")
     models = [Model(path) for path in paths]
-    words = models[0].encode(Path(sys.argv[3]).read_text(encoding="utf-8"))
+    words = models[0].encode(arguments.text.read_text(encoding="utf-8"))
     scores = [model.perplexity(words) for model in models]
     taken = times(models, words[:40])
     ratios = [own / other for own, other in zip(*taken, strict=True)]

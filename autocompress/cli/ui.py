@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from pathlib import Path
 
@@ -20,6 +21,8 @@ def ui(folder: Path, port: int) -> None:
 
     if not (folder / "mlflow.db").is_file():
         raise SearchError(f"'{folder}' holds no tracked search; `autocompress search` makes one")
+    # A stop by another program ends the server too, as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     click.echo(f"http://127.0.0.1:{port} (starting; Ctrl-C ends it)", err=True)
     server = subprocess.Popen(server_command(folder, port), env=server_environment())
     try:

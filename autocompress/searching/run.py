@@ -245,7 +245,7 @@ class _Search:
                     self._reconcile(self._study)
                 self._tracker.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
             raise
-        if result.front:
+        if result.front or result.recovered:
             self._show_links()
         return result
 

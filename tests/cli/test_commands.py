@@ -9,10 +9,11 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from support import toy_corpus, toy_model, write_corpus
 
 from autocompress.cli import main
 from autocompress.searching.folder import SearchFolder
+from autocompress.tracking import Tracker
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 Done = subprocess.CompletedProcess[str]
@@ -254,6 +256,26 @@ def test_front_and_ui_need_a_search(tmp_path: Path) -> None:
     assert "holds no tracked search" in only_line(run("ui", tmp_path, expect=1))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_ui_leaves_no_server(how: signal.Signals, tmp_path: Path) -> None:
+    Tracker(tmp_path, "toy", {}).end("FINISHED")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = free.getsockname()
+    with start(["ui", tmp_path, "--port", address[1]]) as process:
+        wait_until(lambda: answers(address), "the server does not start")
+        process.send_signal(how)
+        process.communicate(timeout=60)
+    assert process.returncode == 0
+    wait_until(lambda: not answers(address), "the server is still there")
+
+
+def answers(address: tuple[str, int]) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(address) == 0
+
+
 def start(arguments: Sequence[object]) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "autocompress", *map(str, arguments)]
     return subprocess.Popen(
@@ -272,9 +294,14 @@ def listen_to_interrupts() -> None:
 
 
 def wait_for_trials(out: Path, count: int) -> None:
+    trials = "trials/[0-9]*/trial.json"
+    wait_until(lambda: len(list(out.glob(trials))) >= count, "the search makes no progress")
+
+
+def wait_until(holds: Callable[[], bool], complaint: str) -> None:
     deadline = time.monotonic() + 120
-    while len(list(out.glob("trials/[0-9]*/trial.json"))) < count:
-        assert time.monotonic() < deadline, "the search makes no progress"
+    while not holds():
+        assert time.monotonic() < deadline, complaint
         time.sleep(0.02)
 
 
