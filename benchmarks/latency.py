@@ -1,5 +1,6 @@
 """What a word takes, in PyTorch and ONNX Runtime, and with this tool's plans.
 
+    pip install '.[benchmarks]'
     python benchmarks/latency.py MODEL DATA [ARTIFACT ...]
 
 One process, one thread, all models in turn; medians over rounds of the processor time of a word,

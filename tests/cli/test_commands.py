@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -263,12 +264,16 @@ def test_a_stopped_ui_leaves_no_server(how: signal.Signals, tmp_path: Path) -> N
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = free.getsockname()
-    with start(["ui", tmp_path, "--port", address[1]]) as process:
+    process = start(["ui", tmp_path, "--port", address[1]])
+    try:
         wait_until(lambda: answers(address), "the server does not start")
         process.send_signal(how)
         process.communicate(timeout=60)
-    assert process.returncode == 0
-    wait_until(lambda: not answers(address), "the server is still there")
+        assert process.returncode == 0
+        wait_until(lambda: not answers(address), "the server is still there")
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def answers(address: tuple[str, int]) -> bool:
