@@ -8,31 +8,31 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from autocompress.artifact import Artifact, WeightReport, open_artifact
-    from autocompress.compression import compress
+    from autocompress.encoding.compress import compress
+    from autocompress.engines.torch import load
     from autocompress.errors import AutocompressError
-    from autocompress.objectives import Budget, Measured, Objective
+    from autocompress.knowledge.task import Task
+    from autocompress.outcome.objectives import Budget, Measured, Objective
+    from autocompress.outcome.results import SearchResult, TrialResult
     from autocompress.plan import CompressionPlan, Treatment
-    from autocompress.results import SearchResult, TrialResult
-    from autocompress.runtime import load
-    from autocompress.searching.run import search
-    from autocompress.task import Task
+    from autocompress.searching.search import search
 
 _HOMES = {
     "Artifact": "artifact",
     "AutocompressError": "errors",
-    "Budget": "objectives",
+    "Budget": "outcome.objectives",
     "CompressionPlan": "plan",
-    "Measured": "objectives",
-    "Objective": "objectives",
-    "SearchResult": "results",
-    "Task": "task",
+    "Measured": "outcome.objectives",
+    "Objective": "outcome.objectives",
+    "SearchResult": "outcome.results",
+    "Task": "knowledge.task",
     "Treatment": "plan",
-    "TrialResult": "results",
+    "TrialResult": "outcome.results",
     "WeightReport": "artifact",
-    "compress": "compression",
-    "load": "runtime",
+    "compress": "encoding.compress",
+    "load": "engines.torch",
     "open_artifact": "artifact",
-    "search": "searching.run",
+    "search": "searching.search",
 }
 
 __all__ = [

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from autocompress.compression import Source
-from autocompress.objectives import Budget
+from autocompress.encoding.encoder import Encoder
+from autocompress.knowledge.source import Source
+from autocompress.outcome.objectives import Budget
 from autocompress.plan import CompressionPlan
-from autocompress.searching.space import load_space
-from autocompress.searching.warm import openings
+from autocompress.searching.openings.uniform import openings
+from autocompress.searching.space.language import load_space
 
 
 def fitted_plan(source: Source, budget: Budget) -> CompressionPlan:
@@ -14,4 +15,4 @@ def fitted_plan(source: Source, budget: Budget) -> CompressionPlan:
     space = load_space("size")
     ladders = tuple(uniform for uniform in space.uniform if uniform.ladder)
     # The first rung of a ladder is the finest that fits.
-    return openings(space.model_copy(update={"uniform": ladders}), source, budget)[0].plan
+    return openings(space.model_copy(update={"uniform": ladders}), Encoder(source), budget)[0].plan

@@ -18,12 +18,12 @@ from tempfile import TemporaryDirectory
 
 from ptb_small import RESULTS
 
-from autocompress.compression import uncompressed_plan
+from autocompress.encoding.encoder import uncompressed_plan
 from autocompress.lm import LanguageModeling, load_model, read_corpus
 from autocompress.plan import CompressionPlan, Treatment
 from autocompress.precisions import Float32
 from autocompress.structures import AnyStructure, GroupReduce, LowRank
-from autocompress.trial import Evaluator
+from autocompress.trial.evaluator import Evaluator
 
 _RATIO = 20
 _BLOCKS, _EXPONENTS = (5, 10, 20), (0.5, 1.0)

@@ -22,7 +22,7 @@ from fitting import fitted_plan
 from ptb_small import RESULTS
 
 from autocompress.artifact import open_artifact
-from autocompress.compression import uncompressed_plan
+from autocompress.encoding.encoder import uncompressed_plan
 from autocompress.lm import (
     Corpus,
     LanguageModel,
@@ -32,9 +32,9 @@ from autocompress.lm import (
     read_corpus,
     train,
 )
-from autocompress.objectives import Budget
+from autocompress.outcome.objectives import Budget
 from autocompress.plan import CompressionPlan
-from autocompress.trial import Evaluator
+from autocompress.trial.evaluator import Evaluator
 
 SIZES = ("1.5MB", "1.15MB", "800kB")
 # The settings of the small model, the learning rate halved after the first pass.

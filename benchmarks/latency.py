@@ -26,7 +26,10 @@ from ptb_small import RESULTS
 from torch import nn
 
 from autocompress.artifact import Artifact, open_artifact
-from autocompress.compression import Source, uncompressed_plan, write_artifact
+from autocompress.encoding.encoder import Encoder, uncompressed_plan
+from autocompress.engines.onnx.session import StepModel, open_session
+from autocompress.engines.onnx.timing import Stepper, measure
+from autocompress.knowledge.source import Source
 from autocompress.lm import (
     LanguageModel,
     LanguageModelConfig,
@@ -34,11 +37,9 @@ from autocompress.lm import (
     load_model,
     read_corpus,
 )
+from autocompress.lm.onnx.export import build
 from autocompress.plan import CompressionPlan, Runtime, Treatment
 from autocompress.precisions import Float32
-from autocompress.runtime.latency import Stepper, measure
-from autocompress.runtime.onnx import build
-from autocompress.runtime.onnx.session import StepModel, open_session
 from autocompress.structures import Dense, LowRank
 
 _SHARE_OF_RANK = 4
@@ -110,7 +111,7 @@ def planned(source: Source, runtime: Runtime, rank: int | None, path: Path) -> A
             is_low = rank is not None and name == "decoder.weight"
             structure = LowRank(rank=rank or 1, fit="loss") if is_low else Dense()
             treatments[name] = Treatment(structure=structure, precision=Float32(), runtime=runtime)
-    write_artifact(source, CompressionPlan(treatments=treatments), path)
+    Encoder(source).write(CompressionPlan(treatments=treatments), path)
     return open_artifact(path)
 
 

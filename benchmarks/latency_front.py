@@ -18,8 +18,8 @@ from ptb_small import RESULTS
 
 from autocompress import search
 from autocompress.lm import LanguageModeling, load_model, read_corpus
-from autocompress.objectives import LATENCY
-from autocompress.results import SearchResult
+from autocompress.outcome.objectives import LATENCY
+from autocompress.outcome.results import SearchResult
 
 TRIALS = 26
 

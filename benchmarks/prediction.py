@@ -22,12 +22,12 @@ from matplotlib import pyplot as plt
 from ptb_small import RESULTS
 
 from autocompress import open_artifact
-from autocompress.compression import uncompressed_plan
+from autocompress.encoding.encoder import uncompressed_plan
 from autocompress.lm import LanguageModeling, load_model, read_corpus
 from autocompress.plan import CompressionPlan, Treatment
 from autocompress.precisions import EqualSlope
 from autocompress.structures import Dense, LowRank
-from autocompress.trial import Evaluator
+from autocompress.trial.evaluator import Evaluator
 
 SLOPES = (1e-9, 1e-8, 1e-7, 3e-7)
 

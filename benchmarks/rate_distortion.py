@@ -40,7 +40,7 @@ from rate_distortion_picture import (
 from torch import nn
 
 from autocompress.artifact import open_artifact
-from autocompress.compression import uncompressed_plan
+from autocompress.encoding.encoder import uncompressed_plan
 from autocompress.lm import (
     Corpus,
     LanguageModel,
@@ -49,11 +49,11 @@ from autocompress.lm import (
     perplexity,
     read_corpus,
 )
-from autocompress.objectives import Budget
+from autocompress.outcome.objectives import Budget
 from autocompress.plan import CompressionPlan, Treatment
 from autocompress.precisions import AnyPrecision, Float16, Float32, Uniform
 from autocompress.structures import AnyStructure, Dense, LowRank, Pruned
-from autocompress.trial import Evaluator
+from autocompress.trial.evaluator import Evaluator
 
 BUDGETS = (
     "300kB",

@@ -31,13 +31,13 @@ from torch import nn
 
 from autocompress import search
 from autocompress.errors import PlanError
-from autocompress.insight import volumes
 from autocompress.lm import LanguageModeling, load_model, read_corpus
+from autocompress.reporting.insight import volumes
 from autocompress.searching.folder import SamplerName, SearchFolder
-from autocompress.searching.parameters import ask_plan
-from autocompress.searching.space import load_space
+from autocompress.searching.space.language import load_space
+from autocompress.searching.space.questions import ask_plan
 from autocompress.searching.study import Study
-from autocompress.trial import Evaluator
+from autocompress.trial.evaluator import Evaluator
 
 RUNS = RESULTS / "search_efficiency"
 OWN, OWN_EVALUATIONS = "this search", 25

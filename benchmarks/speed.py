@@ -19,9 +19,10 @@ from fitting import fitted_plan
 from ptb_small import RESULTS
 
 import autocompress
-from autocompress.compression import Source, write_artifact
+from autocompress.encoding.encoder import Encoder
+from autocompress.knowledge.source import Source
 from autocompress.lm import LanguageModeling, load_model, read_corpus
-from autocompress.objectives import Budget
+from autocompress.outcome.objectives import Budget
 
 
 def main() -> None:
@@ -37,7 +38,7 @@ def main() -> None:
     plan = fitted_plan(source, Budget.parse(arguments.budget))
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model.acz"
-        compressing = seconds(lambda: write_artifact(source, plan, path))
+        compressing = seconds(lambda: Encoder(source).write(plan, path))
         loading = seconds(lambda: autocompress.load(path))
         size = path.stat().st_size
     lines = [

@@ -19,17 +19,17 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from autocompress.calibration import Calibration
-from autocompress.compression import Source
+from autocompress.knowledge.calibration import Calibration
+from autocompress.knowledge.source import Source
+from autocompress.knowledge.weights import ModelWeights, find_sites
 from autocompress.lm import LanguageModel, LanguageModelConfig
+from autocompress.outcome.results import TrialResult
 from autocompress.plan import CompressionPlan
-from autocompress.results import TrialResult
 from autocompress.searching.folder import SearchFolder
-from autocompress.searching.parameters import ask_plan
-from autocompress.searching.space import load_space
+from autocompress.searching.space.language import load_space
+from autocompress.searching.space.questions import ask_plan
 from autocompress.searching.study import Study
-from autocompress.tracking import Tracker
-from autocompress.weights import ModelWeights, find_sites
+from autocompress.tracking.tracker import Tracker
 
 RESULTS = Path(__file__).parent / "results"
 TRIALS, WORDS, LAST = 300, 10_000, 50

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from autocompress import Task
-from autocompress.compression import Source, write_artifact
-from autocompress.objectives import Split
+from autocompress.encoding.encoder import Encoder
+from autocompress.knowledge.source import Source
+from autocompress.outcome.objectives import Split
 from autocompress.plan import CompressionPlan, Treatment
 from autocompress.precisions import (
     Codebook,
@@ -195,5 +196,5 @@ def mixed_plan() -> CompressionPlan:
 
 def write_mixed(path: Path) -> Path:
     """Write the tiny model by the mixed plan."""
-    write_artifact(tiny_source(), mixed_plan(), path)
+    Encoder(tiny_source()).write(mixed_plan(), path)
     return path

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from autocompress import Task
-from autocompress.objectives import Split
+from autocompress.outcome.objectives import Split
 
 SHARED = Path(__file__).parents[2] / "shared"
 PTB, PTB_SMALL = SHARED / "data" / "ptb", SHARED / "models" / "ptb-small"

@@ -12,7 +12,7 @@ import pytest
 from strategies import TinyTask, mixed_plan, tiny_source, write_mixed
 
 from autocompress.artifact import Artifact, WeightReport, open_artifact
-from autocompress.compression import uncompressed_plan, write_artifact
+from autocompress.encoding.encoder import Encoder, uncompressed_plan
 
 READ_ALONE = """
 import hashlib, json, sys
@@ -115,7 +115,7 @@ def test_members_of_a_site_share_its_bytes_by_rows(artifact: Artifact) -> None:
 
 def test_weights_stored_raw_take_four_bytes_each(tmp_path: Path) -> None:
     source = tiny_source()
-    write_artifact(source, uncompressed_plan(source), tmp_path / "model.acz")
+    Encoder(source).write(uncompressed_plan(source), tmp_path / "model.acz")
     report = open_artifact(tmp_path / "model.acz").report()
     assert {line.bits_per_weight for line in report} == {32}
 

@@ -12,8 +12,8 @@ from strategies import TinyTask, frequencies, tiny_model
 from support import Classification, Classifier, teacher
 from torch import nn
 
-from autocompress.calibration import calibrate
 from autocompress.errors import ModelError
+from autocompress.knowledge.calibration import calibrate
 
 
 class Counting(TinyTask):

@@ -22,8 +22,9 @@ from strategies import (
 
 from autocompress import compress, load
 from autocompress.artifact import Artifact, open_artifact
-from autocompress.compression import Source, uncompressed_plan, write_artifact
+from autocompress.encoding.encoder import Encoder, uncompressed_plan
 from autocompress.errors import ModelError, PlanError
+from autocompress.knowledge.source import Source
 from autocompress.plan import CompressionPlan, Treatment
 from autocompress.precisions import EntropyStep, Float16, Float32, Precision, Uniform
 from autocompress.structures import Dense, LowRank, Matrix, Pruned, Structure
@@ -43,7 +44,7 @@ def plan_with(**changes: Treatment | None) -> CompressionPlan:
 
 
 def written(plan: CompressionPlan, path: Path, source: Source = SOURCE) -> Artifact:
-    write_artifact(source, plan, path)
+    Encoder(source).write(plan, path)
     return open_artifact(path)
 
 

@@ -12,14 +12,9 @@ from strategies import FOR_MODELS, PRECISIONS, treat
 from support import toy_corpus, toy_model
 
 import autocompress
-from autocompress.compression import (
-    Source,
-    check_plan,
-    factorize_item,
-    uncompressed_plan,
-    write_artifact,
-)
+from autocompress.encoding.encoder import Encoder, uncompressed_plan
 from autocompress.errors import PlanError
+from autocompress.knowledge.source import Source
 from autocompress.lm import LanguageModeling, load_model, perplexity, read_corpus
 from autocompress.plan import CompressionPlan, Treatment
 from autocompress.precisions import EntropyStep, Precision
@@ -59,7 +54,7 @@ def fits(source: Source, name: str, treatment: Treatment) -> bool:
     exact = uncompressed_plan(source).treatments
     plan = {other: exact[other] for other in exact if other not in members}
     try:
-        check_plan(source, CompressionPlan(treatments={**plan, name: treatment}))
+        Encoder(source).check(CompressionPlan(treatments={**plan, name: treatment}))
     except PlanError:
         return False
     return True
@@ -72,7 +67,7 @@ def matrices(source: Source) -> list[str]:
 def check(subject: Subject, plan: CompressionPlan, path: Path) -> None:
     """Show that a loaded file computes with what structure and precision make of the weights."""
     model, task, source = subject
-    write_artifact(source, plan, path)
+    Encoder(source).write(plan, path)
     expected = dict(in_memory(source, plan))
     loaded, filled = autocompress.load(path), copy.deepcopy(model)
     state = loaded.state_dict()
@@ -89,7 +84,7 @@ def in_memory(source: Source, plan: CompressionPlan) -> Iterator[tuple[str, Matr
     """Yield every weight as structure and precision leave it, without any file."""
     for name, treatment in plan.treatments.items():
         decoded = {}
-        for key, factor in factorize_item(source, name, treatment).items():
+        for key, factor in Encoder(source).factorize(name, treatment).items():
             precision = treatment.precision
             decoded[key] = factor.values if factor.integers else precision.quantize(factor)
         matrix = treatment.structure.reconstruct(decoded)
@@ -188,7 +183,7 @@ def test_what_does_not_fit_is_refused_before_any_work(
     exact = uncompressed_plan(source).treatments
     plan = CompressionPlan(treatments={**exact, "embedding.weight": treat(structure, precision)})
     with pytest.raises(PlanError, match=reason) as refused:
-        write_artifact(source, plan, tmp_path / "model.acz")
+        Encoder(source).write(plan, tmp_path / "model.acz")
     assert "'embedding.weight'" in str(refused.value)
     assert list(tmp_path.iterdir()) == []
 

@@ -19,9 +19,9 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from strategies import tiny_source, write_mixed
 
-from autocompress import container
+from autocompress.artifact import container
 from autocompress.artifact import Artifact, open_artifact
-from autocompress.container import Contents, pack_asset, read_container, write_container
+from autocompress.artifact.container import Contents, pack_asset, read_container, write_container
 from autocompress.errors import ArtifactError
 from autocompress.precisions import Float32
 from autocompress.structures import Dense

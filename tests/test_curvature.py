@@ -11,10 +11,10 @@ from support import Classification, Classifier
 from torch import nn
 from torch.nn import functional
 
-from autocompress.curvature import measure_curvatures
+from autocompress.knowledge.curvature import measure_curvatures
+from autocompress.knowledge.task import Task
 from autocompress.lm import LanguageModel, LanguageModelConfig
-from autocompress.objectives import Split
-from autocompress.task import Task
+from autocompress.outcome.objectives import Split
 
 WORDS, WIDTH = 50, 8
 

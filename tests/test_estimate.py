@@ -6,9 +6,11 @@ import torch
 from strategies import TinyTask
 from torch import nn
 
-from autocompress.compression import Source, encode_item
+from autocompress.encoding.encoder import Encoder
+from autocompress.encoding.estimates import Estimator
 from autocompress.errors import PlanError
-from autocompress.estimate import Estimator, predicted_rise
+from autocompress.knowledge.prediction import predicted_rise
+from autocompress.knowledge.source import Source
 from autocompress.plan import Treatment
 from autocompress.precisions import EqualSlope, Precision, Uniform
 from autocompress.structures import Dense, LowRank, Pruned, Structure, VectorQuantized
@@ -48,9 +50,9 @@ def test_bytes_and_rise_are_near_those_of_all_rows(
     source: Source, structure: Structure, precision: Precision
 ) -> None:
     treatment = Treatment(structure=structure, precision=precision)
-    part = Estimator(source, 400).estimate(NAME, treatment)
-    whole = Estimator(source, 10**9).estimate(NAME, treatment)
-    assert whole.size_bytes == len(encode_item(source, NAME, treatment)[1])
+    part = Estimator(Encoder(source), 400).estimate(NAME, treatment)
+    whole = Estimator(Encoder(source), 10**9).estimate(NAME, treatment)
+    assert whole.size_bytes == len(Encoder(source).encode(NAME, treatment)[1])
     assert part.size_bytes == pytest.approx(whole.size_bytes, rel=0.2)
     assert part.rise == pytest.approx(whole.rise, rel=0.25)
     assert part != whole
@@ -59,8 +61,8 @@ def test_bytes_and_rise_are_near_those_of_all_rows(
 def test_what_has_no_parts_is_encoded_whole(source: Source) -> None:
     structure = VectorQuantized(dimension=4, bits=4)
     treatment = Treatment(structure=structure, precision=Uniform(bits=8, group="tensor"))
-    found = Estimator(source, 400).estimate(NAME, treatment)
-    assert found.size_bytes == len(encode_item(source, NAME, treatment)[1])
+    found = Estimator(Encoder(source), 400).estimate(NAME, treatment)
+    assert found.size_bytes == len(Encoder(source).encode(NAME, treatment)[1])
 
 
 def test_the_rise_of_no_error_is_none(source: Source) -> None:
@@ -71,4 +73,4 @@ def test_the_rise_of_no_error_is_none(source: Source) -> None:
 def test_a_misfit_is_named(source: Source) -> None:
     treatment = Treatment(structure=LowRank(rank=COLS + 1), precision=Uniform(bits=8, group="row"))
     with pytest.raises(PlanError, match=f"does not fit '{NAME}'"):
-        Estimator(source, 400).estimate(NAME, treatment)
+        Estimator(Encoder(source), 400).estimate(NAME, treatment)

@@ -7,7 +7,7 @@ import pytest
 from golden.make import describe, make
 
 from autocompress.artifact import open_artifact
-from autocompress.container import FORMAT_VERSION
+from autocompress.artifact.container import FORMAT_VERSION
 from autocompress.plan import CompressionPlan
 
 GOLDEN = Path(__file__).parent / "golden"

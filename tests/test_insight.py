@@ -14,9 +14,13 @@ import pytest
 from matplotlib.image import imread
 from support import Classification, Classifier
 
-from autocompress import plots
-from autocompress.compression import Source, write_artifact
-from autocompress.insight import (
+from autocompress.reporting import pictures as plots
+from autocompress.encoding.encoder import Encoder
+from autocompress.knowledge.source import Source
+from autocompress.outcome.objectives import Direction
+from autocompress.outcome.results import Scored, SearchResult, TrialResult
+from autocompress.plan import CompressionPlan, Treatment
+from autocompress.reporting.insight import (
     ELSEWHERE,
     front_uses,
     hypervolume,
@@ -27,9 +31,6 @@ from autocompress.insight import (
     worsening,
     write_insight,
 )
-from autocompress.objectives import Direction
-from autocompress.plan import CompressionPlan, Treatment
-from autocompress.results import Scored, SearchResult, TrialResult
 
 Json = Mapping[str, Mapping[str, object]]
 
@@ -286,7 +287,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[SearchResult, list[
     trials, front = [], []
     for number, made in enumerate(plans):
         path = folder / f"{number}.acz"
-        write_artifact(source, made, path)
+        Encoder(source).write(made, path)
         trials.append(trial(number, path.stat().st_size, 100.0 - number, made))
         front.append(Scored(number, path, trials[-1].values, None, ""))
     return replace(search(), front=tuple(front), trials=3), trials
@@ -417,7 +418,7 @@ def test_predicted_table_of_ties_improvements_and_few_pairs() -> None:
 
 def test_insight_needs_neither_torch_nor_matplotlib() -> None:
     code = (
-        "import sys; from autocompress import insight;"
+        "import sys; from autocompress.reporting import insight;"
         "print({'torch', 'mlflow', 'optuna', 'matplotlib', 'pandas'} & set(sys.modules))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -9,7 +9,7 @@ from strategies import mixed_plan, tiny_model, write_mixed
 
 from autocompress.artifact import open_artifact
 from autocompress.errors import BudgetError, ObjectiveError
-from autocompress.objectives import (
+from autocompress.outcome.objectives import (
     Budget,
     Direction,
     Measured,

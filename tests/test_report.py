@@ -15,12 +15,12 @@ import pytest
 from matplotlib.image import imread
 from rich.console import Console
 
-from autocompress import plots
-from autocompress.objectives import Direction
-from autocompress.page import front_page
+from autocompress.reporting import pictures as plots
+from autocompress.outcome.objectives import Direction
+from autocompress.outcome.results import Scored, SearchResult, TrialResult, pareto_front
 from autocompress.plan import CompressionPlan
-from autocompress.report import front_table, summary_lines, write_front
-from autocompress.results import Scored, SearchResult, TrialResult, pareto_front
+from autocompress.reporting.page import front_page
+from autocompress.reporting.tables import front_table, summary_lines, write_front
 
 PLAN = CompressionPlan.from_json(
     {"treatments": {"w": {"structure": {"kind": "dense"}, "precision": {"kind": "float16"}}}}
@@ -270,7 +270,7 @@ def test_page_is_self_contained_and_escapes_labels() -> None:
 
 def test_report_needs_neither_torch_nor_mlflow() -> None:
     code = (
-        "import sys; from autocompress import page, plots, report, tracking;"
+        "import sys; from autocompress.reporting import page, pictures as plots, report, tracking;"
         "print({'torch', 'mlflow', 'optuna', 'matplotlib.pyplot'} & set(sys.modules))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

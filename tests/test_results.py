@@ -11,8 +11,8 @@ import pytest
 from strategies import mixed_plan
 
 from autocompress.errors import PlanError
-from autocompress.objectives import SIZE, Direction
-from autocompress.results import Scored, SearchResult, TrialResult, pareto_front
+from autocompress.outcome.objectives import SIZE, Direction
+from autocompress.outcome.results import Scored, SearchResult, TrialResult, pareto_front
 
 PLAN = mixed_plan()
 

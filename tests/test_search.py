@@ -16,7 +16,7 @@ from torch import nn
 import autocompress
 from autocompress import Measured, Objective, SearchResult
 from autocompress.errors import BudgetError, ModelError, ObjectiveError, SearchError
-from autocompress.report import summary_lines
+from autocompress.reporting.tables import summary_lines
 from autocompress.searching.folder import SearchFolder
 
 BUDGET = 12_000
@@ -48,7 +48,7 @@ class Parity(autocompress.Task):
     def __init__(self) -> None:
         self.bits = torch.randint(2, (200, 6), generator=torch.Generator().manual_seed(0))
 
-    def evaluate(self, model: nn.Module, split: autocompress.objectives.Split) -> float:
+    def evaluate(self, model: nn.Module, split: autocompress.outcome.objectives.Split) -> float:
         part = self.bits[:100] if split == "valid" else self.bits[100:]
         return float((model(part).argmax(1) == part.sum(1) % 2).float().mean())
 
@@ -132,7 +132,9 @@ def test_an_interrupted_search_finds_what_an_uninterrupted_one_does(
     class Impatient(Classification):
         calls = 0
 
-        def evaluate(self, model: nn.Module, split: autocompress.objectives.Split) -> float:
+        def evaluate(
+            self, model: nn.Module, split: autocompress.outcome.objectives.Split
+        ) -> float:
             self.calls += 1
             if self.calls == 4:
                 raise KeyboardInterrupt
@@ -233,7 +235,9 @@ def test_a_job_that_dies_ends_the_search_and_loses_nothing(out: Path) -> None:
     class Deadly(Classification):
         """Ends any process but the first."""
 
-        def evaluate(self, model: nn.Module, split: autocompress.objectives.Split) -> float:
+        def evaluate(
+            self, model: nn.Module, split: autocompress.outcome.objectives.Split
+        ) -> float:
             if multiprocessing.parent_process() is not None:
                 os._exit(9)
             return super().evaluate(model, split)

@@ -11,8 +11,8 @@ from strategies import TinyTask, tiny_model
 from support import Classification, teacher
 from torch import nn
 
-from autocompress.compression import Source
-from autocompress.sensitivity import with_sensitivities
+from autocompress.knowledge.sensitivity import with_sensitivities
+from autocompress.knowledge.source import Source
 from autocompress.structures import Curvature
 
 

@@ -18,9 +18,9 @@ from strategies import write_mixed
 
 from autocompress.artifact import open_artifact
 from autocompress.errors import SearchError
+from autocompress.outcome.results import Scored, SearchResult, TrialResult
 from autocompress.plan import CompressionPlan
-from autocompress.results import Scored, SearchResult, TrialResult
-from autocompress.tracking import Tracker, plan_params, server_command
+from autocompress.tracking.tracker import Tracker, plan_params, server_command
 
 # Raised while MLflow's database models are imported, with SQLAlchemy 2.1.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")

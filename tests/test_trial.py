@@ -9,15 +9,15 @@ import torch
 from support import Classification, teacher
 from torch import nn
 
-from autocompress import compression
-from autocompress.compression import uncompressed_plan
-from autocompress.estimate import Estimator
-from autocompress.objectives import Budget, Limit, Objective, Split
+from autocompress.encoding import encoder as compression
+from autocompress.encoding.encoder import uncompressed_plan
+from autocompress.encoding.estimates import Estimator
+from autocompress.outcome.objectives import Budget, Limit, Objective, Split
+from autocompress.outcome.results import TrialResult
 from autocompress.plan import CompressionPlan, Treatment
 from autocompress.precisions import EntropyStep, Uniform
-from autocompress.results import TrialResult
 from autocompress.structures import Dense
-from autocompress.trial import Evaluator, GivenUp, Hurdle
+from autocompress.trial.evaluator import Evaluator, GivenUp, Hurdle
 
 
 class InParts(Classification):
@@ -111,7 +111,7 @@ def test_a_plan_predicted_to_be_far_worse_is_not_encoded(
     evaluator: Evaluator, tmp_path: Path
 ) -> None:
     path = tmp_path / "coarse.acz"
-    rise = Estimator(evaluator.source, 256)
+    rise = Estimator(evaluator.encoder, 256)
     plan = steps(evaluator, 1.5)
     predicted = sum(rise.estimate(name, one).rise for name, one in plan.treatments.items())
     for share, is_given_up in ((0.09, True), (0.11, False)):

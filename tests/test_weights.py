@@ -10,7 +10,7 @@ from strategies import Tiny, tiny_model
 from torch import nn
 
 from autocompress.errors import ModelError
-from autocompress.weights import ModelWeights, Site, find_sites
+from autocompress.knowledge.weights import ModelWeights, Site, find_sites
 
 TOKENS = torch.arange(12).reshape(3, 4)
 

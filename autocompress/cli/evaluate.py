@@ -20,8 +20,8 @@ def evaluate(artifact: Path, data: Path, split: str, as_json: bool) -> None:
     Over the whole split, the state carried, batch 10.
     """
     from autocompress.artifact import open_artifact
+    from autocompress.engines.torch import load
     from autocompress.lm import perplexity, read_split, stored_vocabulary
-    from autocompress.runtime import load
 
     opened = open_artifact(artifact)
     vocabulary, model = stored_vocabulary(opened), load(opened)

@@ -48,8 +48,8 @@ def export(
     """
     from autocompress.artifact import open_artifact
     from autocompress.lm import read_split, stored_vocabulary
-    from autocompress.runtime.onnx.export import build, save
-    from autocompress.runtime.onnx.parity import check_parity
+    from autocompress.lm.onnx.export import build, save
+    from autocompress.lm.onnx.parity import check_parity
 
     opened = open_artifact(artifact)
     model = build(opened, form, top_k, runtime)

@@ -12,7 +12,7 @@ import click
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from autocompress.results import SearchResult
+    from autocompress.outcome.results import SearchResult
 
 NOTHING_FEASIBLE = 3
 _WIDTH_OF_FILES = 140
@@ -40,7 +40,7 @@ def print_table(table: Table) -> None:
 
 def print_result(result: SearchResult, document: bool) -> None:
     """Print the outcome of a search, as a table and a summary or as JSON."""
-    from autocompress.report import front_table, summary_lines
+    from autocompress.reporting.tables import front_table, summary_lines
 
     if document:
         print_json(result.to_json())

@@ -10,7 +10,7 @@ import click
 from autocompress.cli.output import a_file, as_json, print_json
 
 if TYPE_CHECKING:
-    from autocompress.runtime.onnx.predictor import Predictor
+    from autocompress.lm.onnx.predictor import Predictor
 
 a_count = click.IntRange(min=1)
 
@@ -23,7 +23,7 @@ a_count = click.IntRange(min=1)
 def predict(artifact: Path, text: str, top_k: int, as_json: bool) -> None:
     """Say which words ARTIFACT expects after TEXT, as a keyboard would."""
     from autocompress.artifact import open_artifact
-    from autocompress.runtime.onnx.predictor import Predictor
+    from autocompress.lm.onnx.predictor import Predictor
 
     predictor = Predictor(open_artifact(artifact), top_k)
     predictor.read(text)
@@ -48,7 +48,7 @@ def generate(artifact: Path, prompt: str, words: int, seed: int, as_json: bool) 
     import numpy as np
 
     from autocompress.artifact import open_artifact
-    from autocompress.runtime.onnx.predictor import Predictor
+    from autocompress.lm.onnx.predictor import Predictor
 
     predictor = Predictor(open_artifact(artifact))
     predictor.read(prompt)

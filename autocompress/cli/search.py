@@ -17,8 +17,8 @@ from autocompress.cli.output import (
 )
 
 if TYPE_CHECKING:
+    from autocompress.outcome.results import SearchResult
     from autocompress.recovery import RecoverySettings
-    from autocompress.results import SearchResult
     from autocompress.searching.folder import SamplerName
 
 
@@ -69,9 +69,9 @@ def search(
     --max-rise and --timeout none of the first trials is good enough, the nearest is fine-tuned.
     """
     from autocompress.lm import LanguageModeling, load_model, read_corpus
-    from autocompress.objectives import Budget, LatencyBudget, parse_rise, parse_seconds
-    from autocompress.searching.run import search as run
-    from autocompress.searching.space import load_space
+    from autocompress.outcome.objectives import Budget, LatencyBudget, parse_rise, parse_seconds
+    from autocompress.searching.search import search as run
+    from autocompress.searching.space.language import load_space
 
     limit = Budget.parse(budget) if budget else None
     rise = None if max_rise is None else parse_rise(max_rise)

@@ -13,7 +13,7 @@ from autocompress.lm.model import LanguageModel, LanguageModelConfig, State, det
 from autocompress.lm.presets import Hyperparameters
 from autocompress.lm.threads import recurrence_on_one_thread
 from autocompress.lm.vocabulary import Vocabulary
-from autocompress.progress import Bar
+from autocompress.support.progress import Bar
 
 
 def new_model(hyper: Hyperparameters, vocabulary: Vocabulary) -> LanguageModel:

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from autocompress.knowledge.task import Task
 from autocompress.lm.batches import columns, windows
 from autocompress.lm.corpus import Corpus
 from autocompress.lm.evaluate import losses_by_window, perplexity_of
-from autocompress.lm.hidden import HiddenStates
 from autocompress.lm.model import LanguageModel, detach_state
-from autocompress.objectives import Split
-from autocompress.task import Task
+from autocompress.lm.read_cache import HiddenStates
+from autocompress.outcome.objectives import Split
 
 _BATCH = 20
 _STEPS = 35

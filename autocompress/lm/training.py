@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from autocompress import progress
 from autocompress.errors import ModelError
 from autocompress.lm.batches import columns, count_windows
 from autocompress.lm.checkpoint import (
@@ -27,6 +26,7 @@ from autocompress.lm.evaluate import perplexity
 from autocompress.lm.folder import WEIGHTS, save_model, write_atomically
 from autocompress.lm.presets import Hyperparameters, preset
 from autocompress.lm.task import fingerprint
+from autocompress.support import progress
 
 _RECORD, _CHECKPOINT = "training.json", "checkpoint"
 

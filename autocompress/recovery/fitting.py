@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from autocompress.compression import Source, write_artifact
-from autocompress.objectives import Budget
+from autocompress.encoding.encoder import Encoder
+from autocompress.outcome.objectives import Budget
 from autocompress.recovery.represented import Represented
 
 _FINEST_BYTES = 2  # of each number that is stored in steps
 _FITTINGS, _FILLING, _SLACK, _LARGEST_STRIDE = 12, 0.997, 0.003, 0.5
 
 
-def fit_steps(represented: Represented, source: Source, budget: Budget, path: Path) -> None:
+def fit_steps(represented: Represented, encoder: Encoder, budget: Budget, path: Path) -> None:
     """Widen or narrow the steps until the file just fits the budget, or has 16 bits a number.
 
     Training moves the numbers, and with them the bits that they need. One octave of all steps is
@@ -21,7 +21,7 @@ def fit_steps(represented: Represented, source: Source, budget: Budget, path: Pa
 
     Args:
         represented: The factors; the steps of its plan are changed.
-        source: The model.
+        encoder: Of the model.
         budget: The limit on the file.
         path: A file to write to.
     """
@@ -29,7 +29,7 @@ def fit_steps(represented: Represented, source: Source, budget: Budget, path: Pa
     widened, best = 0.0, math.inf  # octaves by now, and the fewest at which the file fits
     too_fine = -math.inf
     for _ in range(_FITTINGS if octave_bytes else 0):
-        write_artifact(source, represented.plan, path, represented.factors())
+        encoder.write(represented.plan, path, represented.factors())
         size = path.stat().st_size
         excess = size - _FILLING * budget.limit_bytes
         if -_SLACK * budget.limit_bytes <= excess <= (1 - _FILLING) * budget.limit_bytes:

@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from autocompress.compression import Source, factorize_item
+from autocompress.encoding.encoder import Encoder
+from autocompress.knowledge.source import Source
 from autocompress.plan import Treatment
 from autocompress.precisions import AnyPrecision, Codebook, Float32
 from autocompress.precisions.base import expected_magnitudes
@@ -67,7 +68,7 @@ class Item:
             whole = Treatment(structure=unpruned(treatment.structure), precision=Float32())
             self._factors = {
                 key: _settled(factor, treatment.precision)
-                for key, factor in factorize_item(source, name, whole).items()
+                for key, factor in Encoder(source).factorize(name, whole).items()
             }
             trained = {key: factor for key, factor in self._factors.items() if not factor.integers}
             self._units = {key: _unit(factor) for key, factor in trained.items()}

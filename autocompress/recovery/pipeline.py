@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autocompress.compression import Source
+from autocompress.knowledge.source import Source
 from autocompress.plan import CompressionPlan, Treatment
 from autocompress.precisions import Float32
 from autocompress.recovery.item import unpruned

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from autocompress.compression import Source, check_plan
+from autocompress.encoding.encoder import Encoder
+from autocompress.knowledge.source import Source
 from autocompress.plan import CompressionPlan
 from autocompress.recovery.item import Item, State
 from autocompress.recovery.thin import thin_modules
@@ -49,7 +50,7 @@ class Represented(nn.Module):
         states: Mapping[str, State] | None = None,
     ) -> None:
         super().__init__()
-        check_plan(source, plan)
+        Encoder(source).check(plan)
         # In tuples, so that their weights are no parameters of this module.
         self._original, self._skeleton = (model,), (copy.deepcopy(model),)
         self._source = source

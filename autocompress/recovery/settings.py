@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 from autocompress.errors import BudgetError
-from autocompress.objectives import parse_seconds
+from autocompress.outcome.objectives import parse_seconds
 
 
 @dataclass(frozen=True)

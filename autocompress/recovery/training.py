@@ -7,15 +7,15 @@ from pathlib import Path
 
 from torch import nn
 
-from autocompress import progress
-from autocompress.objectives import format_bytes
+from autocompress.knowledge.task import Task
+from autocompress.outcome.objectives import format_bytes
+from autocompress.outcome.results import TrialResult
 from autocompress.plan import CompressionPlan
+from autocompress.recovery.fine_tuning import Run
 from autocompress.recovery.fitting import fit_steps
-from autocompress.recovery.run import Run
 from autocompress.recovery.settings import RecoverySettings
-from autocompress.results import TrialResult
-from autocompress.task import Task
-from autocompress.trial import Evaluator
+from autocompress.support import progress
+from autocompress.trial.evaluator import Evaluator
 
 _PATIENCE = 3
 _CHECKPOINT, _ARTIFACT = "checkpoint.pt", "model.acz"
@@ -88,7 +88,7 @@ def recover(
 def _measure(run: Run, evaluator: Evaluator, path: Path, number: int) -> TrialResult:
     represented = run.represented
     if evaluator.budget is not None:
-        fit_steps(represented, evaluator.source, evaluator.budget, path)
+        fit_steps(represented, evaluator.encoder, evaluator.budget, path)
     return evaluator.run(number, represented.plan, path, represented.factors())
 
 

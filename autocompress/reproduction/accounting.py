@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from autocompress.compression import Source, factorize_item
+from autocompress.encoding.encoder import Encoder
 from autocompress.plan import CompressionPlan, Treatment
 from autocompress.precisions import Codebook, Float16, Float32, Uniform
 from autocompress.structures import Factor, VectorQuantized
 
 
-def accounted_bytes(source: Source, plan: CompressionPlan) -> float:
+def accounted_bytes(encoder: Encoder, plan: CompressionPlan) -> float:
     """Return the size of a plan by the accounting of Grachev et al., in bytes.
 
     Stored numbers times their width: 4 bytes in single precision, 2 in half, b/8 for b bits. The
@@ -24,7 +24,7 @@ def accounted_bytes(source: Source, plan: CompressionPlan) -> float:
         _factor_bytes(key, factor, treatment)
         for name, treatment in plan.treatments.items()
         if "bias_hh" not in name
-        for key, factor in factorize_item(source, name, treatment).items()
+        for key, factor in encoder.factorize(name, treatment).items()
     )
 
 

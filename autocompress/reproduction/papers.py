@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from autocompress.compression import Source
 from autocompress.errors import ModelError
+from autocompress.knowledge.source import Source
 from autocompress.plan import CompressionPlan, Treatment
 from autocompress.precisions import AnyPrecision, Float16, Float32, Uniform
 from autocompress.structures import (

@@ -27,8 +27,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from autocompress.artifact import open_artifact
 from autocompress.errors import SearchError
-from autocompress.objectives import LATENCY, LATENCY_MS, Direction, LatencyBudget
-from autocompress.results import Scored, SearchResult, TrialResult, pareto_front
+from autocompress.outcome.objectives import LATENCY, LATENCY_MS, Direction, LatencyBudget
+from autocompress.outcome.results import Scored, SearchResult, TrialResult, pareto_front
 
 SamplerName = Literal["tpe", "nsga2", "random"]
 TRIAL = "trial.json"

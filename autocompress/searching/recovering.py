@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from torch import nn
 
-from autocompress import progress
-from autocompress.compression import uncompressed_plan
-from autocompress.objectives import Budget
+from autocompress.encoding.encoder import uncompressed_plan
+from autocompress.knowledge.task import Task
+from autocompress.outcome.objectives import Budget
+from autocompress.outcome.results import TrialResult
 from autocompress.plan import CompressionPlan
 from autocompress.recovery import RecoverySettings, clean_up, recover
-from autocompress.results import TrialResult
 from autocompress.searching.folder import TRIAL, SearchFolder, write_json
-from autocompress.task import Task
-from autocompress.trial import Evaluator
+from autocompress.support import progress
+from autocompress.trial.evaluator import Evaluator
 
 REGAINED = 0.1
 """A rise of the metric, in shares of the baseline, that fine-tuning can be trusted to regain."""

@@ -13,10 +13,10 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from autocompress.objectives import SIZE, Direction, Limit, excesses
-from autocompress.results import TrialResult
+from autocompress.outcome.objectives import SIZE, Direction, Limit, excesses
+from autocompress.outcome.results import TrialResult
 from autocompress.searching.folder import SamplerName
-from autocompress.searching.space import Range, Scalar
+from autocompress.searching.space.language import Range, Scalar
 
 SAMPLER = "sampler"
 _ERROR, _ORIGIN, _REJECTED, _MISFIT = "error", "origin", "rejected", "misfit"

@@ -10,23 +10,22 @@ from dataclasses import replace
 from statistics import mean
 from typing import NamedTuple
 
-from autocompress import progress
-from autocompress.compression import check_plan
 from autocompress.errors import AutocompressError, PlanError, SearchError
-from autocompress.insight import worsening_of
-from autocompress.objectives import LATENCY, excesses, format_bytes
+from autocompress.outcome.objectives import LATENCY, excesses, format_bytes
+from autocompress.outcome.results import TrialResult, pareto_front
 from autocompress.plan import CompressionPlan
-from autocompress.results import TrialResult, pareto_front
+from autocompress.reporting.insight import worsening_of
+from autocompress.searching.executors import Job, Outcome, Workers
 from autocompress.searching.folder import SearchFolder, Settings
-from autocompress.searching.guide import Guide
-from autocompress.searching.parameters import ask_plan
-from autocompress.searching.shield import shielded
-from autocompress.searching.space import Space
+from autocompress.searching.openings.guide import Guide
+from autocompress.searching.openings.uniform import Opening
+from autocompress.searching.space.language import Space
+from autocompress.searching.space.questions import ask_plan
 from autocompress.searching.study import Asking, Study
-from autocompress.searching.warm import Opening
-from autocompress.searching.workers import Job, Outcome, Workers
-from autocompress.tracking import Tracker
-from autocompress.trial import Evaluator, GivenUp, Hurdle
+from autocompress.support import progress
+from autocompress.support.signals import shielded
+from autocompress.tracking.tracker import Tracker
+from autocompress.trial.evaluator import Evaluator, GivenUp, Hurdle
 
 _FAILURES_IN_A_ROW, _PROPOSALS = 3, 20
 _TWO = 2  # size and the task's metric
@@ -160,7 +159,7 @@ class Trials:
             asking = self._study.ask(asked)
             plan = ask_plan(self._space, self._evaluator.source, asking)
             try:
-                check_plan(self._evaluator.source, plan)
+                self._evaluator.encoder.check(plan)
             except PlanError as error:
                 if left:
                     self._study.misfit(asking.number, error)

@@ -25,7 +25,7 @@ from support import toy_corpus, toy_model, write_corpus
 
 from autocompress.cli import main
 from autocompress.searching.folder import SearchFolder
-from autocompress.tracking import Tracker
+from autocompress.tracking.tracker import Tracker
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 Done = subprocess.CompletedProcess[str]

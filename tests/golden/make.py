@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from strategies import write_mixed
 
 from autocompress.artifact import Artifact, open_artifact
-from autocompress.container import FORMAT_VERSION
+from autocompress.artifact.container import FORMAT_VERSION
 
 
 def describe(artifact: Artifact) -> dict[str, Any]:

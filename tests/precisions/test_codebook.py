@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from strategies import each_shape, gaussian, tiny_source, treat
 
 from autocompress.artifact import open_artifact
-from autocompress.compression import uncompressed_plan, write_artifact
+from autocompress.encoding.encoder import Encoder, uncompressed_plan
 from autocompress.errors import PlanError
 from autocompress.precisions import Codebook, Uniform
 from autocompress.structures import Dense, Factor, Matrix, Pruned, Shape
@@ -179,7 +179,7 @@ def test_files_hold_the_levels(tmp_path: Path, structure: Dense | Pruned) -> Non
     name, source = "lstm.weight_ih_l0", tiny_source()
     plan = uncompressed_plan(source)
     plan.treatments[name] = treat(structure, Codebook(bits=3))
-    write_artifact(source, plan, tmp_path / "model.acz")
+    Encoder(source).write(plan, tmp_path / "model.acz")
     decoded = open_artifact(tmp_path / "model.acz").state_dict()[name]
     factor = structure.factorize(source.weights.weights[name].matrix, None)["weight"]
     assert np.array_equal(decoded, Codebook(bits=3).quantize(factor))
@@ -192,4 +192,4 @@ def test_a_weight_beyond_half_precision_is_named(tmp_path: Path) -> None:
     plan = uncompressed_plan(source)
     plan.treatments["head.weight"] = treat(Dense(), Codebook(bits=3))
     with pytest.raises(PlanError, match=r"'dense \+ 3 bit codebook' does not fit 'head.weight'"):
-        write_artifact(source, plan, tmp_path / "model.acz")
+        Encoder(source).write(plan, tmp_path / "model.acz")

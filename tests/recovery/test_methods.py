@@ -9,18 +9,19 @@ import torch
 from support import Classification, Classifier, teacher, toy_corpus, toy_model
 
 import autocompress
-from autocompress.compression import Source, uncompressed_plan
+from autocompress.encoding.encoder import uncompressed_plan
+from autocompress.knowledge.source import Source
 from autocompress.lm import LanguageModeling, load_model, read_corpus
-from autocompress.objectives import Split
+from autocompress.outcome.objectives import Split
+from autocompress.outcome.results import TrialResult
 from autocompress.plan import CompressionPlan, Treatment
 from autocompress.precisions import AnyPrecision, Codebook, EntropyStep, Float16, Float32, Uniform
 from autocompress.recovery import RecoveryBudget, RecoverySettings, recover
 from autocompress.recovery.pipeline import pipeline_stages, stage_of
 from autocompress.recovery.pruning import ramp, share_of_sparsity
 from autocompress.recovery.represented import Represented
-from autocompress.results import TrialResult
 from autocompress.structures import AnyStructure, Dense, GroupReduce, LowRank, Pruned
-from autocompress.trial import Evaluator
+from autocompress.trial.evaluator import Evaluator
 
 HALF = Pruned(sparsity=0.5, of=LowRank(rank=8))
 

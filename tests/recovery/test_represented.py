@@ -8,8 +8,9 @@ from strategies import PRECISIONS, STRUCTURES, gaussian
 from support import Classification, Classifier, teacher
 
 import autocompress
-from autocompress.compression import Source, uncompressed_plan, write_artifact
+from autocompress.encoding.encoder import Encoder, uncompressed_plan
 from autocompress.errors import PlanError
+from autocompress.knowledge.source import Source
 from autocompress.plan import CompressionPlan, Treatment
 from autocompress.precisions import EntropyStep, EqualSlope, Precision
 from autocompress.recovery.represented import Represented
@@ -48,7 +49,7 @@ def test_it_computes_what_the_file_will(
             latent += 0.01 * torch.randn_like(latent)
         model.refresh()
         ours = model.eval()(Classification().tokens[:50])
-    write_artifact(source, plan, tmp_path / "model.acz", model.factors())
+    Encoder(source).write(plan, tmp_path / "model.acz", model.factors())
     reloaded = autocompress.load(tmp_path / "model.acz", Classifier())
     with torch.no_grad():
         # Levels agree but for the last bits of single precision; another level would show.

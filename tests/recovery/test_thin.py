@@ -6,7 +6,8 @@ from support import Classification, Classifier, teacher
 from torch import nn
 from torch.nn import functional
 
-from autocompress.compression import Source, uncompressed_plan
+from autocompress.encoding.encoder import uncompressed_plan
+from autocompress.knowledge.source import Source
 from autocompress.lm import LanguageModel, LanguageModelConfig
 from autocompress.plan import CompressionPlan, Treatment
 from autocompress.precisions import EntropyStep

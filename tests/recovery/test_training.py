@@ -8,13 +8,13 @@ from support import Classification, Classifier, teacher
 import autocompress
 from autocompress import Budget, SearchResult, TrialResult
 from autocompress.errors import BudgetError, SearchError
-from autocompress.objectives import Split
+from autocompress.outcome.objectives import Split
 from autocompress.plan import CompressionPlan, Treatment
 from autocompress.precisions import EntropyStep
 from autocompress.recovery import RecoveryBudget, RecoverySettings, recover
 from autocompress.searching.folder import SearchFolder
 from autocompress.structures import Dense
-from autocompress.trial import Evaluator
+from autocompress.trial.evaluator import Evaluator
 
 SETTINGS = RecoverySettings(RecoveryBudget(steps=200), dropout=0.0, learning_rate=0.02)
 

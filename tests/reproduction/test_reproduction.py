@@ -8,8 +8,10 @@ import torch
 from support import Classification, teacher, toy_model, write_corpus
 
 from autocompress.artifact import open_artifact
-from autocompress.compression import Source, check_plan
+from autocompress.encoding.encoder import Encoder
+from autocompress.engines.torch import load
 from autocompress.errors import ModelError, SearchError
+from autocompress.knowledge.source import Source
 from autocompress.lm import (
     LanguageModel,
     LanguageModelConfig,
@@ -23,7 +25,6 @@ from autocompress.precisions import EntropyStep
 from autocompress.reproduction import Reproduction, reproduce
 from autocompress.reproduction.accounting import accounted_bytes
 from autocompress.reproduction.papers import METHODS
-from autocompress.runtime import load
 from autocompress.structures import Dense
 
 PLANS = {method.key: method.plan for method in METHODS}
@@ -70,12 +71,12 @@ def source(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Source:
     ],
 )
 def test_sizes_by_the_papers_accounting(source: Source, key: str, expected: int) -> None:
-    assert accounted_bytes(source, PLANS[key](source)) == expected
+    assert accounted_bytes(Encoder(source), PLANS[key](source)) == expected
 
 
 def test_a_tensor_train_has_as_many_parameters_as_the_paper_says(source: Source) -> None:
     # 2.95 M parameters in all, 11.8 MB
-    accounted = accounted_bytes(source, PLANS["tensor-train-output"](source))
+    accounted = accounted_bytes(Encoder(source), PLANS["tensor-train-output"](source))
     assert 11.6e6 < accounted <= 11.8e6
 
 
@@ -83,7 +84,7 @@ def test_steps_have_no_width_to_account_for(source: Source) -> None:
     treatment = Treatment(structure=Dense(), precision=EntropyStep(step=1.0))
     plan = CompressionPlan(treatments=dict.fromkeys(source.weights.weights, treatment))
     with pytest.raises(ValueError, match="step 1"):
-        accounted_bytes(source, plan)
+        accounted_bytes(Encoder(source), plan)
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
@@ -94,7 +95,7 @@ def test_every_method_fits_other_models(
     model, vocabulary = load_model(model_of(tmp_path / "m", corpus, cell=cell, tied=tied))
     source = Source.of(model, LanguageModeling(read_corpus(corpus, vocabulary)))
     for plan in PLANS.values():
-        check_plan(source, plan(source))
+        Encoder(source).check(plan(source))
 
 
 def test_models_without_that_output_layer_are_refused() -> None:
@@ -173,7 +174,7 @@ def test_what_is_finished_is_not_done_again(
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("recovered again")
 
-    monkeypatch.setattr("autocompress.reproduction.run.recover", fail)
+    monkeypatch.setattr("autocompress.reproduction.reproduce.recover", fail)
     again = run(out, model, corpus)
     assert again.to_json() == result.to_json()
 

@@ -10,13 +10,11 @@ from support import Classification, Classifier, teacher, toy_corpus, toy_model
 from torch import nn
 
 import autocompress
-from autocompress.compression import Source, uncompressed_plan, write_artifact
+from autocompress.encoding.encoder import Encoder, uncompressed_plan
 from autocompress.errors import ModelError
-from autocompress.lm import LanguageModeling, load_model, perplexity, read_corpus
-from autocompress.plan import CompressionPlan, Treatment
-from autocompress.precisions import AnyPrecision, EntropyStep, Float32, Uniform
-from autocompress.runtime.modules import FactoredEmbedding, FactoredRecurrent
-from autocompress.runtime.operators import (
+from autocompress.knowledge.source import Source
+from autocompress.layers.modules import FactoredEmbedding, FactoredRecurrent
+from autocompress.layers.operators import (
     DenseOperator,
     GroupedOperator,
     LowRankOperator,
@@ -24,6 +22,9 @@ from autocompress.runtime.operators import (
     Projection,
     TensorTrainOperator,
 )
+from autocompress.lm import LanguageModeling, load_model, perplexity, read_corpus
+from autocompress.plan import CompressionPlan, Treatment
+from autocompress.precisions import AnyPrecision, EntropyStep, Float32, Uniform
 from autocompress.structures import AnyStructure, GroupReduce, LowRank, Pruned, TensorTrain
 
 STRUCTURES: tuple[AnyStructure, ...] = (
@@ -69,7 +70,7 @@ def compressed(
         treatments[site.name] = treatment
         for member in site.members:
             del treatments[member]
-    write_artifact(source, CompressionPlan(treatments=treatments), path)
+    Encoder(source).write(CompressionPlan(treatments=treatments), path)
     return path
 
 

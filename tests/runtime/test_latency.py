@@ -9,12 +9,13 @@ import torch
 from support import toy_corpus, toy_model
 
 from autocompress.artifact import open_artifact
-from autocompress.compression import Source, uncompressed_plan, write_artifact
+from autocompress.encoding.encoder import Encoder, uncompressed_plan
+from autocompress.engines.onnx.session import StepModel, open_session
+from autocompress.engines.onnx.timing import Stepper, measure
+from autocompress.knowledge.source import Source
 from autocompress.lm import LanguageModeling, load_model, read_corpus
-from autocompress.objectives import LatencyBudget
-from autocompress.runtime.latency import Stepper, measure
-from autocompress.runtime.onnx import build
-from autocompress.runtime.onnx.session import StepModel, open_session
+from autocompress.lm.onnx.export import build
+from autocompress.outcome.objectives import LatencyBudget
 
 
 class Clock:
@@ -40,7 +41,7 @@ class Reader:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     one = Clock()
-    monkeypatch.setattr("autocompress.runtime.latency.time.thread_time", lambda: one.now)
+    monkeypatch.setattr("autocompress.engines.onnx.timing.time.thread_time", lambda: one.now)
     return iter([one])
 
 
@@ -71,7 +72,7 @@ def test_what_is_timed_is_what_is_scored(tmp_path: Path) -> None:
     corpus = toy_corpus(tmp_path / "toy")
     model, vocabulary = load_model(toy_model(tmp_path / "model", corpus))
     source = Source.of(model, LanguageModeling(read_corpus(corpus, vocabulary)))
-    write_artifact(source, uncompressed_plan(source), tmp_path / "model.acz")
+    Encoder(source).write(uncompressed_plan(source), tmp_path / "model.acz")
     session = open_session(build(open_artifact(tmp_path / "model.acz")).SerializeToString())
     words = [3, 1, 4, 1, 5]
     stepper = Stepper(session)

@@ -14,14 +14,17 @@ from torch import Tensor
 
 import autocompress
 from autocompress.artifact import Artifact, open_artifact
-from autocompress.compression import Source, compress, uncompressed_plan, write_artifact
+from autocompress.encoding.compress import compress
+from autocompress.encoding.encoder import Encoder, uncompressed_plan
+from autocompress.engines.onnx.session import SequenceModel, StepModel, open_session
+from autocompress.engines.onnx.weights import to_int4, to_int8
 from autocompress.errors import ExportError
+from autocompress.knowledge.source import Source
 from autocompress.lm import LanguageModel, LanguageModeling, load_model, read_corpus
+from autocompress.lm.onnx import parity
+from autocompress.lm.onnx.export import Form, build
 from autocompress.plan import CompressionPlan, Runtime
 from autocompress.precisions import EntropyStep, Float32
-from autocompress.runtime.onnx import Form, build, parity
-from autocompress.runtime.onnx.session import SequenceModel, StepModel, open_session
-from autocompress.runtime.onnx.weights import to_int4, to_int8
 from autocompress.structures import (
     Dense,
     LowRank,
@@ -68,7 +71,7 @@ def artifact_of(source: Source, structure: Structure, runtime: Runtime, path: Pa
         if weight.values.ndim == 2:
             treatment = treat(structure, Float32())
             treatments[name] = treatment.model_copy(update={"runtime": runtime})
-    write_artifact(source, CompressionPlan(treatments=treatments), path)
+    Encoder(source).write(CompressionPlan(treatments=treatments), path)
     return open_artifact(path)
 
 
@@ -124,7 +127,7 @@ def test_a_site_is_projected_once(lstm: Subject, tmp_path: Path) -> None:
         for member in site.members:
             del treatments[member]
         treatments[site.name] = treat(LowRank(rank=3), Float32())
-    write_artifact(source, CompressionPlan(treatments=treatments), tmp_path / "model.acz")
+    Encoder(source).write(CompressionPlan(treatments=treatments), tmp_path / "model.acz")
     artifact = open_artifact(tmp_path / "model.acz")
     rights = [one.name for one in build(artifact).graph.initializer if "/right" in one.name]
     model = build(artifact)
@@ -158,7 +161,7 @@ def test_rows_are_looked_up_decoded_unless_factors_are_much_smaller(
     assert source.weights.weights["embedding.weight"].matrix.shape[1] == 16
     treatments = dict(uncompressed_plan(source).treatments)
     treatments["embedding.weight"] = treat(LowRank(rank=rank), Float32())
-    write_artifact(source, CompressionPlan(treatments=treatments), tmp_path / "model.acz")
+    Encoder(source).write(CompressionPlan(treatments=treatments), tmp_path / "model.acz")
     artifact = open_artifact(tmp_path / "model.acz")
     made = [node for node in build(artifact).graph.node if node.op_type == "MatMul"]
     assert len(made) == products + 1  # the output layer's
@@ -264,7 +267,7 @@ def test_entropy_coded_weights_run_like_any_other(lstm: Subject, tmp_path: Path)
     source = lstm[1]
     treatment = treat(Dense(), EntropyStep(step=0.3))
     plan = CompressionPlan(treatments=dict.fromkeys(source.weights.weights, treatment))
-    write_artifact(source, plan, tmp_path / "model.acz")
+    Encoder(source).write(plan, tmp_path / "model.acz")
     artifact = open_artifact(tmp_path / "model.acz")
     words = text(source)
     assert apart(in_steps(artifact, words), in_torch(artifact, words)) < 1e-5

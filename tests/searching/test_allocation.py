@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from support import Classification, teacher
 
-from autocompress.compression import Source
-from autocompress.estimate import Estimate, Estimator
-from autocompress.objectives import Budget
+from autocompress.encoding.encoder import Encoder
+from autocompress.encoding.estimates import Estimate, Estimator
+from autocompress.knowledge.source import Source
+from autocompress.outcome.objectives import Budget
 from autocompress.plan import Treatment
 from autocompress.precisions import EqualSlope, Float16
-from autocompress.searching.allocation import (
+from autocompress.searching.openings.allocation import (
     allocate,
     allocated,
     allocated_to_budget,
@@ -22,9 +23,9 @@ from autocompress.searching.allocation import (
     total_bytes,
     total_rise,
 )
-from autocompress.searching.menu import Candidate, Menu, Option, hull, menus
-from autocompress.searching.space import Space, load_space
-from autocompress.searching.warm import file_size, first_below
+from autocompress.searching.openings.menus import Candidate, Menu, Option, hull, menus
+from autocompress.searching.openings.uniform import file_size, first_below
+from autocompress.searching.space.language import Space, load_space
 from autocompress.structures import Dense
 
 TREATMENT = Treatment(structure=Dense(), precision=Float16())
@@ -109,7 +110,7 @@ def space() -> Space:
 
 @pytest.fixture(scope="module")
 def offered(space: Space, source: Source) -> dict[str, Menu]:
-    return menus(space, source)
+    return menus(space, Encoder(source))
 
 
 def test_every_weight_has_a_menu(offered: dict[str, Menu], source: Source) -> None:
@@ -134,7 +135,7 @@ def test_between_slopes_estimates_are_near_the_truth(
     offered: dict[str, Menu], source: Source
 ) -> None:
     name = "lstm.weight_ih_l1"
-    estimator = Estimator(source, 10**6)
+    estimator = Estimator(Encoder(source), 10**6)
     for option in offered[name]:
         if option.slope is not None:
             low, high = (float(option.candidates[i].answers[option.slope]) for i in (2, 3))
@@ -162,8 +163,8 @@ def test_the_answers_lead_to_the_candidates(
 def test_an_allocation_is_fitted_to_the_budget(
     offered: dict[str, Menu], space: Space, source: Source, limit: int
 ) -> None:
-    family = allocated_to_budget(offered, space, source, Budget(limit))
-    size = file_size(source, family.at(1.0, space, source).plan)
+    family = allocated_to_budget(offered, space, Encoder(source), Budget(limit))
+    size = file_size(Encoder(source), family.at(1.0, space, source).plan)
     assert 0.97 * limit < size <= limit
 
 

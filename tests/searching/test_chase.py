@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import pytest
 
+from autocompress.outcome.results import TrialResult
 from autocompress.plan import CompressionPlan
-from autocompress.results import TrialResult
-from autocompress.searching.chase import Chase
-from autocompress.searching.warm import Family
+from autocompress.searching.openings.chase import Chase
+from autocompress.searching.openings.uniform import Family
 
 FAMILY = Family("wide", {})
 

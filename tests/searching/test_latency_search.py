@@ -10,12 +10,12 @@ from support import Classification, teacher, toy_corpus, toy_model
 
 import autocompress
 from autocompress.artifact import open_artifact
+from autocompress.engines.onnx.session import StepModel, open_session
+from autocompress.engines.onnx.timing import Latency
 from autocompress.errors import ExportError, SearchError
 from autocompress.lm import LanguageModel, LanguageModeling, load_model, read_corpus
-from autocompress.results import SearchResult
-from autocompress.runtime.latency import Latency
-from autocompress.runtime.onnx.deployed import Deployed
-from autocompress.runtime.onnx.session import StepModel, open_session
+from autocompress.lm.onnx.deployed import Deployed
+from autocompress.outcome.results import SearchResult
 from autocompress.searching.folder import SearchFolder
 from autocompress.searching.study import SAMPLER
 from autocompress.searching.trials import Effort
@@ -121,8 +121,8 @@ def test_a_shortened_effort_has_a_share_of_the_time() -> None:
 def test_the_nearest_plan_is_fine_tuned_where_no_opening_is_good_enough(
     subject: Subject, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("autocompress.searching.run._SHARE_OF_TUNING", 0.0)
-    monkeypatch.setattr("autocompress.searching.run._LEAST_SECONDS", 1)
+    monkeypatch.setattr("autocompress.searching.search._SHARE_OF_TUNING", 0.0)
+    monkeypatch.setattr("autocompress.searching.search._LEAST_SECONDS", 1)
     never = autocompress.Objective("never", "minimize", lambda _: 1.0, limit=0.0)
     limits = {"latency_budget": "9x", "max_rise": "50%", "objectives": [never]}
     found = searched(subject, out, 500, timeout="15m", **limits)
@@ -149,8 +149,8 @@ def test_the_nearest_plan_is_fine_tuned_where_no_opening_is_good_enough(
 def test_what_is_fine_tuned_leaves_room_for_noise(
     subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("autocompress.searching.run._SHARE_OF_TUNING", 0.0)
-    monkeypatch.setattr("autocompress.searching.run._LEAST_SECONDS", 1)
+    monkeypatch.setattr("autocompress.searching.search._SHARE_OF_TUNING", 0.0)
+    monkeypatch.setattr("autocompress.searching.search._LEAST_SECONDS", 1)
     never = autocompress.Objective("never", "minimize", lambda _: 1.0, limit=0.0)
 
     def prefer_heavy(self: Deployed, model: StepModel) -> Latency:

@@ -3,12 +3,13 @@ from pathlib import Path
 import pytest
 from support import Classification, teacher
 
-from autocompress.compression import Source, check_plan
+from autocompress.encoding.encoder import Encoder
 from autocompress.errors import SpaceError
-from autocompress.objectives import Budget
-from autocompress.searching.parameters import UniformAsker, ask_plan, smallest_plan
-from autocompress.searching.space import Range, Scalar, Space, load_space
-from autocompress.searching.warm import file_size, openings
+from autocompress.knowledge.source import Source
+from autocompress.outcome.objectives import Budget
+from autocompress.searching.openings.uniform import file_size, openings
+from autocompress.searching.space.language import Range, Scalar, Space, load_space
+from autocompress.searching.space.questions import UniformAsker, ask_plan, smallest_plan
 from autocompress.structures import Dense, LowRank, Pruned
 
 
@@ -99,7 +100,10 @@ def test_uniform_answers_repeat_the_plan(space: Space, source: Source) -> None:
 
 def test_openings_start_where_the_file_fits(space: Space, source: Source) -> None:
     budget = Budget(12_000)
-    sizes = [file_size(source, opening.plan) for opening in openings(space, source, budget)]
+    sizes = [
+        file_size(Encoder(source), opening.plan)
+        for opening in openings(space, Encoder(source), budget)
+    ]
     ladder = sizes[-8:]
     assert ladder == sorted(ladder, reverse=True)
     assert ladder[0] <= budget.limit_bytes
@@ -107,14 +111,15 @@ def test_openings_start_where_the_file_fits(space: Space, source: Source) -> Non
 
 
 def test_openings_without_a_budget_are_all_different(space: Space, source: Source) -> None:
-    plans = [opening.plan.dumps() for opening in openings(space, source, None)]
+    plans = [opening.plan.dumps() for opening in openings(space, Encoder(source), None)]
     assert len(set(plans)) == len(plans) > 8
 
 
 def test_the_smallest_plan_is_below_all_openings(space: Space, source: Source) -> None:
-    smallest = file_size(source, smallest_plan(space, source))
+    smallest = file_size(Encoder(source), smallest_plan(space, Encoder(source)))
     assert all(
-        smallest <= file_size(source, opening.plan) for opening in openings(space, source, None)
+        smallest <= file_size(Encoder(source), opening.plan)
+        for opening in openings(space, Encoder(source), None)
     )
 
 
@@ -127,7 +132,7 @@ def test_a_uniform_plan_outside_of_the_space_is_an_error(source: Source, tmp_pat
         tmp_path,
     )
     with pytest.raises(SpaceError, match="'six' wants 6"):
-        openings(space, source, None)
+        openings(space, Encoder(source), None)
 
 
 def test_the_parameters_of_an_inner_structure_are_asked_too(source: Source) -> None:
@@ -142,13 +147,13 @@ def test_the_parameters_of_an_inner_structure_are_asked_too(source: Source) -> N
 
 def test_the_papers_space_decomposes_all_matrices(source: Source) -> None:
     space = load_space("papers")
-    for opening in openings(space, source, None):
-        check_plan(source, opening.plan)
+    for opening in openings(space, Encoder(source), None):
+        Encoder(source).check(opening.plan)
         for treatment in opening.plan.treatments.values():
             decomposed = isinstance(treatment.structure, LowRank | Pruned)
             assert decomposed != isinstance(treatment.structure, Dense)
     matrices = {name for name, w in source.weights.weights.items() if w.values.ndim == 2}
-    for treatment in (smallest_plan(space, source).treatments[name] for name in matrices):
+    for treatment in (smallest_plan(space, Encoder(source)).treatments[name] for name in matrices):
         assert not isinstance(treatment.structure, Dense)
 
 
@@ -174,7 +179,7 @@ def test_weights_may_run_as_they_are_stored(source: Source, tmp_path: Path) -> N
     bits = {8: "int8", 5: "int8", 4: "int4", 2: "int4"}
     for count, expected in bits.items():
         assert runtime(precision="uniform", **{"uniform.bits": count}) == expected
-    smallest = smallest_plan(space, source).treatments.values()
+    smallest = smallest_plan(space, Encoder(source)).treatments.values()
     for treatment in smallest:
         is_short = getattr(treatment.precision, "bits", 8) <= 4
         assert (treatment.runtime == "int4") == is_short

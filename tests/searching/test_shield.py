@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from autocompress.searching.shield import shielded
+from autocompress.support.signals import shielded
 
 
 @pytest.fixture(autouse=True)

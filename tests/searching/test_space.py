@@ -4,8 +4,15 @@ import pytest
 from support import teacher
 
 from autocompress.errors import SpaceError
-from autocompress.searching.space import Range, Rule, Space, choice_name, load_space, space_names
-from autocompress.weights import ModelWeights
+from autocompress.knowledge.weights import ModelWeights
+from autocompress.searching.space.language import (
+    Range,
+    Rule,
+    Space,
+    choice_name,
+    load_space,
+    space_names,
+)
 
 RULE = """
 [[rules]]

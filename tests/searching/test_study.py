@@ -4,11 +4,11 @@ from pathlib import Path
 import optuna
 import pytest
 
-from autocompress.objectives import SIZE, Direction, Limit
+from autocompress.outcome.objectives import SIZE, Direction, Limit
+from autocompress.outcome.results import TrialResult
 from autocompress.plan import CompressionPlan
-from autocompress.results import TrialResult
 from autocompress.searching.folder import SamplerName
-from autocompress.searching.space import Range
+from autocompress.searching.space.language import Range
 from autocompress.searching.study import Asking, Study
 
 DIRECTIONS: Mapping[str, Direction] = {SIZE: "minimize", "loss": "minimize"}

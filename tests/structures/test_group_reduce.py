@@ -18,9 +18,10 @@ from torch import nn
 
 from autocompress import Task, compress, open_artifact
 from autocompress.coders import encode_smallest
-from autocompress.compression import Source, encode_item
+from autocompress.encoding.encoder import Encoder
 from autocompress.errors import ArtifactError, PlanError
-from autocompress.objectives import Split
+from autocompress.knowledge.source import Source
+from autocompress.outcome.objectives import Split
 from autocompress.plan import CompressionPlan
 from autocompress.precisions import EntropyStep, Float16, Float32, Precision
 from autocompress.structures import (
@@ -457,7 +458,7 @@ def embedding_source(weight: Matrix, counts: Counts) -> Source:
 
 
 def stored(source: Source, structure: Structure) -> int:
-    return len(encode_item(source, "embedding.weight", treat(structure, Float16()))[1])
+    return len(Encoder(source).encode("embedding.weight", treat(structure, Float16()))[1])
 
 
 def decoded(structure: Structure, precision: Precision, weight: Matrix, counts: Counts) -> Matrix:

@@ -12,7 +12,7 @@ from strategies import TinyTask, frequencies, gaussian, tiny_model, tiny_source,
 
 from autocompress import compress
 from autocompress.artifact import open_artifact
-from autocompress.compression import uncompressed_plan
+from autocompress.encoding.encoder import uncompressed_plan
 from autocompress.errors import PlanError
 from autocompress.plan import CompressionPlan
 from autocompress.precisions import EntropyStep, Float16, Float32, Precision

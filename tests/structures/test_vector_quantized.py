@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from pydantic import ValidationError
 from strategies import frequencies, gaussian, tiny_source, treat
 
 from autocompress.artifact import Artifact, open_artifact
-from autocompress.compression import EncodedItems, uncompressed_plan, write_artifact
+from autocompress.encoding.encoder import Encoder, uncompressed_plan
 from autocompress.errors import ArtifactError, PlanError
 from autocompress.precisions import Codebook, EntropyStep, Float16, Float32, Precision
 from autocompress.structures import Factor, Matrix, Shape, VectorQuantized
@@ -284,8 +283,7 @@ def test_settings_have_ranges(settings: dict[str, int]) -> None:
 def written(structure: VectorQuantized, precision: Precision, path: Path) -> Artifact:
     plan = uncompressed_plan(SOURCE)
     plan.treatments[EMBEDDING] = treat(structure, precision)
-    source = replace(SOURCE, encoded=EncodedItems())  # some tests patch what encodes
-    write_artifact(source, plan, path / "model.acz")
+    Encoder(SOURCE).write(plan, path / "model.acz")
     return open_artifact(path / "model.acz")
 
 

@@ -1,0 +1,211 @@
+"""The encoder: weights, what is known of them and a plan become records and bytes."""
+
+from __future__ import annotations
+
+import zlib
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from autocompress.artifact.container import (
+    Header,
+    ItemRecord,
+    MemberRecord,
+    StreamRecord,
+    encode_stream,
+    write_container,
+)
+from autocompress.errors import PlanError
+from autocompress.knowledge.source import Source
+from autocompress.knowledge.weights import Weight
+from autocompress.plan import CompressionPlan, Treatment
+from autocompress.precisions import Float32, Precision, Stream
+from autocompress.structures import Dense, Factor
+
+_LARGEST_CACHE = 2**28
+
+Factors = Mapping[str, Mapping[str, Factor]]
+"""By the entries of a plan, the factors of their structures by name."""
+Encoded = tuple[ItemRecord, bytes]
+
+
+class Encoder:
+    """Carries out plans for one model.
+
+    Entries of plans that were encoded last are kept, up to 256 MB: a plan that differs in one
+    weight from another costs the encoding of that weight alone. What is kept stays in this
+    process: a copy of the encoder in another one begins empty.
+
+    Attributes:
+        source: The model, and what is known of it.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self._kept: OrderedDict[tuple[str, Treatment], Encoded] = OrderedDict()
+        self._kept_bytes = 0
+
+    def __reduce__(self) -> tuple[type[Encoder], tuple[Source]]:
+        return Encoder, (self.source,)
+
+    def check(self, plan: CompressionPlan) -> None:
+        """Refuse a plan that cannot be carried out, before any work is done.
+
+        Raises:
+            PlanError: If it leaves a weight out, treats one twice, or a treatment does not fit;
+                the message names both.
+        """
+        self._check_coverage(plan)
+        for name, treatment in plan.treatments.items():
+            self._check_fit(name, treatment)
+
+    def factorize(self, name: str, treatment: Treatment) -> dict[str, Factor]:
+        """Represent one entry of a plan by the factors of its structure.
+
+        Raises:
+            PlanError: If the treatment does not fit; the message names both.
+        """
+        self._check_fit(name, treatment)
+        matrix = np.concatenate([weight.matrix for weight in self.source.members(name)])
+        frequencies, curvature = self.source.frequencies(name), self.source.curvature(name)
+        return treatment.structure.factorize(matrix, frequencies, curvature)
+
+    def encode(self, name: str, treatment: Treatment) -> Encoded:
+        """Encode one entry of a plan: a weight, or the stacked weights of a site.
+
+        Raises:
+            PlanError: If the treatment does not fit; the message names both.
+        """
+        key = name, treatment.stored
+        if key not in self._kept:
+            factors = self.factorize(*key)
+            self._keep(key, encode_factors(self.source.members(name), *key, factors))
+        self._kept.move_to_end(key)
+        record, data = self._kept[key]
+        return record.model_copy(update={"treatment": treatment}), data
+
+    def known_bytes(self, name: str, treatment: Treatment) -> int | None:
+        """Return how many bytes an entry takes, or None if it was not encoded lately."""
+        known = self._kept.get((name, treatment.stored))
+        return None if known is None else len(known[1])
+
+    def write(self, plan: CompressionPlan, path: Path, factors: Factors | None = None) -> None:
+        """Carry out a plan into a file.
+
+        Args:
+            plan: A treatment for every weight.
+            path: The file; replaced if it exists.
+            factors: What to store instead of the weights' own factors.
+
+        Raises:
+            PlanError: If the plan does not fit the model.
+        """
+        self.check(plan)
+        records, items = [], {}
+        for name, treatment in plan.treatments.items():
+            if factors is None:
+                record, items[name] = self.encode(name, treatment)
+            else:
+                members = self.source.members(name)
+                record, items[name] = encode_factors(members, name, treatment, factors[name])
+            records.append(record)
+        config = self.source.model_config
+        header = Header(
+            source_sha256=self.source.weights.sha256,
+            model=dict(config) if config else None,
+            items=tuple(records),
+        )
+        write_container(path, header, items, self.source.assets, self.source.weights.buffers)
+
+    def _keep(self, key: tuple[str, Treatment], encoded: Encoded) -> None:
+        self._kept[key] = encoded
+        self._kept_bytes += len(encoded[1])
+        while self._kept_bytes > _LARGEST_CACHE and len(self._kept) > 1:
+            _, (_, dropped) = self._kept.popitem(last=False)
+            self._kept_bytes -= len(dropped)
+
+    def _check_fit(self, name: str, treatment: Treatment) -> None:
+        structure, precision = treatment.structure, treatment.precision
+        _check(name, treatment, structure.misfit(self.source.shape(name)))
+        if not precision.needs_row_frequencies:
+            return
+        if self.source.frequencies(name) is None:
+            reason = "its rows have no frequencies, on which the steps are to depend"
+            _check(name, treatment, reason)
+        if not structure.keeps_rows:
+            reason = (
+                f"{structure.kind} keeps no rows, on whose frequencies the steps are to depend"
+            )
+            _check(name, treatment, reason)
+
+    def _check_coverage(self, plan: CompressionPlan) -> None:
+        treated: dict[str, str] = {}
+        for name in plan.treatments:
+            for weight in self.source.members(name):
+                if weight.name in treated:
+                    raise PlanError(
+                        f"weight '{weight.name}' is treated twice, by '{treated[weight.name]}' "
+                        f"and by '{name}'; leave one out"
+                    )
+                treated[weight.name] = name
+        missing = [name for name in self.source.weights.weights if name not in treated]
+        if missing:
+            raise PlanError(
+                f"the plan leaves out: {', '.join(missing)}; every weight needs an entry"
+            )
+
+
+def encode_factors(
+    members: tuple[Weight, ...], name: str, treatment: Treatment, factors: Mapping[str, Factor]
+) -> Encoded:
+    """Encode the factors of an entry of a plan.
+
+    Raises:
+        PlanError: If the precision does not fit a factor; the message names both.
+    """
+    records, parts = {}, []
+    for factor_name, factor in factors.items():
+        if not factor.integers:
+            _check(name, treatment, treatment.precision.misfit(factor))
+        records[factor_name], data = _encode_factor(factor, treatment.precision)
+        parts.append(data)
+    payload = b"".join(parts)
+    record = ItemRecord(
+        name=name,
+        members=tuple(
+            MemberRecord(name=weight.name, aliases=weight.aliases, shape=weight.values.shape)
+            for weight in members
+        ),
+        treatment=treatment,
+        factors=records,
+        crc32=zlib.crc32(payload),
+    )
+    return record, payload
+
+
+def uncompressed_plan(source: Source) -> CompressionPlan:
+    """Return the plan that stores every weight as it is, in single precision."""
+    exact = Treatment(structure=Dense(), precision=Float32())
+    return CompressionPlan(treatments=dict.fromkeys(source.weights.weights, exact))
+
+
+def _check(name: str, treatment: Treatment, misfit: str | None) -> None:
+    if misfit:
+        raise PlanError(f"'{treatment.label()}' does not fit '{name}': {misfit}")
+
+
+def _encode_factor(factor: Factor, precision: Precision) -> tuple[tuple[StreamRecord, ...], bytes]:
+    streams: dict[str, Stream] = {}
+    if factor.integers:
+        record, data = encode_stream("codes", factor.values.astype(np.int64))
+        return (record,), data
+    if factor.mask is not None and not precision.has_zero_level:
+        streams["mask"] = factor.mask.astype(np.int64)
+    elif factor.mask is not None:
+        factor = replace(factor, mask=None)
+    streams |= precision.encode(factor)
+    encoded = [encode_stream(name, stream) for name, stream in streams.items()]
+    return tuple(record for record, _ in encoded), b"".join(data for _, data in encoded)

@@ -1,0 +1,1 @@
+"""Engines: from an artifact to something that runs. One folder each."""

@@ -1,0 +1,5 @@
+"""The torch engine: weights decoded to single precision, or running from their factors."""
+
+from autocompress.engines.torch.loading import fill, load
+
+__all__ = ["fill", "load"]

@@ -1,0 +1,103 @@
+"""What "good" means for a model: the one thing that a user's own problem has to say.
+
+A task evaluates a model on held-out data and hands out batches to calibrate with. It knows
+nothing of compression; `autocompress.lm` holds the task of language modelling.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from autocompress.outcome.objectives import Direction, Split
+
+
+class Task(ABC):
+    """A problem that a model solves, and the number that says how well.
+
+    Attributes:
+        metric: Name of the number that `evaluate` returns, such as "perplexity".
+        direction: Whether less or more of it is better.
+    """
+
+    metric: str
+    direction: Direction = "minimize"
+
+    @abstractmethod
+    def evaluate(self, model: nn.Module, split: Split) -> float:
+        """Score a model on a split.
+
+        Plans are chosen by "valid"; "test" is read once, for the front, at the end.
+        The result must not depend on anything but the model and the split.
+        """
+
+    @abstractmethod
+    def calibration_batches(self) -> Iterator[Any]:
+        """Yield batches of training data, each in the form that `forward` takes."""
+
+    def forward(self, model: nn.Module, batch: Any) -> Any:
+        """Run a model on one calibration batch; by default `model(batch)`."""
+        return model(batch)
+
+    def training_losses(
+        self, model: nn.Module, teacher: nn.Module, distillation: float, seed: int
+    ) -> Iterator[torch.Tensor]:
+        """Yield the loss of one training batch after another, as long as it is asked.
+
+        A model is changed between two losses. Needed for recovery alone.
+
+        Args:
+            model: What is trained.
+            teacher: The original model, whose predictions may serve as targets.
+            distillation: Share, in [0, 1], of the loss that compares with the teacher.
+            seed: Of the order of the data.
+
+        Yields:
+            Scalar tensors with gradients.
+        """
+        del model, teacher, distillation, seed
+        return iter(())
+
+    def part_losses(self, model: nn.Module, split: Split) -> Iterator[float]:
+        """Yield the loss on one part of a split after another, as long as it is asked.
+
+        The parts are always the same, in the same order, and each stands for the whole as well
+        as the next; less is better. With this, a search gives a plan up after some parts if it
+        is clearly worse than one that is known. Without, every plan is evaluated whole.
+        """
+        del model, split
+        return iter(())
+
+    def row_frequencies(self, model: nn.Module) -> Mapping[str, NDArray[np.float64]]:
+        """Tell how often each row of a weight is used in training data.
+
+        Returns:
+            By weight name, an array of shape (rows,) of counts: for an embedding and a softmax
+            layer the token counts. Weights that are not named have rows of equal importance.
+        """
+        del model
+        return {}
+
+    def fingerprint(self) -> str:
+        """Identify the data, so that a search is never continued on other data."""
+        return type(self).__qualname__
+
+    def assets(self) -> Mapping[str, bytes]:
+        """Name files that belong into every artifact, such as a vocabulary."""
+        return {}
+
+    def model_config(self, model: nn.Module) -> Mapping[str, Any] | None:
+        """Describe a model so that `autocompress.load` can build it without the user's code.
+
+        Returns:
+            A JSON object with a key "architecture" that `autocompress.load` knows, or None,
+            which means that `load` has to be given a module to fill.
+        """
+        del model
+        return None

@@ -1,0 +1,1 @@
+"""Layers: what is known of each PyTorch layer type. One file each."""

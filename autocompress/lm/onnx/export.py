@@ -1,0 +1,156 @@
+"""Artifact -> ONNX model, built node by node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from autocompress.artifact import Artifact
+from autocompress.engines.onnx.cells import CELLS, Layer
+from autocompress.engines.onnx.graph import Graph
+from autocompress.engines.onnx.maps import maps_of
+from autocompress.engines.onnx.weights import Dense, Map
+from autocompress.errors import ExportError
+from autocompress.lm.model import LanguageModelConfig
+from autocompress.plan import Runtime
+from autocompress.support.files import write_whole
+
+Form = Literal["step", "sequence"]
+
+
+def build(
+    artifact: Artifact,
+    form: Form = "step",
+    top_k: int | None = None,
+    runtime: Runtime | None = None,
+) -> onnx.ModelProto:
+    """Build the ONNX model of a language model.
+
+    Inputs are `words`, int64 (time, batch), and per layer the state `h0`, for an LSTM `c0` too,
+    float32 (1, batch, hidden); outputs are `logits`, float32 (time, batch, vocabulary), and the
+    states after them, `h0_next`, ... With `top_k`, `top_words`, int64 (time, batch, k), and
+    `top_probabilities` come instead of the logits, the likeliest first.
+
+    Every weight runs as its treatment says: in single precision, in 8 or in 4 bits. Low rank and
+    GroupReduce run as factors where that takes less time, projections that weights of a site
+    share are made once; pruned, vector-quantized and tensor-train weights are decoded.
+
+    Args:
+        artifact: Of a language model.
+        form: "step" takes one word of each text at a time, as a keyboard does. "sequence" takes
+            any number, to score whole texts: recurrent layers that no fused operator of ONNX
+            Runtime can run then run decoded, in single precision.
+        top_k: How many words to predict, or None for the logits of all.
+        runtime: In what numbers all weights run, or None for what their treatments say.
+
+    Raises:
+        ExportError: If the artifact holds no language model, or `top_k` is out of its range.
+    """
+    config = _config(artifact)
+    if top_k is not None and not 1 <= top_k <= config.vocab_size:
+        raise ExportError(f"`1 <= top_k <= {config.vocab_size}` must hold, but got {top_k}")
+    state, maps = artifact.state_dict(), maps_of(artifact, runtime)
+    graph = Graph()
+    x = maps["embedding.weight"].rows(graph, "words")
+    for number in range(config.num_layers):
+        layer = _layer(config, number, maps, state)
+        before = tuple(f"{name}{number}" for name in layer.cell.states)
+        after = tuple(f"{name}_next" for name in before)
+        if form == "step":
+            x = layer.step(graph, x, before, after)
+        else:
+            dense = layer if layer.runs_fused else _layer(config, number, _decoded(state), state)
+            x = dense.sequence(graph, x, before, after)
+    bias = graph.constant("decoder.bias", state["decoder.bias"]) if config.bias else None
+    logits = maps["decoder.weight"].times(graph, x, bias)
+    if top_k is None:
+        graph.result(logits, "logits")
+    else:
+        count = graph.constant("top_k", np.array([top_k], np.int64))
+        likely = graph.one("Softmax", [logits])
+        graph.call("TopK", [likely, count], ("top_probabilities", "top_words"))
+    inputs, outputs = _signature(config, form, top_k)
+    model = graph.model(inputs, outputs, _metadata(artifact, config))
+    onnx.checker.check_model(model)
+    return model
+
+
+def save(model: onnx.ModelProto, path: Path) -> None:
+    """Write a model into a file, in one step."""
+    data = model.SerializeToString()
+    write_whole(path, lambda partial: partial.write_bytes(data))
+
+
+def _state_names(config: LanguageModelConfig) -> list[str]:
+    """Return the names of the states that go in; those coming out end in `_next`."""
+    states = CELLS[config.cell].states
+    return [f"{name}{number}" for number in range(config.num_layers) for name in states]
+
+
+def _config(artifact: Artifact) -> LanguageModelConfig:
+    config = dict(artifact.model_config or {})
+    if config.pop("architecture", None) != "recurrent_lm":
+        raise ExportError(
+            f"'{artifact.path}' holds no language model of this package, of which alone ONNX "
+            "models can be made"
+        )
+    return LanguageModelConfig.from_json(config)
+
+
+def _layer(
+    config: LanguageModelConfig,
+    number: int,
+    maps: Mapping[str, Map],
+    state: Mapping[str, NDArray[Any]],
+) -> Layer:
+    name = f"{config.cell}.{{}}_l{number}"
+    biases = None
+    if config.bias:
+        biases = state[name.format("bias_ih")], state[name.format("bias_hh")]
+    return Layer(
+        name=f"{config.cell}.l{number}",
+        cell=CELLS[config.cell],
+        entering=maps[name.format("weight_ih")],
+        recurrent=maps[name.format("weight_hh")],
+        biases=biases,
+        hidden=config.hidden_size,
+    )
+
+
+def _decoded(state: Mapping[str, NDArray[Any]]) -> dict[str, Map]:
+    return {name: Dense(name, matrix) for name, matrix in state.items() if matrix.ndim == 2}
+
+
+def _signature(
+    config: LanguageModelConfig, form: Form, top_k: int | None
+) -> tuple[list[onnx.ValueInfoProto], list[onnx.ValueInfoProto]]:
+    """Return the inputs and outputs of the graph."""
+
+    def tensor(name: str, shape: Sequence[str | int], whole: bool = False) -> onnx.ValueInfoProto:
+        kind = TensorProto.INT64 if whole else TensorProto.FLOAT
+        return helper.make_tensor_value_info(name, kind, shape)
+
+    time: str | int = 1 if form == "step" else "time"
+    state = (1, "batch", config.hidden_size)
+    states = _state_names(config)
+    scores = [tensor("logits", (time, "batch", config.vocab_size))]
+    if top_k is not None:
+        shape = (time, "batch", top_k)
+        scores = [tensor("top_words", shape, whole=True), tensor("top_probabilities", shape)]
+    inputs = [tensor("words", (time, "batch"), whole=True)]
+    inputs += [tensor(name, state) for name in states]
+    return inputs, [*scores, *(tensor(f"{name}_next", state) for name in states)]
+
+
+def _metadata(artifact: Artifact, config: LanguageModelConfig) -> dict[str, str]:
+    """Return what a reader of the file needs besides the graph: the words, one a line."""
+    vocabulary = artifact.assets().get("vocab.txt")
+    words = {} if vocabulary is None else {"vocabulary": vocabulary.decode()}
+    special = {"unknown": config.unknown, "end_of_sentence": config.end_of_sentence}
+    return {**words, **special, "source_sha256": artifact.source_sha256}

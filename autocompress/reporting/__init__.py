@@ -1,0 +1,1 @@
+"""A search's result for people: tables, pictures, a page, and what was learnt."""

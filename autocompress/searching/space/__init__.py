@@ -1,0 +1,1 @@
+"""Search spaces: their language, and how questions become plans."""

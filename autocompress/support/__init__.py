@@ -1,0 +1,1 @@
+"""What any room may use: whole files, threads, progress, signals. Imports nothing but errors."""

@@ -1,0 +1,1 @@
+"""MLflow: one parent run for a search, one child run for every finished trial."""

@@ -1,0 +1,1 @@
+"""One plan, measured. Knows neither Optuna nor MLflow."""
