@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import PTB, PTB_SMALL, needs_ptb
+from toys import PTB, PTB_SMALL, needs_ptb
 
 pytestmark = [pytest.mark.slow, needs_ptb]
 

@@ -105,8 +105,7 @@ def write_front(result: SearchResult, trials: Sequence[TrialResult], folder: Pat
         The three files.
     """
     # matplotlib and pandas take a second to import, and tables in a terminal need neither.
-    from autocompress.reporting import page
-    from autocompress.reporting import pictures
+    from autocompress.reporting import page, pictures
 
     view = pictures.front_view(result, trials)
     html = page.front_page(view, _header(result), _rows(result), _best_row(result))

@@ -16,7 +16,7 @@ from autocompress.structures.base import (
 from autocompress.structures.dense import Dense
 from autocompress.structures.group_reduce import GroupReduce
 from autocompress.structures.low_rank import LowRank
-from autocompress.structures.pruned import Pruned
+from autocompress.structures.pruned import Pruned, global_sparsities
 from autocompress.structures.tensor_train import TensorTrain
 from autocompress.structures.vector_quantized import VectorQuantized
 
@@ -38,6 +38,7 @@ __all__ = [
     "Structure",
     "TensorTrain",
     "VectorQuantized",
+    "global_sparsities",
     "matrix_shape",
     "stacked_shape",
 ]

@@ -21,7 +21,7 @@ import pytest
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 from strategies import write_mixed
-from support import toy_corpus, toy_model, write_corpus
+from toys import toy_corpus, toy_model, write_corpus
 
 from autocompress.cli import main
 from autocompress.searching.folder import SearchFolder

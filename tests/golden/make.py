@@ -1,43 +1,40 @@
-"""Makes the golden file of the present format version, once: `python tests/golden/make.py`.
+"""Makes the golden files of the present format version, once: `python tests/golden/make.py`.
 
-A golden file is never made again. If it stops loading, the code is at fault, not the file.
+For version V, `versionV.acz` is a file of mixed content with what it holds in `versionV.json`. The
+folder `versionV` holds one file for each case of `cases.py`, which together use every kind of
+content that the format has; `stored.py` says what lies there, and how it is read.
+
+A golden file is never made again. If it stops loading, or other bytes come out of what it was made
+of, the code is at fault, not the file. What comes new to the format gets new files: a new kind
+of content as a new case in a new folder, which the tests find by themselves.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from golden.cases import all_cases
+from golden.stored import (
+    FORMAT_VERSION,
+    Encoder,
+    describe,
+    describe_case,
+    open_artifact,
+    save_factors,
+    save_source,
+    to_text,
+)
 from strategies import write_mixed
 
-from autocompress.artifact import Artifact, open_artifact
-from autocompress.artifact.container import FORMAT_VERSION
-
-
-def describe(artifact: Artifact) -> dict[str, Any]:
-    """Return all that a file says, arrays and assets by their checksums."""
-    arrays = {
-        name: [str(array.dtype), list(array.shape), hashlib.sha256(array.tobytes()).hexdigest()]
-        for name, array in artifact.state_dict().items()
-    }
-    assets = {name: hashlib.sha256(data).hexdigest() for name, data in artifact.assets().items()}
-    return {
-        "size_bytes": artifact.size_bytes,
-        "source_sha256": artifact.source_sha256,
-        "model_config": artifact.model_config,
-        "plan": artifact.plan.to_json(),
-        "arrays": arrays,
-        "assets": assets,
-    }
+__all__ = ["describe", "make", "make_cases"]
 
 
 def make(folder: Path) -> None:
-    """Write the golden file and what it holds.
+    """Write the golden file of mixed content and what it holds.
 
     Raises:
         FileExistsError: If there is one of this version.
@@ -50,5 +47,32 @@ def make(folder: Path) -> None:
     path.with_suffix(".json").write_text(document + "\n", encoding="utf-8")
 
 
+def make_cases(folder: Path) -> None:
+    """Write the golden files of all cases, what they hold, and what they are made of.
+
+    Raises:
+        FileExistsError: If there is a folder of this version.
+    """
+    cases = folder / f"version{FORMAT_VERSION}"
+    if cases.exists():
+        raise FileExistsError(f"'{cases}' exists; a golden file is never made again")
+    cases.mkdir()
+    for case in all_cases():
+        source = cases / "sources" / case.source_name
+        if not source.with_suffix(".json").exists():
+            save_source(case.source, source)
+        if case.factors is not None:
+            save_factors(case.factors, cases / "factors" / f"{case.name}.safetensors")
+        path = cases / f"{case.name}.acz"
+        Encoder(case.source).write(case.plan, path, case.factors)
+        about = {"source": case.source_name, "trained": case.trained}
+        document = to_text({**about, **describe_case(open_artifact(path))})
+        path.with_suffix(".json").write_text(document, encoding="utf-8")
+
+
 if __name__ == "__main__":
-    make(Path(__file__).parent)
+    for step in (make, make_cases):
+        try:
+            step(Path(__file__).parent)
+        except FileExistsError as error:
+            sys.stdout.write(f"{error}\n")

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support import Classification, Classifier, teacher, toy_corpus, toy_model
+from toys import Classification, Classifier, teacher, toy_corpus, toy_model
 
 import autocompress
 from autocompress.encoding.encoder import uncompressed_plan

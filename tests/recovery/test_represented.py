@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from strategies import PRECISIONS, STRUCTURES, gaussian
-from support import Classification, Classifier, teacher
+from toys import Classification, Classifier, teacher
 
 import autocompress
 from autocompress.encoding.encoder import Encoder, uncompressed_plan

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from support import Classification, Classifier, teacher
 from torch import nn
 from torch.nn import functional
+from toys import Classification, Classifier, teacher
 
 from autocompress.encoding.encoder import uncompressed_plan
 from autocompress.knowledge.source import Source

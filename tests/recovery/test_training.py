@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support import Classification, Classifier, teacher
+from toys import Classification, Classifier, teacher
 
 import autocompress
 from autocompress import Budget, SearchResult, TrialResult

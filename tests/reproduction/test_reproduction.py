@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support import Classification, teacher, toy_model, write_corpus
+from toys import Classification, teacher, toy_model, write_corpus
 
 from autocompress.artifact import open_artifact
 from autocompress.encoding.encoder import Encoder

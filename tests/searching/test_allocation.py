@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from support import Classification, teacher
+from toys import Classification, teacher
 
 from autocompress.encoding.encoder import Encoder
 from autocompress.encoding.estimates import Estimate, Estimator

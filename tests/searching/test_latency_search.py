@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import Classification, teacher, toy_corpus, toy_model
+from toys import Classification, teacher, toy_corpus, toy_model
 
 import autocompress
 from autocompress.artifact import open_artifact

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from support import teacher
+from toys import teacher
 
 from autocompress.errors import SpaceError
 from autocompress.knowledge.weights import ModelWeights

@@ -1,3 +1,1 @@
-"""The ONNX engine: how weights and cells run in ONNX Runtime. Beside it, only
-`lm/onnx` imports ONNX.
-"""
+"""The ONNX engine: how weights and cells run in ONNX Runtime."""

@@ -1,0 +1,139 @@
+"""What errors in a weight cost, measured by gradients."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional
+from toys import Classification, Classifier
+
+from autocompress.knowledge.curvature import measure_curvatures
+from autocompress.knowledge.task import Task
+from autocompress.lm import LanguageModel, LanguageModelConfig
+from autocompress.outcome.objectives import Split
+
+WORDS, WIDTH = 50, 8
+
+
+class Predicting(Task):
+    """Next words at random, skewed; one batch as often as it is asked."""
+
+    metric = "loss"
+
+    def __init__(self) -> None:
+        odds = 1 / np.arange(1, WORDS + 1)
+        words = np.random.default_rng(0).choice(WORDS, size=(21, 30), p=odds / odds.sum())
+        self.words = torch.from_numpy(words)
+
+    def evaluate(self, model: nn.Module, split: Split) -> float:
+        return 0.0
+
+    def calibration_batches(self) -> Iterator[Any]:
+        yield self.words
+
+    def training_losses(
+        self, model: nn.Module, teacher: nn.Module, distillation: float, seed: int
+    ) -> Iterator[torch.Tensor]:
+        while True:
+            logits, _ = model(self.words[:-1])
+            yield functional.cross_entropy(logits.flatten(0, 1), self.words[1:].flatten())
+
+
+def language_model(cell: str = "lstm", **changes: Any) -> LanguageModel:
+    torch.manual_seed(0)
+    config = LanguageModelConfig(
+        cell=cell, vocab_size=WORDS, embedding_size=WIDTH, hidden_size=WIDTH, **changes
+    )
+    return LanguageModel(config).eval()
+
+
+def counts() -> NDArray[np.float64]:
+    return np.bincount(Predicting().words[:-1].numpy().ravel(), minlength=WORDS).astype(float)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_every_matrix_of_a_language_model_is_measured(cell: str) -> None:
+    model = language_model(cell)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    found = measure_curvatures(model, Predicting(), {})
+    assert set(found) == {name for name in before if "weight" in name}
+    for name, curvature in found.items():
+        rows, cols = before[name].shape
+        assert curvature.rows.shape == (rows,)
+        assert (curvature.rows > 0).all()
+        assert curvature.moment.shape == (cols, cols)
+        assert np.linalg.eigvalsh(curvature.moment).min() > -1e-9
+    assert all(torch.equal(before[name], now) for name, now in model.state_dict().items())
+
+
+def test_output_rows_are_as_sensitive_as_predictions_are_wrong() -> None:
+    model, task = language_model(), Predicting()
+    found = measure_curvatures(model, task, {})["decoder.weight"]
+    with torch.no_grad():
+        hidden = model.get_submodule("lstm")(model.embedding(task.words[:-1]))[0].flatten(0, 1)
+        wrong = model.decoder(hidden).softmax(-1)
+        wrong[torch.arange(len(wrong)), task.words[1:].flatten()] -= 1
+    inputs = (hidden.T @ hidden / len(hidden)).double().numpy()
+    rows = wrong.square().mean(dim=0).double().numpy()
+    energy = found.rows[:, None, None] * found.moment
+    np.testing.assert_allclose(energy, rows[:, None, None] * inputs, rtol=1e-3, atol=1e-9)
+
+
+def test_embedding_rows_count_as_often_as_they_are_used() -> None:
+    found = measure_curvatures(language_model(), Predicting(), {})["embedding.weight"]
+    used = 64 * counts() + 1
+    np.testing.assert_allclose(found.rows / found.rows.sum(), used / used.sum())
+
+
+def test_recurrent_moments_are_those_of_the_states() -> None:
+    model, task = language_model(num_layers=1), Predicting()
+    found = measure_curvatures(model, task, {})["lstm.weight_hh_l0"]
+    with torch.no_grad():
+        states = model.get_submodule("lstm")(model.embedding(task.words[:-1]))[0]
+    states = torch.cat([torch.zeros_like(states[:1]), states[:-1]]).flatten(0, 1)
+    moment = (states.T @ states / len(states)).double().numpy()
+    scale = np.trace(found.moment) / np.trace(moment)
+    np.testing.assert_allclose(found.moment, scale * moment, rtol=1e-3, atol=1e-9)
+
+
+def test_a_tied_weight_pays_for_both_of_its_uses() -> None:
+    tied = language_model(tied=True)
+    apart = language_model()
+    with torch.no_grad():
+        apart.load_state_dict(tied.state_dict())
+    both = measure_curvatures(tied, Predicting(), {})
+    single = measure_curvatures(apart, Predicting(), {})
+    assert "decoder.weight" not in both
+
+    def total(name: str, found: Mapping[str, Any]) -> float:
+        return float(found[name].rows.sum() * np.trace(found[name].moment))
+
+    parts = total("embedding.weight", single) + total("decoder.weight", single)
+    assert total("embedding.weight", both) == pytest.approx(parts, rel=0.01)
+
+
+def test_known_frequencies_steady_rows_that_are_rarely_seen() -> None:
+    frequencies = np.where(np.arange(WORDS) < 10, 1e6, 1.0)
+    plain = measure_curvatures(language_model(), Predicting(), {})["decoder.weight"]
+    steadied = measure_curvatures(language_model(), Predicting(), {"decoder.weight": frequencies})[
+        "decoder.weight"
+    ]
+    rare = steadied.rows[10:] / plain.rows[10:]
+    assert rare.max() < 1
+    assert np.ptp(np.log(steadied.rows[10:])) < np.ptp(np.log(plain.rows[10:]))
+
+
+def test_without_losses_or_gradients_nothing_is_known() -> None:
+    class Silent(Classification):
+        def training_losses(
+            self, model: nn.Module, teacher: nn.Module, distillation: float, seed: int
+        ) -> Iterator[torch.Tensor]:
+            return iter(())
+
+    assert measure_curvatures(Classifier(), Silent(), {}) == {}
+    # Compared with itself, a model is without fault, and so without gradients.
+    assert measure_curvatures(Classifier(), Classification(), {}) == {}

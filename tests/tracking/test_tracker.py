@@ -1,0 +1,338 @@
+"""What MLflow knows of a search, also after its process was killed."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from strategies import write_mixed
+
+from autocompress.artifact import open_artifact
+from autocompress.errors import SearchError
+from autocompress.outcome.results import Scored, SearchResult, TrialResult
+from autocompress.plan import CompressionPlan
+from autocompress.tracking.tracker import Tracker, plan_params, server_command
+
+# Raised while MLflow's database models are imported, with SQLAlchemy 2.1.
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+
+PLAN = CompressionPlan.from_json(
+    {
+        "treatments": {
+            "lstm.weight_hh_l0": {
+                "structure": {"kind": "low_rank", "rank": 24},
+                "precision": {"kind": "uniform", "bits": 4, "group": "row"},
+            },
+            "embedding.weight": {
+                "structure": {"kind": "dense"},
+                "precision": {"kind": "entropy", "step": 0.012345678},
+            },
+        }
+    }
+)
+STARTED = 1_760_000_000.0
+
+
+def trial(number: int, feasible: bool = True) -> TrialResult:
+    values = {"size_bytes": 1000.0 + number} | ({"ppl": 90.0 - number} if feasible else {})
+    return TrialResult(number, PLAN, values, feasible, STARTED + number, 2.5, 4.0)
+
+
+def search(front: Sequence[int], trials: int = 3) -> SearchResult:
+    def scored(number: int) -> Scored:
+        values = trial(number).values
+        return Scored(number, Path(f"{number}.acz"), values, values["ppl"] - 3, "label")
+
+    baseline = Scored(None, Path("b.acz"), {"size_bytes": 9000.0, "ppl": 80.0}, 77.0, "float32")
+    members = tuple(scored(number) for number in front)
+    return SearchResult(
+        name="small",
+        metric="ppl",
+        directions={"size_bytes": "minimize", "ppl": "minimize"},
+        budget_bytes=2000,
+        baseline=baseline,
+        best=members[-1] if members else None,
+        front=members,
+        trials=trials,
+        smallest_bytes=1000,
+        seconds=12.0,
+    )
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> Path:
+    path = tmp_path / "trial.acz"
+    path.write_bytes(b"weights")
+    return path
+
+
+def runs(out: Path) -> list[Any]:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{out / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("autocompress")
+    assert experiment is not None
+    return list(client.search_runs([experiment.experiment_id], order_by=["start_time ASC"]))
+
+
+def parent(out: Path) -> Any:
+    (run,) = (run for run in runs(out) if "mlflow.parentRunId" not in run.data.tags)
+    return run
+
+
+def children(out: Path, status: str = "FINISHED") -> dict[int, Any]:
+    found = [run for run in runs(out) if "mlflow.parentRunId" in run.data.tags]
+    found = [run for run in found if run.info.status == status]
+    numbers = [int(run.data.tags["autocompress.trial"]) for run in found]
+    assert len(set(numbers)) == len(numbers), "a trial has several runs"
+    return dict(zip(numbers, found, strict=True))
+
+
+def files(run: Any) -> dict[str, bytes]:
+    root = Path(unquote(run.info.artifact_uri.removeprefix("file://")))
+    return {path.name: path.read_bytes() for path in root.iterdir()}
+
+
+def test_trial_is_logged_whole(out: Path, artifact: Path) -> None:
+    tracker = Tracker(out, "small", {"budget": "2 kB"})
+    tracker.log_trial(trial(7), artifact)
+    run = children(out)[7]
+    assert run.info.run_name == "trial-0007"
+    assert run.info.start_time == int(1000 * (STARTED + 7))
+    assert run.info.end_time == int(1000 * (STARTED + 7 + 2.5))
+    assert run.data.metrics == {
+        "size_bytes": 1007.0,
+        "ppl": 83.0,
+        "seconds": 2.5,
+        "cpu_seconds": 4.0,
+    }
+    assert run.data.params["lstm.weight_hh_l0.rank"] == "24"
+    assert run.data.tags["mlflow.parentRunId"] == parent(out).info.run_id
+    assert (run.data.tags["feasible"], run.data.tags["front"]) == ("true", "false")
+    stored = files(run)
+    assert stored["trial.acz"] == b"weights"
+    assert CompressionPlan.from_json(json.loads(stored["plan.json"])) == PLAN
+    assert (out / "mlartifacts").is_dir()
+
+
+def test_plan_becomes_flat_params_with_legal_names() -> None:
+    document = PLAN.to_json()
+    treatments = document["treatments"]
+    treatments["site(h)+x"] = treatments.pop("lstm.weight_hh_l0")
+    treatments["site(h)+x"]["structure"]["bits"] = 3
+    params = plan_params(document)
+    assert params["site_h__x.structure"] == "low_rank"
+    assert params["site_h__x.rank"] == "24"
+    assert params["site_h__x.bits"] == "3"
+    assert params["site_h__x.precision.bits"] == "4"
+    assert params["embedding.weight.precision"] == "entropy"
+    assert params["embedding.weight.step"] == "0.0123457"
+
+
+def test_plans_of_many_weights_exceed_no_limit(out: Path, artifact: Path) -> None:
+    treatment = PLAN.to_json()["treatments"]["lstm.weight_hh_l0"]
+    plan = CompressionPlan.from_json({"treatments": {f"w{i}": treatment for i in range(70)}})
+    Tracker(out, "small", {}).log_trial(replace(trial(0), plan=plan), artifact)
+    assert len(children(out)[0].data.params) == 70 * 6
+
+
+def test_same_folder_continues_the_same_search(out: Path, artifact: Path) -> None:
+    first = Tracker(out, "small", {"budget": "2 kB", "trials": "10"})
+    first.log_trial(trial(0), artifact)
+    first.end("FINISHED")
+    assert parent(out).info.status == "FINISHED"
+    second = Tracker(out, "small", {"budget": "2 kB", "trials": "20", "seed": "1"})
+    assert parent(out).info.status == "RUNNING"
+    second.log_trial(trial(1), artifact)
+    second.end("KILLED")
+    run = parent(out)
+    assert run.info.status == "KILLED"
+    assert run.info.run_name == "small"
+    assert run.data.params == {"budget": "2 kB", "trials": "10", "seed": "1"}
+    assert run.data.tags["continued.trials"] == "20"
+    assert set(children(out)) == {0, 1}
+
+
+KILLED_CHILD = """
+import sys, time
+from pathlib import Path
+sys.path[:0] = [sys.argv[1], str(Path(sys.argv[1]).parent)]
+from test_tracker import Tracker, trial
+
+out, artifact, signal = map(Path, sys.argv[2:])
+tracker = Tracker(out, "small", {})
+tracker.log_trial(trial(0), artifact)
+tracker._start_trial(trial(1))
+signal.touch()
+time.sleep(600)
+"""
+
+
+def test_search_goes_on_after_kill_9(out: Path, artifact: Path, tmp_path: Path) -> None:
+    signal_file = tmp_path / "between creating and finishing"
+    words = [str(Path(__file__).parent), str(out), str(artifact), str(signal_file)]
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED_CHILD, *words], stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while not signal_file.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
+    assert signal_file.exists(), errors
+    assert errors == ""  # MLflow has nothing to say on the terminal
+    assert set(children(out, "RUNNING")) == {1}
+
+    tracker = Tracker(out, "small", {})
+    results = [trial(0), trial(1), trial(2, feasible=False)]
+    tracker.reconcile(results, lambda number: artifact)
+    kept = children(out)
+    assert set(kept) == {0, 1, 2}
+    assert kept[2].data.tags["feasible"] == "false"
+    assert set(children(out, "KILLED")) == {1}
+    assert children(out, "RUNNING") == {}
+    tracker.reconcile(results, lambda number: artifact)
+    assert children(out).keys() == kept.keys()
+    assert {run.info.run_id for run in children(out).values()} == {
+        run.info.run_id for run in kept.values()
+    }
+
+
+def test_runs_of_trials_that_never_finished_do_not_count(out: Path, artifact: Path) -> None:
+    tracker = Tracker(out, "small", {})
+    for result in (trial(0), trial(0), trial(1)):
+        tracker.log_trial(result, artifact)
+    tracker.reconcile([trial(0)], lambda number: artifact)
+    assert set(children(out)) == {0}
+    assert set(children(out, "KILLED")) == {0, 1}
+
+
+def test_front_is_marked_and_marks_are_taken_back(out: Path, artifact: Path) -> None:
+    tracker = Tracker(out, "small", {})
+    for number in range(3):
+        tracker.log_trial(trial(number), artifact)
+    tracker.log_front(search([0, 1]), [])
+    tracker.log_front(search([1, 2]), [artifact])
+    found = children(out)
+    assert {n: run.data.tags["front"] for n, run in found.items()} == {
+        0: "false",
+        1: "true",
+        2: "true",
+    }
+    assert {n for n, run in found.items() if run.data.tags.get("best") == "true"} == {2}
+    assert found[2].data.metrics["test_ppl"] == 85.0
+    assert files(parent(out)) == {"trial.acz": b"weights"}
+    assert parent(out).data.metrics == {
+        "trials": 3.0,
+        "seconds": 12.0,
+        "baseline_size_bytes": 9000.0,
+        "baseline_ppl": 80.0,
+        "baseline_test_ppl": 77.0,
+        "best_size_bytes": 1002.0,
+        "best_ppl": 88.0,
+        "best_test_ppl": 85.0,
+        "best_rise": pytest.approx(0.1),
+    }
+
+
+def test_links_show_the_trials_and_compare_the_front(out: Path, artifact: Path) -> None:
+    tracker = Tracker(out, "small", {})
+    for number in range(3):
+        tracker.log_trial(trial(number), artifact)
+    assert tracker.links().compare is None
+    tracker.log_front(search([0, 2]), [])
+    links = tracker.links(port=5055)
+    found = children(out)
+    assert links.compare is not None
+    assert links.compare.startswith("http://127.0.0.1:5055/#/compare-runs?runs=%5B%22")
+    assert found[0].info.run_id in links.compare
+    assert found[1].info.run_id not in links.compare
+    assert found[2].info.run_id in links.compare
+    assert f"{parent(out).info.run_id}/artifacts/front.png" in links.picture
+    assert links.runs.endswith("/runs?viewStateShareKey=autocompress")
+    state = saved_view(out)
+    assert state["orderByKey"] == "metrics.`ppl`"
+    assert state["orderByAsc"] is True
+    assert "metrics.`size_bytes`" in state["selectedColumns"]
+
+
+def saved_view(out: Path) -> dict[str, Any]:
+    """What the UI shows for a link to the runs; its filter must find the finished trials."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{out / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("autocompress")
+    assert experiment is not None
+    envelope = json.loads(experiment.tags["mlflow.sharedViewState.autocompress"])
+    state: dict[str, Any] = json.loads(envelope["state"])
+    order = f"{state['orderByKey']} {'ASC' if state['orderByAsc'] else 'DESC'}"
+    rows = client.search_runs([experiment.experiment_id], state["searchFilter"], order_by=[order])
+    assert [row.info.run_name for row in rows] == ["trial-0002", "trial-0001", "trial-0000"]
+    return state
+
+
+def test_nothing_feasible_is_no_error(out: Path) -> None:
+    Tracker(out, "small", {}).log_front(search([], trials=0), [])
+    assert "best_ppl" not in parent(out).data.metrics
+
+
+def test_failures_are_one_line(out: Path, tmp_path: Path) -> None:
+    tracker = Tracker(out, "small", {})
+    with pytest.raises(SearchError, match=r"^MLflow could not log trial 3: [^\n]*absent") as info:
+        tracker.log_trial(trial(3), tmp_path / "absent.acz")
+    assert "\n" not in str(info.value)
+
+
+def test_unusable_database_fails_at_once(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_bytes(b"no database" * 1000)
+    with pytest.raises(SearchError, match="MLflow could not open its database: file is not a"):
+        Tracker(tmp_path, "small", {})
+
+
+def test_server_command_serves_the_folder(tmp_path: Path) -> None:
+    command = server_command(tmp_path, 5001)
+    assert command[:4] == [sys.executable, "-m", "mlflow", "server"]
+    options = dict(zip(command[4::2], command[5::2], strict=True))
+    assert options["--backend-store-uri"] == f"sqlite:///{tmp_path}/mlflow.db"
+    assert options["--host"] == "127.0.0.1"
+    assert options["--port"] == "5001"
+
+
+def test_what_was_fine_tuned_shows_its_plan(out: Path, tmp_path: Path) -> None:
+    tracker = Tracker(out, "small", {})
+    tuned = replace(search([0]).front[0], artifact=write_mixed(tmp_path / "model.acz"))
+    tracker.log_recovered(replace(search([0]), recovered=(tuned,)), tuned)
+    (run,) = (run for run in runs(out) if "mlflow.parentRunId" in run.data.tags)
+    plan = open_artifact(tuned.artifact).plan.to_json()
+    assert json.loads(files(run)["plan.json"]) == plan
+    assert run.data.params == plan_params(plan)
+
+
+def test_what_was_fine_tuned_is_marked_while_it_is_the_best(out: Path, tmp_path: Path) -> None:
+    tracker, artifact = Tracker(out, "small", {}), write_mixed(tmp_path / "model.acz")
+    tracker.log_trial(trial(0), artifact)
+    found = search([0], trials=1)
+    tuned = replace(found.front[0], artifact=artifact)
+
+    def marked(result: SearchResult) -> tuple[str, str]:
+        tracker.log_front(result, [])
+        tracker.log_recovered(result, tuned)
+        best = {"trial": "", "tuned": ""}
+        for run in runs(out):
+            if "autocompress.trial" in run.data.tags:
+                best["trial"] = run.data.tags.get("best", "false")
+            elif "mlflow.parentRunId" in run.data.tags:
+                best["tuned"] = run.data.tags.get("best", "false")
+        return best["trial"], best["tuned"]
+
+    assert marked(replace(found, best=tuned, recovered=(tuned,))) == ("false", "true")
+    assert marked(replace(found, recovered=(tuned,))) == ("true", "false")
