@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from autocompress.registry import Registry
 from autocompress.structures.base import Factor, Matrix, Shape
 
 _SMALLEST_MEAN, _PRIOR_COLUMNS, _TINY = 2.0**-9, 3.0, 1e-30
@@ -23,7 +24,8 @@ Stream = NDArray[Any]
 class Precision(BaseModel, ABC):
     """Turns a factor into streams of integers and scales, and back.
 
-    Subclasses are final and hold the hyper-parameters.
+    Subclasses are final, registered in `PRECISIONS` by their kind, and hold the
+    hyper-parameters.
 
     Attributes:
         has_zero_level: Whether zero is one of the levels, so that a pruned factor keeps its zeros
@@ -94,6 +96,10 @@ class Precision(BaseModel, ABC):
     def quantize(self, factor: Factor) -> Matrix:
         """Return the factor as it is after storing and loading, float32 of the same shape."""
         return self.decode(self.encode(factor), factor.values.shape, factor.mask)
+
+
+PRECISIONS: Registry[type[Precision]] = Registry("precision", "autocompress.precisions")
+"""All precisions by their kind; a new one is a file that registers its class here."""
 
 
 def expected_magnitudes(magnitudes: _AnyArray) -> _AnyArray:

@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from autocompress.precisions.base import Precision, Stream, spread, survivors
+from autocompress.precisions.base import PRECISIONS, Precision, Stream, spread, survivors
 from autocompress.precisions.float import half_precision_misfit
 from autocompress.structures.base import Factor, Matrix, Shape
 
 _MOST_ITERATIONS = 1000
 
 
+@PRECISIONS.register("codebook")
 class Codebook(Precision):
     """Stores each element as an index into one codebook of 2^bits half-precision levels.
 

@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from autocompress.precisions.base import Precision, Stream
+from autocompress.precisions.base import PRECISIONS, Precision, Stream
 from autocompress.structures.base import Factor, Matrix, Shape
 
 _LARGEST_CODE = 2**30
 _EXPONENTS_PER_OCTAVE = 4
 
 
+@PRECISIONS.register("entropy")
 class EntropyStep(Precision):
     """Rounds each element to a multiple of a step; the bits are whatever the coder needs.
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from autocompress.precisions.base import Precision, Stream, expected_magnitudes
+from autocompress.precisions.base import PRECISIONS, Precision, Stream, expected_magnitudes
 from autocompress.structures.base import Curvature, Factor, Matrix, Shape
 
 _LARGEST_CODE = 2**30
@@ -21,6 +21,7 @@ _BLOCK = 64
 Floats = NDArray[np.float64]
 
 
+@PRECISIONS.register("equal_slope")
 class EqualSlope(Precision):
     """Rounds to steps of which each row and column has its own, and feeds errors back.
 

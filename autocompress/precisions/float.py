@@ -8,10 +8,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from autocompress.precisions.base import Precision, Stream, spread, survivors
+from autocompress.precisions.base import PRECISIONS, Precision, Stream, spread, survivors
 from autocompress.structures.base import Factor, Matrix, Shape
 
 
+@PRECISIONS.register("float32")
 class Float32(Precision):
     """IEEE 754 single precision: exact."""
 
@@ -37,6 +38,7 @@ class Float32(Precision):
         return spread(streams["values"].astype(np.float32), shape, mask)
 
 
+@PRECISIONS.register("float16")
 class Float16(Precision):
     """IEEE 754 half precision: a relative error of at most 2^-11 from 2^-14 to 65504."""
 

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from autocompress.precisions.base import Precision, Stream, spread, survivors
+from autocompress.precisions.base import PRECISIONS, Precision, Stream, spread, survivors
 from autocompress.precisions.float import half_precision_misfit
 from autocompress.structures.base import Factor, Matrix, Shape
 
 
+@PRECISIONS.register("uniform")
 class Uniform(Precision):
     """Stores each element as one of 2^bits equally spaced levels.
 

@@ -1,10 +1,11 @@
-"""Structures: what a weight is represented by. A new one is a file and a line below."""
+"""Structures: what a weight is represented by. A new one is a file, imported below."""
 
 from typing import Annotated
 
 from pydantic import Field
 
 from autocompress.structures.base import (
+    STRUCTURES,
     Curvature,
     Factor,
     Matrix,
@@ -26,6 +27,7 @@ AnyStructure = Annotated[
 ]
 
 __all__ = [
+    "STRUCTURES",
     "AnyStructure",
     "Curvature",
     "Dense",

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from autocompress.errors import PlanError
+from autocompress.registry import Registry
 
 Matrix = NDArray[np.float32]
 Shape = tuple[int, int]
@@ -88,7 +89,8 @@ class Factor:
 class Structure(BaseModel, ABC):
     """Represents a weight of shape (rows, cols) by named factors.
 
-    Subclasses are final and hold the hyper-parameters; vectors are seen as one row.
+    Subclasses are final, registered in `STRUCTURES` by their kind, and hold the
+    hyper-parameters; vectors are seen as one row.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -151,6 +153,10 @@ class Structure(BaseModel, ABC):
         Uses only operations that arrays share with torch tensors: recovery hands in tensors (but
         for whole numbers) and differentiates through this method.
         """
+
+
+STRUCTURES: Registry[type[Structure]] = Registry("structure", "autocompress.structures")
+"""All structures by their kind; a new one is a file that registers its class here."""
 
 
 def matrix_shape(shape: tuple[int, ...]) -> Shape:

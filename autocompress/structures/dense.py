@@ -8,9 +8,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from autocompress.structures.base import Curvature, Factor, Matrix, Shape, Structure
+from autocompress.structures.base import STRUCTURES, Curvature, Factor, Matrix, Shape, Structure
 
 
+@STRUCTURES.register("dense")
 class Dense(Structure):
     """Stores every element. Fits all shapes; exact up to the precision."""
 

@@ -8,7 +8,15 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from autocompress.structures.base import Curvature, Factor, Matrix, Shape, Structure, interleaved
+from autocompress.structures.base import (
+    STRUCTURES,
+    Curvature,
+    Factor,
+    Matrix,
+    Shape,
+    Structure,
+    interleaved,
+)
 from autocompress.structures.row_groups import (
     Floats,
     Groups,
@@ -26,6 +34,7 @@ from autocompress.structures.row_groups import (
 _SCALE_STEPS = 60
 
 
+@STRUCTURES.register("group_reduce")
 class GroupReduce(Structure):
     """Cuts the rows into blocks by frequency and factorises each by a weighted SVD [1].
 

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from autocompress.structures.base import Curvature, Factor, Matrix, Shape, Structure
+from autocompress.structures.base import STRUCTURES, Curvature, Factor, Matrix, Shape, Structure
 
 _DAMPING = 1e-6
 
 
+@STRUCTURES.register("low_rank")
 class LowRank(Structure):
     """Stores a weight as `left @ right`, the best approximation of its rank.
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from autocompress.errors import PlanError
-from autocompress.structures.base import Curvature, Factor, Matrix, Shape, Structure
+from autocompress.structures.base import STRUCTURES, Curvature, Factor, Matrix, Shape, Structure
 from autocompress.structures.dense import Dense
 from autocompress.structures.group_reduce import GroupReduce
 from autocompress.structures.low_rank import LowRank
@@ -20,6 +20,7 @@ from autocompress.structures.tensor_train import TensorTrain
 Prunable = Annotated[Dense | GroupReduce | LowRank | TensorTrain, Field(discriminator="kind")]
 
 
+@STRUCTURES.register("pruned")
 class Pruned(Structure):
     """Keeps the elements of largest magnitude of a weight, or of the factors of another structure.
 

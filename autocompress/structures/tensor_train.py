@@ -12,13 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from autocompress.structures.base import Curvature, Factor, Matrix, Shape, Structure, permuted
+from autocompress.structures.base import (
+    STRUCTURES,
+    Curvature,
+    Factor,
+    Matrix,
+    Shape,
+    Structure,
+    permuted,
+)
 from autocompress.structures.low_rank import truncated_svd
 
 _LARGEST_RATIO = 3
 _LARGEST_SIDE = 2**24
 
 
+@STRUCTURES.register("tensor_train")
 class TensorTrain(Structure):
     """Stores a weight as a chain of `modes` cores, a matrix in the tensor-train format.
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from autocompress.structures.base import Curvature, Factor, Matrix, Shape, Structure
+from autocompress.structures.base import STRUCTURES, Curvature, Factor, Matrix, Shape, Structure
 
 _TRAINING_VECTORS_PER_ENTRY = 256
 _FEWEST_TRAINING_VECTORS, _MOST_TRAINING_VECTORS = 2**14, 2**17
@@ -25,6 +25,7 @@ Indices = NDArray[np.int64]
 Book = NDArray[np.float64]
 
 
+@STRUCTURES.register("vector_quantized")
 class VectorQuantized(Structure):
     """Stores each run of `dimension` elements of a row as an index into a codebook.
 
