@@ -24,7 +24,13 @@ def demo(out: Path, as_json: bool) -> None:
     Takes a few minutes on two processor cores and needs no download. Leaves the text, the model
     and the search in the folder, where the other commands can use them.
     """
-    from autocompress.lm import LanguageModeling, python_docs_corpus, load_model, train, write_corpus
+    from autocompress.lm import (
+        LanguageModeling,
+        load_model,
+        python_docs_corpus,
+        train,
+        write_corpus,
+    )
     from autocompress.searching.search import search
     from autocompress.support import progress
 

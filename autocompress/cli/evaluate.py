@@ -21,7 +21,7 @@ def evaluate(artifact: Path, data: Path, split: str, as_json: bool) -> None:
     """
     from autocompress.artifact import open_artifact
     from autocompress.engines.torch import load
-    from autocompress.lm import perplexity, read_split, carried_vocabulary
+    from autocompress.lm import carried_vocabulary, perplexity, read_split
 
     opened = open_artifact(artifact)
     vocabulary, model = carried_vocabulary(opened), load(opened)

@@ -48,7 +48,7 @@ def export(
     """
     from autocompress.artifact import open_artifact
     from autocompress.engines.onnx.graph import save
-    from autocompress.lm import read_split, carried_vocabulary
+    from autocompress.lm import carried_vocabulary, read_split
     from autocompress.lm.onnx.build import build
     from autocompress.lm.onnx.parity import check_parity
 

@@ -31,7 +31,7 @@ def measure(
 
     Args:
         models: By name, what reads one input.
-        inputs: At least one. So many that a round takes well above a clock tick, as 40 small ones do.
+        inputs: So many that they take far longer than a tick of the clock.
         reference: The model that the others are compared with.
     """
     times: dict[str, list[float]] = {name: [] for name in models}
