@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from autocompress.artifact.opened import decode_matrix
 from autocompress.encoding.encoder import Encoder, encode_factors
-from autocompress.knowledge.prediction import predicted_rise
+from autocompress.knowledge.prediction import predicted_loss_rise
 from autocompress.plan import CompressionPlan, Treatment
 from autocompress.structures import Curvature, Factor, Structure, stacked_shape
 
@@ -92,7 +92,7 @@ class Estimator:
         if len(members) > 1:
             return Estimate(size, math.nan)
         error = decode_matrix(record, data) - part[0].matrix
-        return Estimate(size, share * predicted_rise(self._source, name, error, stride))
+        return Estimate(size, share * predicted_loss_rise(self._source, name, error, stride))
 
     def _factorize(self, name: str, treatment: Treatment) -> dict[str, Factor]:
         """Factorize a weight; the factors of one weight are kept while it is the one asked for."""

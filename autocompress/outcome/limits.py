@@ -18,7 +18,7 @@ from autocompress.outcome.metric import Direction, distance, worse_by
 from autocompress.outcome.names import LATENCY, LATENCY_MS, SIZE
 
 BYTES, TIMES, MILLISECONDS, RISE = "B", "x", "ms", "rise"
-"""Units: bytes, times the uncompressed model, a time, shares of the baseline to become worse by."""
+"""Units: bytes, times the uncompressed model, a time, shares of the baseline that are lost."""
 
 _SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 _SIZES |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30}

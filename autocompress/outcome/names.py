@@ -13,7 +13,7 @@ _SPLITS = ("valid_", "test_")
 _TAKEN = {SIZE, LATENCY, LATENCY_MS, LATENCY_P95_MS, LATENCY_NOISE}
 # Keys of results, columns of tables, and what MLflow shows beside the objectives.
 _TAKEN |= {"trial", "artifact", "onnx", "label", "feasible", "front", "best", "rejected"}
-_TAKEN |= {"seconds", "cpu_seconds", "rise", "predicted_rise"}
+_TAKEN |= {"seconds", "cpu_seconds", "rise", "predicted_loss_rise"}
 
 
 def check_names(names: Iterable[str], metric: str) -> None:

@@ -81,7 +81,6 @@ class Objective:
             )
         return value
 
-
     def missed(self, limit: Limit) -> str:
         """Say that a limit on the number is missed, as in "above 2 MB"."""
         side = "above" if limit.direction == "minimize" else "below"

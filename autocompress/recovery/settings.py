@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from autocompress.errors import BudgetError
-from autocompress.outcome.objectives import parse_seconds
+from autocompress.outcome.limits import parse_seconds
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,13 @@ class RecoverySettings:
                 raise BudgetError(
                     f"recovery needs `{rule}`, but got {name}={getattr(self, name):g}"
                 )
+
+    @property
+    def key(self) -> str:
+        """Tell these settings apart from all others, in the name of a file or a folder."""
+        fields = json.dumps(asdict(self), sort_keys=True)
+        digest = hashlib.sha256(fields.encode()).hexdigest()
+        return f"{str(self.budget).replace(' ', '')}-{digest[:8]}"
 
     def label(self) -> str:
         """Tell the budget, and of the other settings those that are not as usual."""

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from autocompress.outcome.objectives import LATENCY, LATENCY_MS, SIZE, format_bytes
+from autocompress.outcome.limits import format_bytes
+from autocompress.outcome.names import LATENCY, LATENCY_MS, SIZE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 from autocompress.artifact import open_artifact
 from autocompress.errors import SearchError
-from autocompress.outcome.objectives import SIZE
+from autocompress.outcome.names import SIZE
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -127,7 +127,7 @@ class Tracker:
             metrics = {**result.values, "seconds": result.seconds}
             metrics["cpu_seconds"] = result.cpu_seconds
             if result.predicted is not None:
-                metrics["predicted_rise"] = result.predicted
+                metrics["predicted_loss_rise"] = result.predicted
             self._log_metrics(run_id, metrics)
             self._log_plan(run_id, result.plan)
             self._client.log_artifact(run_id, str(artifact))

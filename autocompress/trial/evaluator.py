@@ -16,8 +16,9 @@ from autocompress.artifact import Artifact, open_artifact
 from autocompress.encoding.encoder import Encoder, Factors, uncompressed_plan
 from autocompress.encoding.estimates import Estimator
 from autocompress.engines.base import ENGINES, Engine
+from autocompress.engines.torch import TorchEngine
 from autocompress.errors import ArtifactError
-from autocompress.knowledge.prediction import predicted_rise
+from autocompress.knowledge.prediction import predicted_loss_rise
 from autocompress.knowledge.source import Source
 from autocompress.knowledge.task import Task
 from autocompress.outcome.limits import Limit, excesses
@@ -94,7 +95,7 @@ class Evaluator:
             cache: A folder that keeps what takes long to learn, or None.
         """
         encoder = Encoder(Source.of(model, task, cache))
-        engine = engine_of("torch", model, encoder)
+        engine = engine_of(TorchEngine.name, model, encoder)
         return cls(encoder, engine, task, objectives_of(task, extra), limits or {})
 
     @property
@@ -230,12 +231,11 @@ class Evaluator:
         """Return the predicted rise of the loss for the errors that a file makes."""
         if not self.source.calibration.sensitivities:
             return None
-        state = artifact.state_dict()
-        weights = self.source.weights.weights
-        return sum(
-            predicted_rise(self.source, name, (state[name] - one.values).reshape(one.matrix.shape))
-            for name, one in weights.items()
-        )
+        state, rise = artifact.state_dict(), 0.0
+        for name, weight in self.source.weights.weights.items():
+            error = (state[name] - weight.values).reshape(weight.matrix.shape)
+            rise += predicted_loss_rise(self.source, name, error)
+        return rise
 
     def baseline(self, path: Path) -> dict[str, float]:
         """Store the model uncompressed, reload it and measure it like any plan.

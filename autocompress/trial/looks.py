@@ -1,4 +1,4 @@
-"""Cheap looks before dear ones: what a plan must not be clearly worse than, and how that is seen."""
+"""Cheap looks before dear ones: what a plan must not be clearly worse than, and how to see it."""
 
 from __future__ import annotations
 

@@ -199,7 +199,9 @@ class Space(_Table):
         sites: What may be done with the stacked weights of a site instead, if anything.
         uniform: The first trials.
         pipeline: Whether recovery takes the steps of the papers one after the other.
-        latency: Whether plans run in ONNX Runtime, where latency is a further objective.
+        latency: Whether the time that a plan takes in its engine is a further objective.
+        engine: What runs the plans: the name of an engine; without it "onnx" where latency
+            counts, and else "torch".
     """
 
     description: str
@@ -208,6 +210,7 @@ class Space(_Table):
     uniform: tuple[Uniform, ...] = ()
     pipeline: bool = False
     latency: bool = False
+    engine: str | None = None
 
     @model_validator(mode="after")
     def _uniform_names_all_rules(self) -> Self:
