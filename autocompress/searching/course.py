@@ -39,7 +39,7 @@ from autocompress.searching.trials import Trials
 from autocompress.support import progress
 from autocompress.support.files import write_json
 from autocompress.support.signals import interrupts_held
-from autocompress.tracking.tracker import Tracker
+from autocompress.tracking import Tracker
 from autocompress.trial.evaluator import Evaluator, engine_of, objectives_of
 
 _SENSITIVITIES = "sensitivities.json"

@@ -10,7 +10,7 @@ from autocompress.outcome.results import SearchResult, TrialResult
 from autocompress.searching.folder import SearchFolder
 from autocompress.searching.study import Study
 from autocompress.support.signals import interrupts_held
-from autocompress.tracking.tracker import Tracker
+from autocompress.tracking import Tracker
 from autocompress.trial.looks import GivenUp
 
 
