@@ -19,7 +19,7 @@ from autocompress.outcome.metric import Direction
 from autocompress.outcome.origin import SAMPLED, Aim, Origin
 from autocompress.outcome.results import TrialResult
 from autocompress.searching.settings import SamplerName
-from autocompress.searching.space.language import Range, Scalar
+from autocompress.searching.space.tables import Range, Scalar
 
 _ERROR, _ORIGIN, _REJECTED, _MISFIT = "error", "origin", "rejected", "misfit"
 _FAMILY, _AIM = "family", "aim"

@@ -11,7 +11,7 @@ from autocompress.outcome.origin import Aim, Origin
 from autocompress.outcome.results import TrialResult
 from autocompress.plan import CompressionPlan
 from autocompress.searching.settings import SamplerName
-from autocompress.searching.space.language import Range
+from autocompress.searching.space.tables import Range
 from autocompress.searching.study import Asking, Study
 
 DIRECTIONS: Mapping[str, Direction] = {SIZE: "minimize", "loss": "minimize"}

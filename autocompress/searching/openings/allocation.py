@@ -10,7 +10,8 @@ from autocompress.knowledge.source import Source
 from autocompress.knowledge.weights import Site
 from autocompress.searching.openings.menus import Candidate, Menu
 from autocompress.searching.openings.uniform import Family, file_size, first_below
-from autocompress.searching.space.language import Scalar, Space
+from autocompress.searching.space.language import Space
+from autocompress.searching.space.tables import Scalar
 
 ALLOCATION = "allocation"
 _PRICES = (1e-16, 1e4)  # loss per bit
