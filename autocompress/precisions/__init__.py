@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from autocompress.precisions.base import PRECISIONS, Precision, Stream
+from autocompress.precisions.base import PRECISIONS, Precision, Runtime, Stream
 from autocompress.precisions.codebook import Codebook
 from autocompress.precisions.entropy import EntropyStep
 from autocompress.precisions.equal_slope import EqualSlope
@@ -24,6 +24,7 @@ __all__ = [
     "Float16",
     "Float32",
     "Precision",
+    "Runtime",
     "Stream",
     "Uniform",
 ]
