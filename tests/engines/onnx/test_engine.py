@@ -1,4 +1,4 @@
-"""The ONNX engine: runs models and structures that it has never heard of, and says what it lacks."""
+"""The ONNX engine: runs models and structures it has never heard of, and says what it lacks."""
 
 from pathlib import Path
 
@@ -6,8 +6,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from stranger import HIDDEN, WIDTH, Copying, EvenOdd, Tower
 from strategies import treat
+from towers import HIDDEN, WIDTH, Copying, EvenOdd, Tower
 
 from autocompress.artifact import Artifact, open_artifact
 from autocompress.encoding.compress import compress
@@ -109,9 +109,7 @@ def test_latencies_stand_beside_the_uncompressed_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("architecture", [None, "spire"])
-def test_models_without_an_exporter_are_refused(
-    architecture: str | None, tmp_path: Path
-) -> None:
+def test_models_without_an_exporter_are_refused(architecture: str | None, tmp_path: Path) -> None:
     message = (
         "latency is measured in ONNX Runtime, for which models of the architectures .*recurrent_lm"
         f".* can be exported, but this one is of {architecture or 'an unknown one'}; choose"
