@@ -61,7 +61,7 @@ class Copying(Task):
 
     def model_config(self, model: nn.Module) -> Mapping[str, Any] | None:
         del model
-        return self.architecture and {"architecture": self.architecture}
+        return {"architecture": self.architecture} if self.architecture else None
 
 
 class TowerInOnnx(SessionModule):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -135,7 +135,7 @@ class _Place:
 
 
 def _grouped(name: str, thin: Thin, runtime: Runtime) -> GroupedMap:
-    def named(kind: str, matrices: tuple[Matrix, ...]) -> tuple[Dense, ...]:
+    def named(kind: str, matrices: Sequence[Matrix]) -> tuple[Dense, ...]:
         return tuple(
             Dense(f"{name}/{kind}{number}", matrix, runtime)
             for number, matrix in enumerate(matrices)

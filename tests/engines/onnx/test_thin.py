@@ -1,9 +1,10 @@
 """Weights that run as blocks of thin products."""
 
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from strategies import gaussian
 
@@ -35,7 +36,7 @@ def grouped(blocks: int, runtime: Runtime, *, ordered: bool) -> tuple[GroupedMap
     return found, np.concatenate(products)[order]
 
 
-def run(graph: Graph, inputs: dict[str, Matrix], width: int) -> Matrix:
+def run(graph: Graph, inputs: dict[str, NDArray[Any]], width: int) -> Matrix:
     kinds = {"f": TensorProto.FLOAT, "i": TensorProto.INT64}
     taken = [
         helper.make_tensor_value_info(name, kinds[values.dtype.kind], values.shape)
