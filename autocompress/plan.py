@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any
 
 from pydantic import (
     BaseModel,
@@ -15,13 +15,13 @@ from pydantic import (
 )
 
 from autocompress.errors import PlanError
-from autocompress.precisions import AnyPrecision
-from autocompress.structures import AnyStructure
+from autocompress.precisions import PRECISIONS, Precision, Runtime
+from autocompress.registry import ByKind
+from autocompress.structures import STRUCTURES, Structure
+
+__all__ = ["CompressionPlan", "Runtime", "Treatment", "describe_validation_error"]
 
 _FINDINGS_SHOWN = 3
-
-Runtime = Literal["float32", "int8", "int4"]
-"""In what numbers a weight is multiplied where ONNX Runtime runs the model."""
 
 
 def describe_validation_error(error: ValidationError) -> str:
@@ -38,16 +38,16 @@ class Treatment(BaseModel):
     """What one weight, or all weights of a site together, are stored as, and how they run.
 
     Attributes:
-        structure: What the weight is represented by.
-        precision: How the numbers of each factor are stored.
+        structure: What the weight is represented by; any that is registered.
+        precision: How the numbers of each factor are stored; any that is registered.
         runtime: In what numbers they are multiplied in an exported model; in torch always in
             single precision. It does not change what is stored.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    structure: AnyStructure
-    precision: AnyPrecision
+    structure: Annotated[Structure, ByKind(STRUCTURES)]
+    precision: Annotated[Precision, ByKind(PRECISIONS)]
     runtime: Runtime = "float32"
 
     def label(self) -> str:

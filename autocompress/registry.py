@@ -151,6 +151,10 @@ class ByKind:
         self._known: tuple[Any, ...] = ()
         self._adapter: TypeAdapter[Any] | None = None
 
+    def modelled(self, model: Callable[[Any], Any]) -> ByKind:
+        """Return the same for a field that holds other models of the registered classes."""
+        return ByKind(self._registry, self._accepts, model)
+
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
     ) -> CoreSchema:

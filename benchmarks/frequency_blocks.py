@@ -22,7 +22,7 @@ from autocompress.encoding.encoder import uncompressed_plan
 from autocompress.lm import LanguageModeling, load_model, read_corpus
 from autocompress.plan import CompressionPlan, Treatment
 from autocompress.precisions import Float32
-from autocompress.structures import AnyStructure, GroupReduce, LowRank
+from autocompress.structures import GroupReduce, LowRank, Structure
 from autocompress.trial.evaluator import Evaluator
 
 _RATIO = 20
@@ -54,7 +54,7 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model.acz"
 
-        def measure(structure: AnyStructure | None) -> Row:
+        def measure(structure: Structure | None) -> Row:
             treatments = dict(uncompressed_plan(evaluator.source).treatments)
             if structure is not None:
                 treatment = Treatment(structure=structure, precision=Float32())

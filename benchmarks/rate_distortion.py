@@ -51,8 +51,8 @@ from autocompress.lm import (
 )
 from autocompress.outcome.objectives import Budget
 from autocompress.plan import CompressionPlan, Treatment
-from autocompress.precisions import AnyPrecision, Float16, Float32, Uniform
-from autocompress.structures import AnyStructure, Dense, LowRank, Pruned
+from autocompress.precisions import Float16, Float32, Precision, Uniform
+from autocompress.structures import Dense, LowRank, Pruned, Structure
 from autocompress.trial.evaluator import Evaluator
 
 BUDGETS = (
@@ -118,7 +118,7 @@ def own_points(model: LanguageModel, corpus: Corpus, folder: Path) -> Iterator[P
 
 
 def outer_plan(
-    evaluator: Evaluator, structure: AnyStructure, precision: AnyPrecision
+    evaluator: Evaluator, structure: Structure, precision: Precision
 ) -> CompressionPlan:
     """Give embedding and output layer a structure, and all matrices a precision.
 

@@ -1,9 +1,5 @@
 """Precisions: how the numbers of a factor are stored. A new one is a file, imported below."""
 
-from typing import Annotated
-
-from pydantic import Field
-
 from autocompress.precisions.base import PRECISIONS, Precision, Runtime, Stream
 from autocompress.precisions.codebook import Codebook
 from autocompress.precisions.entropy import EntropyStep
@@ -11,13 +7,8 @@ from autocompress.precisions.equal_slope import EqualSlope
 from autocompress.precisions.float import Float16, Float32
 from autocompress.precisions.uniform import Uniform
 
-AnyPrecision = Annotated[
-    Float32 | Float16 | Uniform | EntropyStep | EqualSlope | Codebook, Field(discriminator="kind")
-]
-
 __all__ = [
     "PRECISIONS",
-    "AnyPrecision",
     "Codebook",
     "EntropyStep",
     "EqualSlope",

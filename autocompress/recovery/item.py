@@ -15,15 +15,15 @@ from torch import nn
 from autocompress.encoding.encoder import Encoder
 from autocompress.knowledge.source import Source
 from autocompress.plan import Treatment
-from autocompress.precisions import AnyPrecision, Codebook, Float32
+from autocompress.precisions import Codebook, Float32, Precision
 from autocompress.precisions.base import expected_magnitudes
 from autocompress.structures import (
-    AnyStructure,
     Curvature,
     Factor,
     LowRank,
     Matrix,
     Pruned,
+    Structure,
 )
 from autocompress.structures.pruned import pruned
 
@@ -62,7 +62,7 @@ class Item:
         self._members = source.members(name)
         self.treatment = treatment
         self._codes: dict[str, torch.Tensor] = {}
-        self._fixed_steps: dict[str, tuple[AnyPrecision, torch.Tensor]] = {}
+        self._fixed_steps: dict[str, tuple[Precision, torch.Tensor]] = {}
         if state is None:
             whole = Treatment(structure=unpruned(treatment.structure), precision=Float32())
             self._factors = {
@@ -267,7 +267,7 @@ def _unit(factor: Factor) -> torch.Tensor:
     return torch.tensor(float(np.sqrt(mean_square)) or 1.0)
 
 
-def unpruned(structure: AnyStructure) -> AnyStructure:
+def unpruned(structure: Structure) -> Structure:
     """Return what is pruned, where anything is."""
     return structure.of if isinstance(structure, Pruned) else structure
 
@@ -286,7 +286,7 @@ def _factor(fields: Mapping[str, torch.Tensor]) -> Factor:
     return Factor(**arrays, integers=integers, nearest=nearest, curvature=curvature)
 
 
-def _settled(factor: Factor, precision: AnyPrecision) -> Factor:
+def _settled(factor: Factor, precision: Precision) -> Factor:
     """Return a factor that rounding to the nearest level takes to the levels of its own rounding.
 
     Training relies upon the nearest level. What was rounded elsewhere, for error feedback or for

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from autocompress.encoding.encoder import Encoder
 from autocompress.plan import CompressionPlan, Treatment
-from autocompress.precisions import Codebook, Float16, Float32, Uniform
-from autocompress.structures import Factor, VectorQuantized
+from autocompress.structures import Factor
 
 
 def accounted_bytes(encoder: Encoder, plan: CompressionPlan) -> float:
@@ -29,22 +28,10 @@ def accounted_bytes(encoder: Encoder, plan: CompressionPlan) -> float:
 
 
 def _factor_bytes(name: str, factor: Factor, treatment: Treatment) -> float:
-    structure = treatment.structure
     if factor.integers:
-        if isinstance(structure, VectorQuantized) and name == "indices":
-            return factor.values.size * structure.bits / 8
-        return 0.0
+        return factor.values.size * treatment.structure.counted_bits(name) / 8
+    width = treatment.precision.width_bits
+    if width is None:
+        raise ValueError(f"numbers in '{treatment.precision.label()}' have no width of their own")
     count = factor.values.size if factor.mask is None else int(factor.mask.sum())
-    return count * _width(treatment)
-
-
-def _width(treatment: Treatment) -> float:
-    """Return the bytes of a number."""
-    precision = treatment.precision
-    if isinstance(precision, Float32):
-        return 4.0
-    if isinstance(precision, Float16):
-        return 2.0
-    if isinstance(precision, Uniform | Codebook):
-        return precision.bits / 8
-    raise ValueError(f"numbers in '{precision.label()}' have no width of their own")
+    return count * width / 8

@@ -11,14 +11,14 @@ from autocompress.errors import ModelError
 from autocompress.knowledge.source import Source
 from autocompress.knowledge.weights import Role, Weight
 from autocompress.plan import CompressionPlan, Treatment
-from autocompress.precisions import AnyPrecision, Float16, Float32, Uniform
+from autocompress.precisions import Float16, Float32, Precision, Uniform
 from autocompress.structures import (
-    AnyStructure,
     Dense,
     GroupReduce,
     LowRank,
     Pruned,
     Shape,
+    Structure,
     TensorTrain,
     VectorQuantized,
 )
@@ -73,12 +73,12 @@ class Method:
 
 def _plan(
     source: Source,
-    structures: dict[str, AnyStructure],
-    precision: AnyPrecision | None = None,
+    structures: dict[str, Structure],
+    precision: Precision | None = None,
 ) -> CompressionPlan:
     """Return a plan with these structures by weight or site, all else dense."""
     shared = {weight.name for name in structures for weight in source.members(name)}
-    entries: dict[str, AnyStructure] = dict(structures)
+    entries: dict[str, Structure] = dict(structures)
     entries |= {name: Dense() for name in source.weights.weights if name not in shared}
     numbers = precision or Float32()
     return CompressionPlan(
@@ -154,7 +154,7 @@ def _shared_projection(source: Source) -> CompressionPlan:
     sites = [site.name for site in source.calibration.sites]
     shared = {weight.name for site in sites for weight in source.members(site)}
     alone = [n for n in (*_outer(source), *_recurrent(source)) if n not in shared]
-    structures: dict[str, AnyStructure] = {
+    structures: dict[str, Structure] = {
         name: _low_rank(source, name, 0.2) for name in (*sites, *alone)
     }
     return _plan(source, structures)
@@ -193,9 +193,9 @@ def _vector_quantized(source: Source) -> CompressionPlan:
     return _plan(source, dict.fromkeys(fitting, structure))
 
 
-def _groups(source: Source, precision: AnyPrecision | None = None) -> CompressionPlan:
+def _groups(source: Source, precision: Precision | None = None) -> CompressionPlan:
     """Compress embedding and output layer 6.6 times, as GroupReduce's headline does."""
-    structures: dict[str, AnyStructure] = {}
+    structures: dict[str, Structure] = {}
     for name in _outer(source):
         rows, cols = _shape(source, name)
         rank = max(1, int(rows * cols / 6.6 / (rows + cols)))

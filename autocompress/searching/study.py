@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 from autocompress.outcome.objectives import SIZE, Direction, Limit, excesses
 from autocompress.outcome.results import TrialResult
 from autocompress.searching.folder import SamplerName
-from autocompress.searching.space.language import Range, Scalar
+from autocompress.searching.space.tables import Range, Scalar
 
 SAMPLER = "sampler"
 _ERROR, _ORIGIN, _REJECTED, _MISFIT = "error", "origin", "rejected", "misfit"

@@ -1,9 +1,5 @@
 """Structures: what a weight is represented by. A new one is a file, imported below."""
 
-from typing import Annotated
-
-from pydantic import Field
-
 from autocompress.structures.base import (
     STRUCTURES,
     Structure,
@@ -21,14 +17,8 @@ from autocompress.structures.tensor_train import TensorTrain
 from autocompress.structures.thin import Thin
 from autocompress.structures.vector_quantized import VectorQuantized
 
-AnyStructure = Annotated[
-    Dense | GroupReduce | LowRank | Pruned | TensorTrain | VectorQuantized,
-    Field(discriminator="kind"),
-]
-
 __all__ = [
     "STRUCTURES",
-    "AnyStructure",
     "Curvature",
     "Dense",
     "Factor",

@@ -173,7 +173,7 @@ def method_name(method: BaseModel) -> str:
     for name, value in method:
         usual = getattr(type(method).model_fields[name].default, "kind", None)
         inner = getattr(value, "kind", usual)
-        kinds += [inner] if inner != usual else []
+        kinds += [str(inner)] if inner != usual else []
     return " ".join(kinds)
 
 

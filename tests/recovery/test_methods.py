@@ -15,12 +15,12 @@ from autocompress.lm import LanguageModeling, load_model, read_corpus
 from autocompress.outcome.objectives import Split
 from autocompress.outcome.results import TrialResult
 from autocompress.plan import CompressionPlan, Treatment
-from autocompress.precisions import AnyPrecision, Codebook, EntropyStep, Float16, Float32, Uniform
+from autocompress.precisions import Codebook, EntropyStep, Float16, Float32, Precision, Uniform
 from autocompress.recovery import RecoveryBudget, RecoverySettings, recover
 from autocompress.recovery.pipeline import pipeline_stages, stage_of
 from autocompress.recovery.pruning import ramp, share_of_sparsity
 from autocompress.recovery.represented import Represented
-from autocompress.structures import AnyStructure, Dense, GroupReduce, LowRank, Pruned
+from autocompress.structures import Dense, GroupReduce, LowRank, Pruned, Structure
 from autocompress.trial.evaluator import Evaluator
 
 HALF = Pruned(sparsity=0.5, of=LowRank(rank=8))
@@ -59,7 +59,7 @@ def settings(steps: int, **changes: object) -> RecoverySettings:
     return RecoverySettings(RecoveryBudget(steps=steps), **usual)  # type: ignore[arg-type]
 
 
-def plan_of(source: Source, structure: AnyStructure, precision: AnyPrecision) -> CompressionPlan:
+def plan_of(source: Source, structure: Structure, precision: Precision) -> CompressionPlan:
     """Treat all matrices alike, and leave the biases as they are."""
     treatment = Treatment(structure=structure, precision=precision)
     treatments = dict(uncompressed_plan(source).treatments)
@@ -165,7 +165,7 @@ def test_levels_are_trained_and_codes_stay(source: Source) -> None:
 
 @pytest.mark.parametrize("structure", [Dense(), Pruned(sparsity=0.5), HALF])
 def test_codebooks_recover(
-    tmp_path: Path, source: Source, evaluator: Evaluator, structure: AnyStructure
+    tmp_path: Path, source: Source, evaluator: Evaluator, structure: Structure
 ) -> None:
     plan = plan_of(source, structure, Codebook(bits=2))
     before = evaluator.run(0, plan, tmp_path / "before.acz")
@@ -246,8 +246,8 @@ def test_what_was_interrupted_ends_in_the_same_bytes(
     tmp_path: Path,
     source: Source,
     evaluator: Evaluator,
-    structure: AnyStructure,
-    precision: AnyPrecision,
+    structure: Structure,
+    precision: Precision,
     pipeline: bool,
 ) -> None:
     plan = plan_of(source, structure, precision)

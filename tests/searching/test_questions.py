@@ -8,8 +8,9 @@ from autocompress.errors import SpaceError
 from autocompress.knowledge.source import Source
 from autocompress.outcome.objectives import Budget
 from autocompress.searching.openings.uniform import file_size, openings
-from autocompress.searching.space.language import Range, Scalar, Space, load_space
+from autocompress.searching.space.language import Space, load_space
 from autocompress.searching.space.questions import UniformAsker, ask_plan, smallest_plan
+from autocompress.searching.space.tables import Range, Scalar
 from autocompress.structures import Dense, LowRank, Pruned
 
 

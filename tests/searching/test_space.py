@@ -5,14 +5,9 @@ from toys import teacher
 
 from autocompress.errors import SpaceError
 from autocompress.knowledge.weights import ModelWeights
-from autocompress.searching.space.language import (
-    Range,
-    Rule,
-    Space,
-    choice_name,
-    load_space,
-    space_names,
-)
+from autocompress.searching.space.language import Rule, Space, load_space, space_names
+from autocompress.searching.space.tables import Range
+from autocompress.structures import method_name
 
 RULE = """
 [[rules]]
@@ -107,7 +102,7 @@ def nested(inner: str) -> str:
 
 def test_a_structure_may_hold_another_one(tmp_path: Path) -> None:
     space = load(nested("{ kind = 'low_rank', rank = { low = 0.1, high = 0.5 } }"), tmp_path)
-    names = [choice_name(choice) for choice in space.rules[0].structures]
+    names = [method_name(choice) for choice in space.rules[0].structures]
     assert names == ["dense", "pruned low_rank"]
 
 

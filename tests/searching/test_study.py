@@ -8,7 +8,7 @@ from autocompress.outcome.objectives import SIZE, Direction, Limit
 from autocompress.outcome.results import TrialResult
 from autocompress.plan import CompressionPlan
 from autocompress.searching.folder import SamplerName
-from autocompress.searching.space.language import Range
+from autocompress.searching.space.tables import Range
 from autocompress.searching.study import Asking, Study
 
 DIRECTIONS: Mapping[str, Direction] = {SIZE: "minimize", "loss": "minimize"}

@@ -19,12 +19,12 @@ from autocompress.layers.operators import (
 )
 from autocompress.lm.model import LanguageModel
 from autocompress.structures import (
-    AnyStructure,
     GroupReduce,
     LowRank,
     Matrix,
     Pruned,
     Shape,
+    Structure,
     TensorTrain,
     matrix_shape,
     stacked_shape,
@@ -79,9 +79,7 @@ def operators_of(
         yield from ((name, operator) for name in (member.name, *member.aliases))
 
 
-def _alone(
-    structure: AnyStructure, shape: Shape, factors: Mapping[str, Matrix]
-) -> Operator | None:
+def _alone(structure: Structure, shape: Shape, factors: Mapping[str, Matrix]) -> Operator | None:
     if isinstance(structure, GroupReduce):
         return GroupedOperator(structure, factors)
     if isinstance(structure, TensorTrain):

@@ -135,10 +135,7 @@ def _choices(plans: Sequence[CompressionPlan]) -> dict[tuple[str, ...], tuple[st
 
 def method(treatment: Treatment) -> str:
     """Name the kinds of a treatment's structure and precision."""
-    structure = treatment.structure
-    inner = getattr(structure, "of", None)
-    within = "" if inner is None or inner.kind == "dense" else f" {inner.kind}"
-    return f"{structure.kind}{within} + {treatment.precision.kind}"
+    return f"{treatment.structure.method} + {treatment.precision.kind}"
 
 
 def _explained(values: _Floats, groups: NDArray[np.intp], order: NDArray[np.intp]) -> Explained:

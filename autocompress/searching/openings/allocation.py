@@ -11,7 +11,8 @@ from autocompress.knowledge.weights import Site
 from autocompress.outcome.objectives import Budget
 from autocompress.searching.openings.menus import Candidate, Menu
 from autocompress.searching.openings.uniform import Family, file_size, first_below
-from autocompress.searching.space.language import Scalar, Space
+from autocompress.searching.space.language import Space
+from autocompress.searching.space.tables import Scalar
 
 _NAME = "allocation"
 _PRICES = (1e-16, 1e4)  # loss per bit

@@ -33,8 +33,9 @@ from autocompress.searching.openings.uniform import (
     fitting_scale,
     openings,
 )
-from autocompress.searching.space.language import Scalar, Space
+from autocompress.searching.space.language import Space
 from autocompress.searching.space.questions import Replay, ask_plan
+from autocompress.searching.space.tables import Scalar
 from autocompress.support.threads import one_thread
 
 _ROWS = 256

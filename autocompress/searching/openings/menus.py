@@ -14,14 +14,15 @@ from autocompress.errors import PlanError, SpaceError
 from autocompress.knowledge.source import Source
 from autocompress.knowledge.weights import Weight
 from autocompress.plan import Treatment
-from autocompress.searching.space.language import Range, Rule, Scalar, Space
+from autocompress.searching.space.language import Rule, Space
 from autocompress.searching.space.questions import RUNTIME, ask_treatment
+from autocompress.searching.space.tables import Range, Scalar, is_priced
+from autocompress.structures import Priced, marker
 from autocompress.support import progress
 
 _ROWS = 512
 _POINTS, _LOG_POINTS = 3, 5
 _SLOPES = tuple(8.0**power for power in range(-2, 4))
-_SLOPE = ".slope"
 _RISE = 0.02
 _TINY, _HALF = 1e-30, 0.5
 
@@ -143,19 +144,21 @@ def _menu(weight: Weight, rule: Rule, source: Source, estimator: Estimator) -> M
 
 
 def _without_slope(treatment: Treatment) -> str:
-    """Name a precision, whatever its slope."""
-    return json.dumps(treatment.precision.model_dump(exclude={"slope"}), sort_keys=True)
+    """Name a precision, whatever the price of a bit sets."""
+    precision = treatment.precision
+    priced = {name for name, _ in precision if marker(type(precision), name, Priced)}
+    return json.dumps(precision.model_dump(exclude=priced), sort_keys=True)
 
 
 def _options(candidates: Sequence[Candidate], sensitivity: float) -> list[Option]:
     """Join the candidates that differ in the slope alone."""
     groups: dict[tuple[tuple[str, Scalar], ...], list[Candidate]] = {}
     for candidate in candidates:
-        alike = tuple(one for one in candidate.answers.items() if not one[0].endswith(_SLOPE))
+        alike = tuple(one for one in candidate.answers.items() if not is_priced(one[0]))
         groups.setdefault(alike, []).append(candidate)
     options = []
     for group in groups.values():
-        slope = next((name for name in group[0].answers if name.endswith(_SLOPE)), None)
+        slope = next(filter(is_priced, group[0].answers), None)
         ordered = sorted(group, key=lambda one: float(one.answers[slope]) if slope else 0.0)
         options.append(Option(tuple(ordered), slope, sensitivity))
     return options
@@ -202,7 +205,7 @@ class _Grid:
 
     def points(self, name: str, interval: Range) -> tuple[int | float, ...]:
         low, high = interval.low, interval.high
-        if name.endswith(_SLOPE):
+        if is_priced(name):
             slopes = (self._slope * times for times in _SLOPES)
             return tuple(dict.fromkeys(min(max(slope, low), high) for slope in slopes))
         count = _LOG_POINTS if interval.log else _POINTS

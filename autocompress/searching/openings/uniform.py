@@ -12,8 +12,9 @@ from autocompress.encoding.encoder import Encoder
 from autocompress.knowledge.source import Source
 from autocompress.outcome.objectives import Budget
 from autocompress.plan import CompressionPlan
-from autocompress.searching.space.language import Scalar, Space, Uniform
-from autocompress.searching.space.questions import SCALED, Replay, UniformAsker, ask_plan
+from autocompress.searching.space.language import Space, Uniform
+from autocompress.searching.space.questions import Replay, UniformAsker, ask_plan
+from autocompress.searching.space.tables import Scalar, scale_power
 
 RUNGS = 8
 _RUNGS_PER_OCTAVE = 3
@@ -52,7 +53,7 @@ class Family:
     @property
     def is_scalable(self) -> bool:
         """Whether there is any step to scale."""
-        return any(question.rsplit(".", 1)[-1] in SCALED for question in self.answers)
+        return any(map(scale_power, self.answers))
 
     def at(self, scale: float, space: Space, source: Source) -> Opening:
         """Return the member of a scale."""

@@ -3,126 +3,21 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, Union, get_args
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    TypeAdapter,
-    ValidationError,
-    create_model,
-    model_validator,
-)
+from pydantic import Field, ValidationError, model_validator
 
 from autocompress.errors import SpaceError
 from autocompress.knowledge.weights import Role, Weight
 from autocompress.plan import Runtime, describe_validation_error
-from autocompress.precisions import AnyPrecision, Precision
-from autocompress.structures import AnyStructure, Structure
-
-Scalar = int | float | str
-
-_INT4 = 4
+from autocompress.precisions import Precision
+from autocompress.searching.space.tables import Precisions, Scalar, Structures, Table
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Range(_Table):
-    """All numbers from `low` to `high`; whole numbers if both are; `log` for even ratios."""
-
-    low: int | float
-    high: int | float
-    log: bool = False
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if not self.low < self.high:
-            raise ValueError(f"`low < high` must hold, but got low={self.low}, high={self.high}")
-        if self.log and self.low <= 0:
-            raise ValueError(f"`low > 0` must hold where log=true, but got low={self.low}")
-        return self
-
-
-def _form(value: Any) -> str:
-    """Tell the forms of `Values` apart, so that an error is about the form that was meant."""
-    if isinstance(value, dict | Range):
-        return "range"
-    return "list" if isinstance(value, list | tuple) else "value"
-
-
-Values = Annotated[
-    Annotated[Range, Tag("range")]
-    | Annotated[tuple[Scalar, ...], Field(min_length=1), Tag("list")]
-    | Annotated[Scalar, Tag("value")],
-    Discriminator(_form),
-]
-"""What a hyper-parameter may be: a range, one of a list, or a single value."""
-
-
-def _choice(method: type[Structure] | type[Precision]) -> type[BaseModel]:
-    """Make the table that offers a method: its hyper-parameters, each with `Values`.
-
-    A hyper-parameter that is a structure itself becomes such a table again.
-    """
-    fields: dict[str, Any] = {}
-    for name, field in method.model_fields.items():
-        if isinstance(field.default, Structure):
-            inner = _one_of(get_args(field.annotation))
-            default = TypeAdapter(inner).validate_python(field.default.model_dump())
-            fields[name] = (inner, default)
-        elif name != "kind":
-            fields[name] = (Values, ... if field.is_required() else field.default)
-    kind = method.model_fields["kind"].default
-    fields["kind"] = (Literal[kind], ...)
-    return create_model(f"{method.__name__}Choice", __base__=_Table, **fields)
-
-
-def _one_of(methods: Iterable[type[Structure] | type[Precision]]) -> Any:
-    """Return the type of a table that is told apart by its kind."""
-    choices: Any = Union[tuple(_choice(method) for method in methods)]  # noqa: UP007
-    return Annotated[choices, Field(discriminator="kind")]
-
-
-def _named_once(choices: tuple[BaseModel, ...]) -> tuple[BaseModel, ...]:
-    names = [choice_name(choice) for choice in choices]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise ValueError(f"each method may be offered once, but {', '.join(repeated)} is repeated")
-    return choices
-
-
-def choice_name(choice: Any) -> str:
-    """Return what a choice is called: its kind and, if it is not dense, that of what is within."""
-    inner = getattr(choice, "of", None)
-    return choice.kind if inner is None or inner.kind == "dense" else f"{choice.kind} {inner.kind}"
-
-
-def _offered(methods: Mapping[str, type[Structure] | type[Precision]]) -> Any:
-    """Return the type of a list of tables, in which each method occurs once."""
-    one: Any = _one_of(methods.values())
-    return Annotated[tuple[one, ...], Field(min_length=1), AfterValidator(_named_once)]
-
-
-def _methods(union: Any) -> dict[str, Any]:
-    """Return the classes of a discriminated union by their kind."""
-    return {cls.model_fields["kind"].default: cls for cls in get_args(get_args(union)[0])}
-
-
-STRUCTURES: Mapping[str, type[Structure]] = _methods(AnyStructure)
-PRECISIONS: Mapping[str, type[Precision]] = _methods(AnyPrecision)
-
-
-class Offer(_Table):
+class Offer(Table):
     """Structures, precisions and ways to run to choose from, one of each.
 
     Attributes:
@@ -131,23 +26,15 @@ class Offer(_Table):
         runtimes: In what numbers a weight may run; or "as stored", where its precision decides.
     """
 
-    structures: _offered(STRUCTURES)  # type: ignore[valid-type]
-    precisions: _offered(PRECISIONS)  # type: ignore[valid-type]
+    structures: Structures
+    precisions: Precisions
     runtimes: Literal["as stored"] | Annotated[tuple[Runtime, ...], Field(min_length=1)] = (
         "float32",
     )
 
-    def runtimes_of(self, precision: Mapping[str, Any]) -> tuple[Runtime, ...]:
-        """Return in what numbers a weight may run that is stored in a precision.
-
-        As stored, codes of at most 4 bits run in 4 bits and longer ones in 8; all else runs in
-        single precision.
-        """
-        if self.runtimes != "as stored":
-            return self.runtimes
-        if "bits" not in precision:
-            return ("float32",)
-        return ("int4",) if precision["bits"] <= _INT4 else ("int8",)
+    def runtimes_of(self, precision: Precision) -> tuple[Runtime, ...]:
+        """Return in what numbers a weight may run that is stored in a precision."""
+        return (precision.runs_in,) if self.runtimes == "as stored" else self.runtimes
 
 
 class Rule(Offer):
@@ -175,7 +62,7 @@ class Rule(Offer):
         )
 
 
-class Uniform(_Table):
+class Uniform(Table):
     """A plan that treats all weights of a rule alike; such plans are the first trials.
 
     Attributes:
@@ -190,7 +77,7 @@ class Uniform(_Table):
     ladder: bool = False
 
 
-class Space(_Table):
+class Space(Table):
     """A whole search space.
 
     Attributes:
@@ -199,7 +86,8 @@ class Space(_Table):
         sites: What may be done with the stacked weights of a site instead, if anything.
         uniform: The first trials.
         pipeline: Whether recovery takes the steps of the papers one after the other.
-        latency: Whether plans run in ONNX Runtime, where latency is a further objective.
+        latency: Whether latency is a further objective.
+        engine: What runs the plans; None for ONNX Runtime where latency counts, else for torch.
     """
 
     description: str
@@ -208,6 +96,7 @@ class Space(_Table):
     uniform: tuple[Uniform, ...] = ()
     pipeline: bool = False
     latency: bool = False
+    engine: str | None = None
 
     @model_validator(mode="after")
     def _uniform_names_all_rules(self) -> Self:

@@ -6,26 +6,24 @@ from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import Any, Protocol
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from autocompress.encoding.encoder import Encoder
 from autocompress.errors import PlanError, SpaceError
 from autocompress.knowledge.source import Source
 from autocompress.plan import CompressionPlan, Treatment, describe_validation_error
-from autocompress.searching.space.language import (
-    PRECISIONS,
+from autocompress.precisions import PRECISIONS
+from autocompress.searching.space.language import Offer, Space, Uniform
+from autocompress.searching.space.tables import Range, Scalar, Table, scale_power
+from autocompress.structures import (
     STRUCTURES,
-    Offer,
-    Range,
-    Scalar,
-    Space,
-    Uniform,
-    choice_name,
+    Shape,
+    Share,
+    marker,
+    method_name,
+    stacked_shape,
 )
-from autocompress.structures import Shape, stacked_shape
 
-# By what power of the scale of all steps a hyper-parameter is multiplied.
-SCALED = {"step": 1, "slope": 2}
 RUNTIME = "runtime"
 
 
@@ -72,25 +70,26 @@ def ask_treatment(name: str, offer: Offer, source: Source, asker: Asker) -> Trea
     shape = stacked_shape([weight.values.shape for weight in source.members(name)])
     parts = {}
     for part, choices in (("structure", offer.structures), ("precision", offer.precisions)):
-        named = {choice_name(choice): choice for choice in choices}
+        named = {method_name(choice): choice for choice in choices}
         picked = str(_ask(f"{name}/{part}", tuple(named), asker))
         parts[part] = _ask_method(f"{name}/{picked}", named[picked], asker)
-    runtime = str(_ask(f"{name}/{RUNTIME}", offer.runtimes_of(parts["precision"]), asker))
-    return _treatment(name, parts, shape, runtime)
+    treatment = _treatment(name, parts, shape)
+    runtime = _ask(f"{name}/{RUNTIME}", offer.runtimes_of(treatment.precision), asker)
+    return treatment.model_copy(update={"runtime": runtime})
 
 
 def _ask_method(name: str, choice: Any, asker: Asker) -> dict[str, Any]:
     """Ask for all hyper-parameters of a method, and of a structure within it."""
     answers: dict[str, Any] = {"kind": choice.kind}
     for field, values in _hyperparameters(choice):
-        nested = isinstance(values, BaseModel) and not isinstance(values, Range)
+        nested = isinstance(values, Table) and not isinstance(values, Range)
         answers[field] = (
             _ask_method(name, values, asker) if nested else _ask(f"{name}.{field}", values, asker)
         )
     return answers
 
 
-def _hyperparameters(choice: BaseModel) -> Iterator[tuple[str, Any]]:
+def _hyperparameters(choice: Table) -> Iterator[tuple[str, Any]]:
     return ((field, value) for field, value in choice if field != "kind")
 
 
@@ -101,11 +100,8 @@ def _ask(name: str, values: Any, asker: Asker) -> Scalar:
     return asker.pick(name, options) if len(options) > 1 else options[0]
 
 
-def _treatment(
-    name: str, parts: Mapping[str, Mapping[str, Any]], shape: Shape, runtime: str
-) -> Treatment:
+def _treatment(name: str, parts: Mapping[str, Mapping[str, Any]], shape: Shape) -> Treatment:
     scaled = {
-        "runtime": runtime,
         "structure": _absolute(parts["structure"], STRUCTURES, shape),
         "precision": _absolute(parts["precision"], PRECISIONS, shape),
     }
@@ -118,12 +114,12 @@ def _treatment(
 
 def _absolute(part: Mapping[str, Any], methods: Mapping[str, Any], shape: Shape) -> dict[str, Any]:
     """Turn a share of the shape, such as rank 0.5, into a number: 0.5 * min(rows, cols)."""
-    fields = methods[part["kind"]].model_fields
+    method = methods[part["kind"]]
 
     def absolute(name: str, value: Any) -> Any:
         if isinstance(value, Mapping):
             return _absolute(value, methods, shape)
-        share = isinstance(value, float) and fields[name].annotation is int
+        share = isinstance(value, float) and marker(method, name, Share) is not None
         return max(1, round(value * min(shape))) if share else value
 
     return {name: absolute(name, value) for name, value in part.items()}
@@ -131,8 +127,6 @@ def _absolute(part: Mapping[str, Any], methods: Mapping[str, Any], shape: Shape)
 
 class Replay:
     """Answers as was answered before, with all steps times a scale, held within their ranges.
-
-    Slopes go with the square of the steps.
 
     Attributes:
         answers: The answers given so far, by the names of the questions.
@@ -151,8 +145,8 @@ class Replay:
         """Choose what was chosen, scaled."""
         answer = self._before[name]
         assert not isinstance(answer, str)
-        power = SCALED.get(name.rsplit(".", 1)[-1])
-        if power is not None:
+        power = scale_power(name)
+        if power:
             answer = min(max(answer * self._scale**power, interval.low), interval.high)
         self.answers[name] = answer
         return answer
@@ -232,7 +226,9 @@ def _extremes(name: str, offer: Offer, source: Source) -> Iterator[Treatment]:
     precisions = [part for choice in offer.precisions for part in _corners(choice)]
     for structure, precision in product(structures, precisions):
         parts = {"structure": structure, "precision": precision}
-        yield _treatment(name, parts, shape, offer.runtimes_of(precision)[0])
+        treatment = _treatment(name, parts, shape)
+        runtime = offer.runtimes_of(treatment.precision)[0]
+        yield treatment.model_copy(update={"runtime": runtime})
 
 
 def _corners(choice: Any) -> Iterator[dict[str, Any]]:
@@ -242,7 +238,7 @@ def _corners(choice: Any) -> Iterator[dict[str, Any]]:
         names.append(field)
         if isinstance(values, Range):
             options.append((values.low, values.high))
-        elif isinstance(values, BaseModel):
+        elif isinstance(values, Table):
             options.append(tuple(_corners(values)))
         else:
             options.append(values if isinstance(values, tuple) else (values,))

@@ -24,16 +24,16 @@ from autocompress.layers.operators import (
 )
 from autocompress.lm import LanguageModeling, load_model, perplexity, read_corpus
 from autocompress.plan import CompressionPlan, Treatment
-from autocompress.precisions import AnyPrecision, EntropyStep, Float32, Uniform
-from autocompress.structures import AnyStructure, GroupReduce, LowRank, Pruned, TensorTrain
+from autocompress.precisions import EntropyStep, Float32, Precision, Uniform
+from autocompress.structures import GroupReduce, LowRank, Pruned, Structure, TensorTrain
 
-STRUCTURES: tuple[AnyStructure, ...] = (
+STRUCTURES: tuple[Structure, ...] = (
     LowRank(rank=3),
     Pruned(sparsity=0.4, of=LowRank(rank=3)),
     GroupReduce(blocks=2, rank=4),
     TensorTrain(rank=2),
 )
-PRECISIONS: tuple[AnyPrecision, ...] = (Float32(), Uniform(bits=6), EntropyStep(step=0.1))
+PRECISIONS: tuple[Precision, ...] = (Float32(), Uniform(bits=6), EntropyStep(step=0.1))
 Case = tuple[LanguageModeling, Source]
 
 
@@ -58,7 +58,7 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def compressed(
-    case: Case, path: Path, structure: AnyStructure, precision: AnyPrecision, *, shared: bool
+    case: Case, path: Path, structure: Structure, precision: Precision, *, shared: bool
 ) -> Path:
     """Compress all matrices alike, those of a site together if `shared`."""
     source = case[1]
@@ -95,7 +95,7 @@ def check_alike(path: Path, task: LanguageModeling) -> nn.Module:
 @pytest.mark.parametrize("structure", STRUCTURES, ids=lambda one: one.label())
 @pytest.mark.parametrize("precision", PRECISIONS, ids=lambda one: one.label())
 def test_factors_give_what_decoded_weights_give(
-    case: Case, tmp_path: Path, structure: AnyStructure, precision: AnyPrecision
+    case: Case, tmp_path: Path, structure: Structure, precision: Precision
 ) -> None:
     path = compressed(case, tmp_path / "model.acz", structure, precision, shared=False)
     factored = check_alike(path, case[0])
@@ -106,7 +106,7 @@ def test_factors_give_what_decoded_weights_give(
 @pytest.mark.parametrize("structure", STRUCTURES[:2], ids=lambda one: one.label())
 @pytest.mark.parametrize("precision", PRECISIONS, ids=lambda one: one.label())
 def test_shared_projections_give_what_decoded_weights_give(
-    case: Case, tmp_path: Path, structure: AnyStructure, precision: AnyPrecision
+    case: Case, tmp_path: Path, structure: Structure, precision: Precision
 ) -> None:
     path = compressed(case, tmp_path / "model.acz", structure, precision, shared=True)
     check_alike(path, case[0])
@@ -182,9 +182,7 @@ def test_what_saves_nothing_stays_as_it_is(tmp_path: Path) -> None:
     assert isinstance(model.lstm, nn.LSTM)
 
 
-def operator_of(
-    structure: AnyStructure, weight: np.ndarray[Any, np.dtype[np.float32]]
-) -> Operator:
+def operator_of(structure: Structure, weight: np.ndarray[Any, np.dtype[np.float32]]) -> Operator:
     factors = {name: factor.values for name, factor in structure.factorize(weight, None).items()}
     if isinstance(structure, LowRank):
         return LowRankOperator(factors["left"], Projection(factors["right"]))
@@ -202,7 +200,7 @@ def operator_of(
      TensorTrain(rank=3), TensorTrain(rank=2, modes=4)],
     ids=lambda one: one.label(),
 )  # fmt: skip
-def test_operators_are_the_weight(structure: AnyStructure, shape: tuple[int, int]) -> None:
+def test_operators_are_the_weight(structure: Structure, shape: tuple[int, int]) -> None:
     weight = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     if structure.misfit(shape) is not None:
         pytest.skip("does not fit")
