@@ -47,7 +47,7 @@ from autocompress.searching.study import Study
 from autocompress.searching.trials import Effort, Trials
 from autocompress.support import progress
 from autocompress.support.signals import shielded
-from autocompress.tracking.tracker import Tracker
+from autocompress.tracking import Tracker
 from autocompress.trial.evaluator import Evaluator
 
 _TRIALS = 40
