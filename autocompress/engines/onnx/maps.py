@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autocompress.artifact import Artifact
-from autocompress.artifact.container import ItemRecord
+from autocompress.artifact.records import ItemRecord
 from autocompress.engines.onnx.graph import Graph
 from autocompress.engines.onnx.weights import Dense, Map
 from autocompress.engines.torch.factored import operators_of
