@@ -10,6 +10,7 @@ AutocompressError
 ├── ExportError(ValueError)     a model that cannot be exported, or whose export differs from it
 ├── OutputError(OSError)         a place where a file cannot be written
 ├── ObjectiveError(ValueError)  an objective that is malformed or returned no finite number
+├── RegistryError(KeyError)     a name that nothing is registered by, or that is taken
 └── SearchError(RuntimeError)   an output folder that cannot be used, or a search that broke off
 
 Messages name the rule, the values and the remedy, on one line.
@@ -54,6 +55,13 @@ class OutputError(AutocompressError, OSError):
 
 class ObjectiveError(AutocompressError, ValueError):
     """An objective is defined wrongly, or gave something else than a finite number."""
+
+
+class RegistryError(AutocompressError, KeyError):
+    """Nothing is registered by a name, or something is already."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # a KeyError would put it in quotes
 
 
 class SearchError(AutocompressError, RuntimeError):

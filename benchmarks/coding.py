@@ -35,9 +35,9 @@ def main() -> None:
         "|---|---|---|---|---|---|---|",
     ]
     for name, codes in kinds().items():
-        coder = CODERS["entropy"]
+        coder = CODERS["entropy"]()
         data = coder.encode(codes)
-        packed = CODERS["packed"].encode(codes)
+        packed = CODERS["packed"]().encode(codes)
         assert data is not None
         assert packed is not None
         bits = [8 * len(encoded) / codes.size for encoded in (packed, data)]

@@ -1,14 +1,14 @@
-"""Coders: how integers become bytes. A new one is a file here and a line below. numpy only."""
+"""Coders: how integers become bytes. A new one is a file, imported below. numpy only."""
 
-from autocompress.coders.base import Coder, Codes
-from autocompress.coders.contexts import ContextCoder
-from autocompress.coders.entropy import EntropyCoder
-from autocompress.coders.packed import PackedCoder
+from autocompress.coders.base import CODERS, Coder, Codes
 from autocompress.errors import ArtifactError
 
-CODERS: dict[str, Coder] = {
-    coder.name: coder for coder in (PackedCoder(), EntropyCoder(), ContextCoder())
-}
+# isort: off
+# They are registered in this order, in which the earlier of two equally short encodings is taken.
+from autocompress.coders.packed import PackedCoder
+from autocompress.coders.entropy import EntropyCoder
+from autocompress.coders.contexts import ContextCoder
+# isort: on
 
 
 def encode_smallest(codes: Codes) -> tuple[str, bytes]:
@@ -16,7 +16,7 @@ def encode_smallest(codes: Codes) -> tuple[str, bytes]:
 
     Of equally short encodings the one by the earlier coder of `CODERS` is taken.
     """
-    encoded = ((name, coder.encode(codes)) for name, coder in CODERS.items())
+    encoded = ((name, coder().encode(codes)) for name, coder in CODERS.items())
     return min(((name, data) for name, data in encoded if data is not None), key=_length)
 
 
@@ -32,7 +32,7 @@ def decode(name: str, data: bytes, shape: tuple[int, int]) -> Codes:
     """
     if name not in CODERS:
         raise ArtifactError(f"unknown coder '{name}'; known coders: {', '.join(CODERS)}")
-    return CODERS[name].decode(data, shape)
+    return CODERS[name]().decode(data, shape)
 
 
 __all__ = [

@@ -8,17 +8,22 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from autocompress.registry import Registry
+
 Codes = NDArray[np.int64]
 
 
 class Coder(ABC):
-    """Turns a matrix of integers into bytes and back, exactly.
+    """Turns a matrix of integers into bytes and back, exactly. Subclasses have no state.
 
     Attributes:
-        name: What the artifact calls it; never changes once a file was written with it.
+        name: What the artifact calls it, and what it is registered by; never changes once a file
+            was written with it.
+        since: First version of its package that has it.
     """
 
     name: ClassVar[str]
+    since: ClassVar[str]
 
     @abstractmethod
     def encode(self, codes: Codes) -> bytes | None:
@@ -35,3 +40,7 @@ class Coder(ABC):
         Raises:
             ArtifactError: If the bytes cannot have come from `encode` for this shape.
         """
+
+
+CODERS: Registry[type[Coder]] = Registry("coder", "autocompress.coders")
+"""All coders by their names; a new one is a file that registers its class here."""

@@ -9,7 +9,7 @@ import constriction
 import numpy as np
 from numpy.typing import NDArray
 
-from autocompress.coders.base import Coder, Codes
+from autocompress.coders.base import CODERS, Coder, Codes
 from autocompress.coders.tables import Table
 from autocompress.errors import ArtifactError
 
@@ -29,6 +29,7 @@ _WINDOW = 16
 _PRIOR_COLUMNS = 3.0
 
 
+@CODERS.register("contexts")
 class ContextCoder(Coder):
     """Asymmetric numeral systems with one table per context, column after column.
 
@@ -47,6 +48,7 @@ class ContextCoder(Coder):
     """
 
     name: ClassVar[str] = "contexts"
+    since: ClassVar[str] = "0.1.0"
 
     def encode(self, codes: Codes) -> bytes | None:
         """Return the columns' means, the tables and the coded words."""

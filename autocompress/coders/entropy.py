@@ -9,7 +9,7 @@ import constriction
 import numpy as np
 from numpy.typing import NDArray
 
-from autocompress.coders.base import Coder, Codes
+from autocompress.coders.base import CODERS, Coder, Codes
 from autocompress.coders.tables import Table
 from autocompress.errors import ArtifactError
 
@@ -17,6 +17,7 @@ _LARGEST_ALPHABET = 4096
 _MAX_CLASSES = 24
 
 
+@CODERS.register("entropy")
 class EntropyCoder(Coder):
     """Asymmetric numeral systems [1] with one table of probabilities per class of rows.
 
@@ -31,6 +32,7 @@ class EntropyCoder(Coder):
     """
 
     name: ClassVar[str] = "entropy"
+    since: ClassVar[str] = "0.1.0"
 
     def encode(self, codes: Codes) -> bytes | None:
         """Return the number of classes, the tables and the coded words.

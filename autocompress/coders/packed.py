@@ -7,16 +7,18 @@ from typing import ClassVar
 
 import numpy as np
 
-from autocompress.coders.base import Coder, Codes
+from autocompress.coders.base import CODERS, Coder, Codes
 from autocompress.errors import ArtifactError
 
 _HEADER = struct.Struct("<qB")
 
 
+@CODERS.register("packed")
 class PackedCoder(Coder):
     """Stores `code - smallest` in as many bits as the largest needs, least significant first."""
 
     name: ClassVar[str] = "packed"
+    since: ClassVar[str] = "0.1.0"
 
     def encode(self, codes: Codes) -> bytes:
         """Return nine bytes of header, then the bits, padded to a whole byte."""

@@ -1,10 +1,10 @@
-"""Precisions: how the numbers of a factor are stored. A new one is a file and a line below."""
+"""Precisions: how the numbers of a factor are stored. A new one is a file, imported below."""
 
 from typing import Annotated
 
 from pydantic import Field
 
-from autocompress.precisions.base import Precision, Stream
+from autocompress.precisions.base import PRECISIONS, Precision, Runtime, Stream
 from autocompress.precisions.codebook import Codebook
 from autocompress.precisions.entropy import EntropyStep
 from autocompress.precisions.equal_slope import EqualSlope
@@ -16,6 +16,7 @@ AnyPrecision = Annotated[
 ]
 
 __all__ = [
+    "PRECISIONS",
     "AnyPrecision",
     "Codebook",
     "EntropyStep",
@@ -23,6 +24,7 @@ __all__ = [
     "Float16",
     "Float32",
     "Precision",
+    "Runtime",
     "Stream",
     "Uniform",
 ]

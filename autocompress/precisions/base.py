@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self, TypeVar
+from dataclasses import replace
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from autocompress.structures.base import Factor, Matrix, Shape
+from autocompress.precisions.feedback import without_feedback
+from autocompress.registry import Registry
+from autocompress.structures.factors import Factor, Matrix, Shape
 
+_INT4_BITS = 4
 _SMALLEST_MEAN, _PRIOR_COLUMNS, _TINY = 2.0**-9, 3.0, 1e-30
 _AnyArray = TypeVar("_AnyArray")
 
@@ -20,23 +24,48 @@ Stream = NDArray[Any]
 """A two-dimensional array to be stored: int64 (a coder makes it bytes), float16 or float32."""
 
 
+Runtime = Literal["float32", "int8", "int4"]
+"""In what numbers a weight is multiplied where ONNX Runtime runs the model."""
+
+
 class Precision(BaseModel, ABC):
     """Turns a factor into streams of integers and scales, and back.
 
-    Subclasses are final and hold the hyper-parameters.
+    Subclasses are final, registered in `PRECISIONS` by their kind, and hold the
+    hyper-parameters.
 
     Attributes:
+        kind: What plans and files call it, and what it is registered by; never changes.
+        since: First version of its package that has it.
         has_zero_level: Whether zero is one of the levels, so that a pruned factor keeps its zeros
             without a mask beside it.
         has_fixed_steps: Whether the steps depend on what errors cost, where that is known, and
             not on the values.
+        has_steps: Whether the numbers are stored in steps that `widened` widens.
+        is_exact: Whether every factor comes back bit for bit.
+        trains_levels: Whether elements that share a level are trained as one: the codes stay, and
+            the level is the mean of its elements.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: str
+    since: ClassVar[str]
     has_zero_level: ClassVar[bool] = False
     has_fixed_steps: ClassVar[bool] = False
+    has_steps: ClassVar[bool] = False
+    is_exact: ClassVar[bool] = False
+    trains_levels: ClassVar[bool] = False
+
+    @property
+    def width_bits(self) -> float | None:
+        """Bits of a number as papers count them, or None where the coder decides."""
+        return None
+
+    @property
+    def runs_in(self) -> Runtime:
+        """In what numbers a weight runs that runs as it is stored."""
+        return "float32"
 
     @abstractmethod
     def label(self) -> str:
@@ -91,9 +120,18 @@ class Precision(BaseModel, ABC):
         del octaves
         return self
 
+    def steady(self, factor: Factor) -> Factor:
+        """Return the factor with the same steps, but rounding to the nearest level."""
+        curvature = factor.curvature and without_feedback(factor.curvature)
+        return replace(factor, nearest=True, curvature=curvature)
+
     def quantize(self, factor: Factor) -> Matrix:
         """Return the factor as it is after storing and loading, float32 of the same shape."""
         return self.decode(self.encode(factor), factor.values.shape, factor.mask)
+
+
+PRECISIONS: Registry[type[Precision]] = Registry("precision", "autocompress.precisions")
+"""All precisions by their kind; a new one is a file that registers its class here."""
 
 
 def expected_magnitudes(magnitudes: _AnyArray) -> _AnyArray:
@@ -111,6 +149,11 @@ def expected_magnitudes(magnitudes: _AnyArray) -> _AnyArray:
     columns = array.mean(axis=0, keepdims=True) / (mean + _TINY)
     expected: _AnyArray = (rows * columns / (n_cols + _PRIOR_COLUMNS)).clip(min=_SMALLEST_MEAN)
     return expected
+
+
+def whole_numbers(bits: int) -> Runtime:
+    """Return the whole numbers in which codes of so many bits run."""
+    return "int4" if bits <= _INT4_BITS else "int8"
 
 
 def survivors(values: NDArray[Any], mask: NDArray[np.bool_] | None) -> NDArray[Any]:

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from autocompress.precisions.base import Precision, Stream, spread, survivors
+from autocompress.precisions.base import (
+    PRECISIONS,
+    Precision,
+    Runtime,
+    Stream,
+    spread,
+    survivors,
+    whole_numbers,
+)
 from autocompress.precisions.float import half_precision_misfit
-from autocompress.structures.base import Factor, Matrix, Shape
+from autocompress.structures.factors import Factor, Matrix, Shape
 
 _MOST_ITERATIONS = 1000
 
 
+@PRECISIONS.register("codebook")
 class Codebook(Precision):
     """Stores each element as an index into one codebook of 2^bits half-precision levels.
 
@@ -32,11 +41,23 @@ class Codebook(Precision):
     """
 
     kind: Literal["codebook"] = "codebook"
+    since: ClassVar[str] = "0.1.0"
     bits: Annotated[int, Field(ge=1, le=8)]
+    trains_levels: ClassVar[bool] = True
 
     def label(self) -> str:
         """Return the bits and "codebook"."""
         return f"{self.bits} bit codebook"
+
+    @property
+    def width_bits(self) -> float:
+        """Return the bits."""
+        return float(self.bits)
+
+    @property
+    def runs_in(self) -> Runtime:
+        """Return the whole numbers that hold the bits."""
+        return whole_numbers(self.bits)
 
     def misfit(self, factor: Factor) -> str | None:
         """Refuse values beyond half precision, in which the levels are stored."""

@@ -9,13 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from autocompress.precisions.base import Precision, Stream
-from autocompress.structures.base import Factor, Matrix, Shape
+from autocompress.precisions.base import PRECISIONS, Precision, Stream
+from autocompress.structures.factors import Factor, Matrix, Shape
+from autocompress.structures.markers import Scaled
 
 _LARGEST_CODE = 2**30
 _EXPONENTS_PER_OCTAVE = 4
 
 
+@PRECISIONS.register("entropy")
 class EntropyStep(Precision):
     """Rounds each element to a multiple of a step; the bits are whatever the coder needs.
 
@@ -37,9 +39,11 @@ class EntropyStep(Precision):
     """
 
     kind: Literal["entropy"] = "entropy"
-    step: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    since: ClassVar[str] = "0.1.0"
+    step: Annotated[float, Field(gt=0, allow_inf_nan=False), Scaled(1)]
     frequency_exponent: Annotated[float, Field(ge=0, le=1)] = 0.0
     has_zero_level: ClassVar[bool] = True
+    has_steps: ClassVar[bool] = True
 
     def label(self) -> str:
         """Return the step and the exponent."""

@@ -10,17 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from autocompress.precisions.base import Precision, Stream, expected_magnitudes
-from autocompress.structures.base import Curvature, Factor, Matrix, Shape
+from autocompress.precisions.base import PRECISIONS, Precision, Stream, expected_magnitudes
+from autocompress.precisions.feedback import DAMPING, pivots
+from autocompress.structures.factors import Curvature, Factor, Matrix, Shape
+from autocompress.structures.markers import Priced, Scaled
 
 _LARGEST_CODE = 2**30
 _ROWS_PER_OCTAVE, _COLS_PER_OCTAVE = 2, 4
-_DAMPING = 0.01
 _BLOCK = 64
 
 Floats = NDArray[np.float64]
 
 
+@PRECISIONS.register("equal_slope")
 class EqualSlope(Precision):
     """Rounds to steps of which each row and column has its own, and feeds errors back.
 
@@ -50,9 +52,11 @@ class EqualSlope(Precision):
     """
 
     kind: Literal["equal_slope"] = "equal_slope"
-    slope: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    since: ClassVar[str] = "0.1.0"
+    slope: Annotated[float, Field(gt=0, allow_inf_nan=False), Scaled(2), Priced()]
     has_zero_level: ClassVar[bool] = True
     has_fixed_steps: ClassVar[bool] = True
+    has_steps: ClassVar[bool] = True
 
     def label(self) -> str:
         """Return the slope."""
@@ -113,13 +117,6 @@ class EqualSlope(Precision):
         return self.model_copy(update={"slope": self.slope * 4.0**octaves})
 
 
-def without_feedback(curvature: Curvature) -> Curvature:
-    """Return a curvature of the same steps, under which rounding is to the nearest level."""
-    if curvature.moment.ndim == 1:
-        return curvature
-    return Curvature(curvature.rows, _pivots(curvature.damped(_DAMPING).moment)[1])
-
-
 class _Grid:
     """The steps of a factor, and the rounding to them."""
 
@@ -134,10 +131,10 @@ class _Grid:
         curvature = factor.curvature or Curvature.relative(factor.values)
         if curvature.moment.ndim == 1:
             feedback, diagonal = None, curvature.moment
-            pivots = np.maximum(diagonal, _DAMPING**3 * diagonal.max(initial=0))
+            costs = np.maximum(diagonal, DAMPING**3 * diagonal.max(initial=0))
         else:
-            feedback, pivots = _pivots(curvature.damped(_DAMPING).moment)
-        rows, cols = -np.log2(curvature.rows) / 2, -np.log2(pivots) / 2
+            feedback, costs = pivots(curvature.damped(DAMPING).moment)
+        rows, cols = -np.log2(curvature.rows) / 2, -np.log2(costs) / 2
         middle = rows.mean() + cols.mean()
         with np.errstate(over="ignore"):  # infinity is refused by `misfit`
             base = math.sqrt(12 * slope / math.log(2)) * np.exp2(middle)
@@ -184,18 +181,6 @@ def _rounded(scaled: Floats, thresholds: Floats) -> Floats:
     """Round towards zero below the thresholds, and away from it from there on."""
     levels: Floats = np.sign(scaled) * np.maximum(np.floor(np.abs(scaled) + (1 - thresholds)), 0)
     return levels
-
-
-def _pivots(moment: Floats) -> tuple[Floats, Floats]:
-    """Return how each column's error is passed on, and what is left of the moment's diagonal.
-
-    With the inverse moment as U^T U, U upper triangular, column j passes the share
-    U[j, k] / U[j, j] of its error on to column k > j, and what cannot be made good costs
-    1 / U[j, j]^2.
-    """
-    upper = np.linalg.cholesky(np.linalg.inv(moment)).T
-    diagonal = np.diag(upper)
-    return upper / diagonal[:, None], 1 / np.square(diagonal)
 
 
 def _scales(rows: NDArray[np.int64], cols: NDArray[np.int64]) -> Floats:

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from autocompress.precisions.base import Precision, Stream, spread, survivors
-from autocompress.structures.base import Factor, Matrix, Shape
+from autocompress.precisions.base import PRECISIONS, Precision, Stream, spread, survivors
+from autocompress.structures.factors import Factor, Matrix, Shape
 
 
+@PRECISIONS.register("float32")
 class Float32(Precision):
     """IEEE 754 single precision: exact."""
 
     kind: Literal["float32"] = "float32"
+    since: ClassVar[str] = "0.1.0"
+    is_exact: ClassVar[bool] = True
 
     def label(self) -> str:
         """Return "fp32"."""
         return "fp32"
+
+    @property
+    def width_bits(self) -> float:
+        """Return 32."""
+        return 32.0
 
     def misfit(self, factor: Factor) -> str | None:
         """Return None: every factor fits."""
@@ -37,14 +45,21 @@ class Float32(Precision):
         return spread(streams["values"].astype(np.float32), shape, mask)
 
 
+@PRECISIONS.register("float16")
 class Float16(Precision):
     """IEEE 754 half precision: a relative error of at most 2^-11 from 2^-14 to 65504."""
 
     kind: Literal["float16"] = "float16"
+    since: ClassVar[str] = "0.1.0"
 
     def label(self) -> str:
         """Return "fp16"."""
         return "fp16"
+
+    @property
+    def width_bits(self) -> float:
+        """Return 16."""
+        return 16.0
 
     def misfit(self, factor: Factor) -> str | None:
         """Refuse values that would become infinite."""

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from autocompress.precisions.base import Precision, Stream, spread, survivors
+from autocompress.precisions.base import (
+    PRECISIONS,
+    Precision,
+    Runtime,
+    Stream,
+    spread,
+    survivors,
+    whole_numbers,
+)
 from autocompress.precisions.float import half_precision_misfit
-from autocompress.structures.base import Factor, Matrix, Shape
+from autocompress.structures.factors import Factor, Matrix, Shape
 
 
+@PRECISIONS.register("uniform")
 class Uniform(Precision):
     """Stores each element as one of 2^bits equally spaced levels.
 
@@ -28,6 +37,7 @@ class Uniform(Precision):
     """
 
     kind: Literal["uniform"] = "uniform"
+    since: ClassVar[str] = "0.1.0"
     bits: Annotated[int, Field(ge=2, le=8)]
     group: Literal["tensor", "row"] | Annotated[int, Field(ge=2)] = "row"
 
@@ -35,6 +45,16 @@ class Uniform(Precision):
         """Return the bits and the group."""
         group = f"group {self.group}" if isinstance(self.group, int) else f"per {self.group}"
         return f"{self.bits} bit {group}"
+
+    @property
+    def width_bits(self) -> float:
+        """Return the bits."""
+        return float(self.bits)
+
+    @property
+    def runs_in(self) -> Runtime:
+        """Return the whole numbers that hold the bits."""
+        return whole_numbers(self.bits)
 
     def misfit(self, factor: Factor) -> str | None:
         """Refuse values beyond half precision, in which offsets and spacings are stored."""

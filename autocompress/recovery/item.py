@@ -17,7 +17,6 @@ from autocompress.knowledge.source import Source
 from autocompress.plan import Treatment
 from autocompress.precisions import AnyPrecision, Codebook, Float32
 from autocompress.precisions.base import expected_magnitudes
-from autocompress.precisions.equal_slope import without_feedback
 from autocompress.structures import (
     AnyStructure,
     Curvature,
@@ -299,5 +298,4 @@ def _settled(factor: Factor, precision: AnyPrecision) -> Factor:
     if steps is not None:
         level, reach = precision.quantize(factor), _REACH * steps
         values = np.clip(values, level - reach, level + reach).astype(np.float32)
-    curvature = factor.curvature and without_feedback(factor.curvature)
-    return replace(factor, values=values, nearest=True, curvature=curvature)
+    return precision.steady(replace(factor, values=values))

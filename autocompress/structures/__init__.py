@@ -1,23 +1,24 @@
-"""Structures: what a weight is represented by. A new one is a file and a line below."""
+"""Structures: what a weight is represented by. A new one is a file, imported below."""
 
 from typing import Annotated
 
 from pydantic import Field
 
 from autocompress.structures.base import (
-    Curvature,
-    Factor,
-    Matrix,
-    Shape,
+    STRUCTURES,
     Structure,
     matrix_shape,
+    method_name,
     stacked_shape,
 )
 from autocompress.structures.dense import Dense
+from autocompress.structures.factors import Curvature, Factor, Matrix, Shape
 from autocompress.structures.group_reduce import GroupReduce
 from autocompress.structures.low_rank import LowRank
+from autocompress.structures.markers import Priced, Scaled, Share, marker
 from autocompress.structures.pruned import Pruned, global_sparsities
 from autocompress.structures.tensor_train import TensorTrain
+from autocompress.structures.thin import Thin
 from autocompress.structures.vector_quantized import VectorQuantized
 
 AnyStructure = Annotated[
@@ -26,6 +27,7 @@ AnyStructure = Annotated[
 ]
 
 __all__ = [
+    "STRUCTURES",
     "AnyStructure",
     "Curvature",
     "Dense",
@@ -33,12 +35,18 @@ __all__ = [
     "GroupReduce",
     "LowRank",
     "Matrix",
+    "Priced",
     "Pruned",
+    "Scaled",
     "Shape",
+    "Share",
     "Structure",
     "TensorTrain",
+    "Thin",
     "VectorQuantized",
     "global_sparsities",
+    "marker",
     "matrix_shape",
+    "method_name",
     "stacked_shape",
 ]

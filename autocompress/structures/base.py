@@ -4,101 +4,70 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from autocompress.errors import PlanError
-
-Matrix = NDArray[np.float32]
-Shape = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Curvature:
-    """What errors in a matrix cost, to second order.
-
-    An error E raises the loss by about 1/2 sum_i rows_i e_i moment e_i^T, where e_i is row i of
-    E: the Fisher information as a Kronecker product [1], of which the factor of the rows is
-    diagonal.
-
-    Attributes:
-        rows: Float64 array of shape (rows,), above zero: how sensitive the loss is to each row.
-        moment: Float64 array of shape (cols, cols), symmetric and positive semidefinite: the
-            second moment of what multiplies the rows. Of shape (cols,) where it is diagonal.
-
-    References:
-        [1] J. Martens, R. Grosse. Optimizing Neural Networks with Kronecker-factored Approximate
-            Curvature. ICML 2015, arXiv 1503.05671.
-    """
-
-    rows: NDArray[np.float64]
-    moment: NDArray[np.float64]
-
-    @classmethod
-    def relative(cls, values: Matrix) -> Curvature:
-        """Weigh errors by their squares, relative to the sum of squares of the values."""
-        energy = float(np.square(values, dtype=np.float64).sum()) or 1.0
-        return cls(np.full(values.shape[0], 1 / energy), np.ones(values.shape[1]))
-
-    @property
-    def diagonal(self) -> NDArray[np.float64]:
-        """The diagonal of the moment, of shape (cols,)."""
-        return self.moment if self.moment.ndim == 1 else np.diag(self.moment)
-
-    def damped(self, share: float) -> Curvature:
-        """Return it with a share of the moment's mean diagonal added to the diagonal."""
-        added = share * (float(self.diagonal.mean()) or 1.0)
-        one = 1.0 if self.moment.ndim == 1 else np.eye(len(self.moment))
-        return Curvature(self.rows, self.moment + added * one)
-
-    def rise(self, error: Matrix) -> float:
-        """Return the predicted rise of the loss for an error of shape (rows, cols)."""
-        ahead = error * self.moment if self.moment.ndim == 1 else error @ self.moment
-        squares = np.einsum("ij,ij->i", ahead, error, dtype=np.float64)
-        return float(self.rows @ squares) / 2
+from autocompress.registry import Registry
+from autocompress.structures.factors import Curvature, Factor, Matrix, Shape
+from autocompress.structures.thin import Thin
 
 
-@dataclass(frozen=True)
-class Factor:
-    """One matrix to be stored, with what a precision may want to know of it.
+class _OfInstances:
+    """A constant that objects have but classes do not, so that a subclass may make it a field."""
 
-    Attributes:
-        values: Float32 array of shape (rows, cols).
-        mask: Bool array of shape (rows, cols), or None. Where it is False the value is zero, and
-            a precision need not store it.
-        row_frequencies: Float64 array of shape (rows,), how often each row is used, or None.
-        integers: Whether the values are whole numbers, such as indices into a codebook. They are
-            coded as they are, whatever the precision.
-        curvature: What errors in the values cost, or None where nothing is known of it.
-        nearest: Whether rounding must be to the nearest level, as when the values were trained so.
-    """
+    def __init__(self, value: float) -> None:
+        self._value = value
 
-    values: Matrix
-    mask: NDArray[np.bool_] | None = None
-    row_frequencies: NDArray[np.float64] | None = None
-    integers: bool = False
-    curvature: Curvature | None = None
-    nearest: bool = False
+    def __get__(self, instance: object, owner: type) -> float:
+        if instance is None:
+            raise AttributeError(f"{owner.__name__} has it in objects alone")
+        return self._value
 
 
 class Structure(BaseModel, ABC):
     """Represents a weight of shape (rows, cols) by named factors.
 
-    Subclasses are final and hold the hyper-parameters; vectors are seen as one row.
+    Subclasses are final, registered in `STRUCTURES` by their kind, and hold the
+    hyper-parameters; vectors are seen as one row.
+
+    Attributes:
+        kind: What plans and files call it, and what it is registered by; never changes.
+        since: First version of its package that has it.
+        prunable: Whether `Pruned` may set elements of its factors to zero.
+        sparsity: Share of the elements of each factor that is zero on purpose.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ignored_types=(_OfInstances,))
 
     kind: str
+    since: ClassVar[str]
+    prunable: ClassVar[bool] = False
+    if TYPE_CHECKING:
+
+        @property
+        def sparsity(self) -> float:
+            """Share of the elements of each factor that is zero on purpose."""
+    else:
+        sparsity = _OfInstances(0.0)
 
     @property
     def keeps_rows(self) -> bool:
         """Whether a factor has the weight's rows, and so their frequencies for a precision."""
         return True
+
+    @property
+    def base(self) -> Structure:
+        """What the weight is represented by before single elements are set to zero."""
+        return self
+
+    @property
+    def method(self) -> str:
+        """The kind, and those of structures within it that are not the usual ones."""
+        return method_name(self)
 
     @abstractmethod
     def label(self) -> str:
@@ -152,6 +121,65 @@ class Structure(BaseModel, ABC):
         for whole numbers) and differentiates through this method.
         """
 
+    def thin(self, factors: Mapping[str, Any]) -> Thin | None:
+        """Return the weight as blocks of thin products of the factors, or None if it is none.
+
+        Args:
+            factors: Arrays, or torch tensors, by name.
+        """
+        del factors
+        return None
+
+    def multiplications(self, shape: Shape, factors: Mapping[str, Any]) -> int:
+        """Count what one vector takes from the factors; rows * cols where they are decoded."""
+        thin = self.thin(factors)
+        return shape[0] * shape[1] if thin is None else thin.multiplications
+
+    def times(self, factors: Mapping[str, Any], x: Any) -> Any:
+        """Multiply vectors by the weight, from its factors.
+
+        Args:
+            factors: Arrays, or torch tensors (but for whole numbers), by name.
+            x: Of the same library, shape (..., cols).
+
+        Returns:
+            Shape (..., rows), differentiable in factors and vectors where they are tensors.
+        """
+        thin = self.thin(factors)
+        return x @ self.reconstruct(factors).T if thin is None else thin.times(x)
+
+    def rows(self, factors: Mapping[str, Any], ids: Any) -> Any:
+        """Return rows of the weight, from its factors.
+
+        Args:
+            factors: Arrays, or torch tensors (but for whole numbers), by name.
+            ids: Int64, of the same library and any shape.
+
+        Returns:
+            Shape (..., cols), differentiable in the factors where they are tensors.
+        """
+        thin = self.thin(factors)
+        return self.reconstruct(factors)[ids] if thin is None else thin.rows(ids)
+
+    def counted_bits(self, factor: str) -> float:
+        """Return the bits that papers count for each whole number of a factor."""
+        del factor
+        return 0.0
+
+
+def method_name(method: BaseModel) -> str:
+    """Name the kind of a method, and of methods within it but where they are the usual ones."""
+    kinds = [str(dict(method)["kind"])]
+    for name, value in method:
+        usual = getattr(type(method).model_fields[name].default, "kind", None)
+        inner = getattr(value, "kind", usual)
+        kinds += [inner] if inner != usual else []
+    return " ".join(kinds)
+
+
+STRUCTURES: Registry[type[Structure]] = Registry("structure", "autocompress.structures")
+"""All structures by their kind; a new one is a file that registers its class here."""
+
 
 def matrix_shape(shape: tuple[int, ...]) -> Shape:
     """Return how a tensor is seen as a matrix: vectors as one row, the first axis as rows."""
@@ -171,32 +199,3 @@ def stacked_shape(shapes: list[tuple[int, ...]]) -> Shape:
     if len(widths) != 1:
         raise PlanError(f"weights of one site must have equal widths, but have {sorted(widths)}")
     return sum(rows for rows, _ in matrices), widths.pop()
-
-
-def permuted(array: Matrix, axes: list[int]) -> Matrix:
-    """Return an array, or a tensor, with its axes in another order."""
-    permute = getattr(array, "permute", None)
-    result: Matrix = array.transpose(axes) if permute is None else permute(axes)
-    return result
-
-
-def interleaved(parts: list[Matrix], places: list[NDArray[np.int64]]) -> Matrix:
-    """Return the matrix whose rows `places[k]` are the rows of `parts[k]`.
-
-    Args:
-        parts: Arrays, or tensors, of shape (rows of the part, cols).
-        places: Int64 arrays of shape (rows of the part,), together each row once.
-    """
-    order = np.concatenate(places)
-    first: Any = parts[0]
-    if isinstance(first, np.ndarray):
-        matrix = np.empty((order.size, first.shape[1]), dtype=np.float32)
-        for part, place in zip(parts, places, strict=True):
-            matrix[place] = part
-        return matrix
-    import torch  # tensors come in only where it is loaded already
-
-    tensors: Any = parts
-    joined: Any = torch.cat(tensors)
-    result: Matrix = joined[torch.from_numpy(np.argsort(order))]
-    return result

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from autocompress.structures.base import Curvature, Factor, Matrix, Shape, Structure
+from autocompress.structures.base import STRUCTURES, Structure
+from autocompress.structures.factors import Curvature, Factor, Matrix, Shape
 
 
+@STRUCTURES.register("dense")
 class Dense(Structure):
     """Stores every element. Fits all shapes; exact up to the precision."""
 
     kind: Literal["dense"] = "dense"
+    since: ClassVar[str] = "0.1.0"
+    prunable: ClassVar[bool] = True
 
     def label(self) -> str:
         """Return "dense"."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
-from autocompress.structures.base import Curvature, Factor, Matrix, Shape, Structure, interleaved
+from autocompress.structures.arrays import interleaved, whole
+from autocompress.structures.base import STRUCTURES, Structure
+from autocompress.structures.factors import Curvature, Factor, Matrix, Shape
+from autocompress.structures.markers import Share
 from autocompress.structures.row_groups import (
     Floats,
     Groups,
@@ -22,10 +25,12 @@ from autocompress.structures.row_groups import (
     slices,
     weighted_gram,
 )
+from autocompress.structures.thin import Thin
 
 _SCALE_STEPS = 60
 
 
+@STRUCTURES.register("group_reduce")
 class GroupReduce(Structure):
     """Cuts the rows into blocks by frequency and factorises each by a weighted SVD [1].
 
@@ -71,8 +76,10 @@ class GroupReduce(Structure):
     """
 
     kind: Literal["group_reduce"] = "group_reduce"
+    since: ClassVar[str] = "0.1.0"
+    prunable: ClassVar[bool] = True
     blocks: Annotated[int, Field(ge=1)] = 5
-    rank: Annotated[int, Field(ge=1)]
+    rank: Annotated[int, Field(ge=1), Share()]
     exponent: Annotated[float, Field(ge=0, le=1)] = 0.5
     floor: Annotated[int, Field(ge=1)] = 1
     rounds: Annotated[int, Field(ge=0)] = 2
@@ -170,13 +177,23 @@ class GroupReduce(Structure):
         parts = [factors[f"left{block}"] @ factors[f"right{block}"] for block in blocks]
         return interleaved(parts, [np.flatnonzero(assignment == block) for block in blocks])
 
+    def thin(self, factors: Mapping[str, Any]) -> Thin:
+        """Return a block of rows for each block that has any."""
+        assignment = self.assignment(factors)
+        blocks = np.unique(assignment).tolist()
+        places = np.argsort(np.argsort(assignment, kind="stable"), kind="stable")
+        return Thin(
+            [factors[f"left{block}"] for block in blocks],
+            [factors[f"right{block}"] for block in blocks],
+            None if (np.diff(places) == 1).all() else places,
+        )
+
     def _parameters(self, shape: Shape) -> int:
         return self.rank * (shape[0] + shape[1])
 
-    def assignment(self, integers: Mapping[str, Matrix]) -> Indices:
+    def assignment(self, integers: Mapping[str, Any]) -> Indices:
         """Return the block of each row, int64 of shape (rows,)."""
-        differences = np.rint(integers["assignment"].ravel()).astype(np.int64)
-        return np.cumsum(differences) % self.blocks
+        return np.cumsum(whole(integers["assignment"])) % self.blocks
 
     def _check_integers(self, shape: Shape, integers: Mapping[str, Matrix]) -> None:
         for name, expected in self.integer_shapes(shape).items():

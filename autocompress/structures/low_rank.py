@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from autocompress.structures.base import Curvature, Factor, Matrix, Shape, Structure
+from autocompress.structures.base import STRUCTURES, Structure
+from autocompress.structures.factors import Curvature, Factor, Matrix, Shape
+from autocompress.structures.markers import Share
+from autocompress.structures.thin import Thin
 
 _DAMPING = 1e-6
 
 
+@STRUCTURES.register("low_rank")
 class LowRank(Structure):
     """Stores a weight as `left @ right`, the best approximation of its rank.
 
@@ -46,7 +50,9 @@ class LowRank(Structure):
     """
 
     kind: Literal["low_rank"] = "low_rank"
-    rank: Annotated[int, Field(ge=1)]
+    since: ClassVar[str] = "0.1.0"
+    prunable: ClassVar[bool] = True
+    rank: Annotated[int, Field(ge=1), Share()]
     fit: Literal["elements", "loss"] = "elements"
 
     def label(self) -> str:
@@ -115,6 +121,10 @@ class LowRank(Structure):
     def reconstruct(self, factors: Mapping[str, Matrix]) -> Matrix:
         """Return `left @ right`."""
         return factors["left"] @ factors["right"]
+
+    def thin(self, factors: Mapping[str, Any]) -> Thin:
+        """Return one block."""
+        return Thin([factors["left"]], [factors["right"]])
 
 
 def truncated_svd(

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from autocompress.errors import PlanError
-from autocompress.structures.base import Curvature, Factor, Matrix, Shape, Structure
+from autocompress.registry import ByKind
+from autocompress.structures.base import STRUCTURES, Structure
 from autocompress.structures.dense import Dense
-from autocompress.structures.group_reduce import GroupReduce
-from autocompress.structures.low_rank import LowRank
-from autocompress.structures.tensor_train import TensorTrain
+from autocompress.structures.factors import Curvature, Factor, Matrix, Shape
+from autocompress.structures.thin import Thin
 
-Prunable = Annotated[Dense | GroupReduce | LowRank | TensorTrain, Field(discriminator="kind")]
+Prunable = Annotated[Structure, ByKind(STRUCTURES, accepts=lambda method: method.prunable)]
 
 
+@STRUCTURES.register("pruned")
 class Pruned(Structure):
     """Keeps the elements of largest magnitude of a weight, or of the factors of another structure.
 
@@ -40,8 +41,14 @@ class Pruned(Structure):
     """
 
     kind: Literal["pruned"] = "pruned"
+    since: ClassVar[str] = "0.1.0"
     sparsity: Annotated[float, Field(gt=0, lt=1)]
     of: Prunable = Dense()
+
+    @property
+    def base(self) -> Structure:
+        """What is pruned."""
+        return self.of.base
 
     @property
     def keeps_rows(self) -> bool:
@@ -85,6 +92,26 @@ class Pruned(Structure):
     def reconstruct(self, factors: Mapping[str, Matrix]) -> Matrix:
         """Return what the inner structure does, zeros included."""
         return self.of.reconstruct(factors)
+
+    def thin(self, factors: Mapping[str, Any]) -> Thin | None:
+        """Return what the inner structure does, zeros included."""
+        return self.of.thin(factors)
+
+    def multiplications(self, shape: Shape, factors: Mapping[str, Any]) -> int:
+        """Return what the inner structure does: zeros are multiplied too."""
+        return self.of.multiplications(shape, factors)
+
+    def times(self, factors: Mapping[str, Any], x: Any) -> Any:
+        """Return what the inner structure does."""
+        return self.of.times(factors, x)
+
+    def rows(self, factors: Mapping[str, Any], ids: Any) -> Any:
+        """Return what the inner structure does."""
+        return self.of.rows(factors, ids)
+
+    def counted_bits(self, factor: str) -> float:
+        """Return what the inner structure does."""
+        return self.of.counted_bits(factor)
 
 
 def pruned(factor: Factor, sparsity: float) -> Factor:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autocompress.structures.base import Matrix
+from autocompress.structures.factors import Matrix
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]

@@ -6,19 +6,23 @@ import math
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from itertools import accumulate
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from autocompress.structures.base import Curvature, Factor, Matrix, Shape, Structure, permuted
+from autocompress.structures.arrays import contracted, padded, permuted, whole
+from autocompress.structures.base import STRUCTURES, Structure
+from autocompress.structures.factors import Curvature, Factor, Matrix, Shape
 from autocompress.structures.low_rank import truncated_svd
+from autocompress.structures.markers import Share
 
 _LARGEST_RATIO = 3
 _LARGEST_SIDE = 2**24
 
 
+@STRUCTURES.register("tensor_train")
 class TensorTrain(Structure):
     """Stores a weight as a chain of `modes` cores, a matrix in the tensor-train format.
 
@@ -59,7 +63,9 @@ class TensorTrain(Structure):
     """
 
     kind: Literal["tensor_train"] = "tensor_train"
-    rank: Annotated[int, Field(ge=1)]
+    since: ClassVar[str] = "0.1.0"
+    prunable: ClassVar[bool] = True
+    rank: Annotated[int, Field(ge=1), Share()]
     modes: Annotated[int, Field(ge=2, le=4)] = 3
 
     @property
@@ -128,6 +134,53 @@ class TensorTrain(Structure):
         for core in others:
             chain = (chain @ core.reshape(chain.shape[1], -1)).reshape(-1, core.shape[1])
         return _unfold(chain, _stored_shape(factors), self.modes)
+
+    def multiplications(self, shape: Shape, factors: Mapping[str, Any]) -> int:
+        """Count those of all contractions, digit after digit."""
+        del factors
+        rows, cols = paired_modes(shape, self.modes)
+        total, done = 0, 1
+        for k, (length, rank) in enumerate(self._core_shapes(shape)):
+            total += done * length * rank * math.prod(cols[k + 1 :])
+            done *= rows[k]
+        return total
+
+    def times(self, factors: Mapping[str, Any], x: Any) -> Any:
+        """Contract digit after digit: each column digit goes, and a row digit comes."""
+        shape = _stored_shape(factors)
+        _, cols = paired_modes(shape, self.modes)
+        vectors = padded(x.reshape(-1, shape[1]), math.prod(cols))
+        batch = vectors.shape[0]
+        for k, core in enumerate(self._cores(factors)):
+            rest = math.prod(cols[k + 1 :])
+            folded = vectors.reshape(-1, core.shape[0], core.shape[2], rest)
+            vectors = contracted("prmq,rnms->pnsq", folded, core)
+        return vectors.reshape(batch, -1)[:, : shape[0]].reshape(*x.shape[:-1], shape[0])
+
+    def rows(self, factors: Mapping[str, Any], ids: Any) -> Any:
+        """Multiply the slices of the cores that the digits of the ids name."""
+        shape = _stored_shape(factors)
+        flat = ids.reshape(-1)
+        place = math.prod(paired_modes(shape, self.modes)[0])
+        chain: Any = None
+        for core in self._cores(factors):
+            place //= core.shape[1]
+            slices = core[:, flat // place % core.shape[1]]
+            if chain is None:  # the first core, whose rank before is one
+                chain = slices[0]
+                continue
+            chain = contracted("bar,rbms->bams", chain, slices)
+            chain = chain.reshape(flat.shape[0], -1, core.shape[3])
+        return chain.reshape(flat.shape[0], -1)[:, : shape[1]].reshape(*ids.shape, shape[1])
+
+    def _cores(self, factors: Mapping[str, Any]) -> list[Any]:
+        """Return the cores, each of shape (r_{k-1}, n_k, m_k, r_k)."""
+        cores: list[Any] = []
+        modes = zip(*paired_modes(_stored_shape(factors), self.modes), strict=True)
+        for name, (rows, cols) in zip(self._core_names(), modes, strict=True):
+            rank = cores[-1].shape[3] if cores else 1
+            cores.append(factors[name].reshape(rank, rows, cols, -1))
+        return cores
 
     def _core_names(self) -> list[str]:
         return [f"core{k}" for k in range(1, self.modes + 1)]
@@ -211,9 +264,9 @@ def _bond_limits(sizes: list[int]) -> list[int]:
     return [min(product, left[-1] // product) for product in left[:-1]]
 
 
-def _stored_shape(factors: Mapping[str, Matrix]) -> Shape:
-    rows, cols = factors["shape"].ravel()
-    return int(rows), int(cols)
+def _stored_shape(factors: Mapping[str, Any]) -> Shape:
+    rows, cols = whole(factors["shape"]).ravel().tolist()
+    return rows, cols
 
 
 def _fold(weight: Matrix, modes: int) -> NDArray[np.float64]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from autocompress.structures.base import Curvature, Factor, Matrix, Shape, Structure
+from autocompress.structures.arrays import whole
+from autocompress.structures.base import STRUCTURES, Structure
+from autocompress.structures.factors import Curvature, Factor, Matrix, Shape
 
 _TRAINING_VECTORS_PER_ENTRY = 256
 _FEWEST_TRAINING_VECTORS, _MOST_TRAINING_VECTORS = 2**14, 2**17
@@ -25,6 +27,7 @@ Indices = NDArray[np.int64]
 Book = NDArray[np.float64]
 
 
+@STRUCTURES.register("vector_quantized")
 class VectorQuantized(Structure):
     """Stores each run of `dimension` elements of a row as an index into a codebook.
 
@@ -53,6 +56,7 @@ class VectorQuantized(Structure):
     """
 
     kind: Literal["vector_quantized"] = "vector_quantized"
+    since: ClassVar[str] = "0.1.0"
     dimension: Annotated[int, Field(ge=1)]
     bits: Annotated[int, Field(ge=1, le=12)]
     parts: Annotated[int, Field(ge=1)] = 1
@@ -137,13 +141,17 @@ class VectorQuantized(Structure):
 
     def reconstruct(self, factors: Mapping[str, Matrix]) -> Matrix:
         """Return the vectors behind the indices, side by side, without the padding."""
-        indices, codebook = factors["indices"].astype(np.int64), factors["codebook"]
+        indices, codebook = whole(factors["indices"]), factors["codebook"]
         entries = codebook.shape[0] // self.parts
         for number, (first, last) in enumerate(self._bounds(indices.shape[1])):
             indices[:, first:last] += number * entries
         padded = codebook[indices].reshape(indices.shape[0], -1)
         padding = int(factors["padding"][0, 0]) if "padding" in factors else 0
         return padded[:, : padded.shape[1] - padding]
+
+    def counted_bits(self, factor: str) -> float:
+        """Return the bits of an index; the padding is not counted."""
+        return float(self.bits) if factor == "indices" else 0.0
 
     def _vectors_per_row(self, cols: int) -> int:
         return -(-cols // self.dimension)

@@ -164,7 +164,7 @@ def kinds_of_the_package() -> dict[str, set[str]]:
         kind = model.model_fields["kind"].default
         found.add(kind)
         if "of" in model.model_fields:
-            inner = [m.model_fields["kind"].default for m in _members(model, "of")]
+            inner = [name for name, cls in structures.STRUCTURES.items() if cls.prunable]
             found |= {f"{kind} of {name}" for name in inner if name != "dense"}
     return {
         "structures": found,
@@ -179,11 +179,6 @@ def kinds_of_the_package() -> dict[str, set[str]]:
 def _subclasses(module: Any, base: type) -> list[Any]:
     classes = [value for value in vars(module).values() if isinstance(value, type)]
     return [value for value in classes if issubclass(value, base) and value is not base]
-
-
-def _members(model: Any, field: str) -> tuple[Any, ...]:
-    annotation = model.model_fields[field].annotation
-    return get_args(annotation) or (annotation,)
 
 
 def streams(artifact: Artifact) -> dict[str, list[tuple[str, str, str, tuple[int, ...], int]]]:

@@ -7,7 +7,7 @@ import pytest
 from strategies import gaussian
 
 from autocompress.precisions import EqualSlope
-from autocompress.precisions.equal_slope import without_feedback
+from autocompress.precisions.feedback import without_feedback
 from autocompress.structures import Curvature, Factor, Matrix
 
 
