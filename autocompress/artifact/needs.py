@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, entry_points, version
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import ValidationError
 
 from autocompress.artifact.records import ItemRecord, Needs, Needy
 from autocompress.artifact.streams import is_raw
 from autocompress.coders import CODERS
-from autocompress.precisions import AnyPrecision
-from autocompress.structures import AnyStructure, Structure
+from autocompress.precisions import PRECISIONS
+from autocompress.registry import Registry
+from autocompress.structures import STRUCTURES, Structure
 
 _OURS = "autocompress"
-_REGISTRIES: Mapping[str, Mapping[str, Any]] = {
-    "structure": {m.model_fields["kind"].default: m for m in get_args(get_args(AnyStructure)[0])},
-    "precision": {m.model_fields["kind"].default: m for m in get_args(get_args(AnyPrecision)[0])},
-    "coder": CODERS,
+_REGISTRIES: Mapping[str, Registry[Any]] = {
+    registry.what: registry for registry in (STRUCTURES, PRECISIONS, CODERS)
 }
 
 
@@ -52,15 +51,15 @@ def _nested(structure: Structure) -> Iterator[Structure]:
 
 
 def _provider(what: str, kind: str) -> str:
-    """Name the package that has a kind, and the version since which it does."""
+    """Name the package that has a kind, and a version that does."""
     method = _REGISTRIES[what][kind]
-    module = getattr(method, "__module__", type(method).__module__).partition(".")[0]
-    if module == _OURS:
-        return f"{_OURS} {getattr(method, 'since', '0.1.0')}"
-    for point in entry_points(group=f"{_OURS}.{what}s", name=kind):
+    package = method.__module__.partition(".")[0]
+    if package == _OURS:
+        return f"{_OURS} {method.since}"
+    for point in entry_points(group=_REGISTRIES[what].group, name=kind):
         if point.dist is not None:
             return f"{point.dist.name} {point.dist.version}"
-    return module
+    return package
 
 
 def lacking(needs: Needs) -> str | None:

@@ -10,7 +10,7 @@ from autocompress.plan import Treatment
 
 Size = Annotated[int, Field(ge=0, lt=2**40)]
 Dimension = Annotated[int, Field(ge=1, lt=2**40)]
-_Name = Annotated[str, Field(pattern=r"^[ -~]{1,200}$")]
+_Name = Annotated[str, Field(pattern=r"^\P{C}{1,200}$")]
 Needs = dict[_Name, dict[_Name, Annotated[tuple[_Name, ...], Field(fail_fast=True)]]]
 """By package and version, as "autocompress 0.1.0", and by what it is, as "coder": kinds."""
 

@@ -108,12 +108,8 @@ class GroupedOperator(Operator):
         assignment = structure.assignment(factors)
         blocks = np.unique(assignment)
         places = [np.flatnonzero(assignment == block) for block in blocks]
-        self.lefts = nn.ParameterList(
-            _frozen(torch.tensor(factors[f"left{b}"])) for b in blocks
-        )
-        self.rights = nn.ParameterList(
-            _frozen(torch.tensor(factors[f"right{b}"])) for b in blocks
-        )
+        self.lefts = nn.ParameterList(_frozen(torch.tensor(factors[f"left{b}"])) for b in blocks)
+        self.rights = nn.ParameterList(_frozen(torch.tensor(factors[f"right{b}"])) for b in blocks)
         self.order: Tensor
         self.block: Tensor
         self.place: Tensor
