@@ -13,6 +13,7 @@ Nothing in the file is executed. Every length, shape and checksum is verified be
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,7 +150,7 @@ def _check_items(file: Path, header: Header, items: Mapping[str, Bytes]) -> None
                 f"'{file}' is damaged: item {item.name!r} has {tensor.nbytes} bytes, but its "
                 f"streams add up to {length}"
             )
-        elements += sum(int(np.prod(member.shape, dtype=object)) for member in item.members)
+        elements += sum(math.prod(member.shape) for member in item.members)
         elements += sum(stream.shape[0] * stream.shape[1] for stream in item.streams)
     n_bytes = sum(tensor.nbytes for tensor in items.values())
     limit = _MAX_ELEMENTS + _MAX_ELEMENTS_PER_BYTE * n_bytes

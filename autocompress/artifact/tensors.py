@@ -7,6 +7,7 @@ the tensors, without gaps. That library has one order of its own for the metadat
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -115,11 +116,11 @@ def _place(name: str, entry: object) -> _Place:
     match entry:
         case {"dtype": str(code), "shape": [*shape], "data_offsets": [first, last], **rest}:
             numbers = [first, last, *shape]
-            if rest or code not in _DTYPES or not all(_is_size(number) for number in numbers):
+            if rest or code not in _DTYPES or not all(map(_is_size, numbers)):
                 raise ValueError(f"{name!r} is of an unknown type or shape")
         case _:
             raise ValueError(f"{name!r} has no type, no shape or no place")
-    size = int(np.prod(shape, dtype=object)) * _DTYPES[code].itemsize
+    size = math.prod(shape) * _DTYPES[code].itemsize
     if last - first != size:
         raise ValueError(f"{name!r} has {last - first} bytes, but its shape needs {size}")
     return _Place(first, last, name, _DTYPES[code], tuple(shape))
