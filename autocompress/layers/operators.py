@@ -72,7 +72,7 @@ class Projection(nn.Module):
 
     def __init__(self, right: Matrix) -> None:
         super().__init__()
-        self.right = _frozen(torch.from_numpy(right))
+        self.right = _frozen(torch.tensor(right))
 
     def forward(self, x: Tensor) -> Tensor:
         """Project vectors of shape (..., cols) to (..., rank)."""
@@ -86,7 +86,7 @@ class LowRankOperator(Operator):
 
     def __init__(self, left: Matrix, projection: Projection) -> None:
         super().__init__()
-        self.left = _frozen(torch.from_numpy(np.ascontiguousarray(left)))
+        self.left = _frozen(torch.tensor(left))
         self.projection = projection
         self.multiplications = left.size + projection.right.numel()
 
@@ -108,12 +108,8 @@ class GroupedOperator(Operator):
         assignment = structure.assignment(factors)
         blocks = np.unique(assignment)
         places = [np.flatnonzero(assignment == block) for block in blocks]
-        self.lefts = nn.ParameterList(
-            _frozen(torch.from_numpy(factors[f"left{b}"])) for b in blocks
-        )
-        self.rights = nn.ParameterList(
-            _frozen(torch.from_numpy(factors[f"right{b}"])) for b in blocks
-        )
+        self.lefts = nn.ParameterList(_frozen(torch.tensor(factors[f"left{b}"])) for b in blocks)
+        self.rights = nn.ParameterList(_frozen(torch.tensor(factors[f"right{b}"])) for b in blocks)
         self.order: Tensor
         self.block: Tensor
         self.place: Tensor
@@ -151,7 +147,7 @@ class TensorTrainOperator(Operator):
         self._row_modes, self._col_modes = paired_modes(shape, structure.modes)
         cores, rank = [], 1
         for k, (n, m) in enumerate(zip(self._row_modes, self._col_modes, strict=True), start=1):
-            core = torch.from_numpy(factors[f"core{k}"])
+            core = torch.tensor(factors[f"core{k}"])
             cores.append(_frozen(core.reshape(rank, n, m, -1)))
             rank = core.shape[1]
         self.cores = nn.ParameterList(cores)

@@ -1,4 +1,4 @@
-"""What the papers did, as plans for a language model, and the numbers that they report."""
+"""What the papers did, as plans for a model, and the numbers that they report."""
 
 from __future__ import annotations
 

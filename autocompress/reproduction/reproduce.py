@@ -56,7 +56,7 @@ def reproduce(
 
     Raises:
         ModelError: If the model cannot be compressed, or has no such output layer.
-        PlanError: If a method does not fit, as for a model of few words.
+        PlanError: If a method does not fit, as for a model of few rows.
         SearchError: If the folder cannot be used, or belongs to another model or other data.
     """
     with SearchFolder(out).claimed():

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -227,7 +228,8 @@ def test_what_is_finished_is_not_done_again(
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("recovered again")
 
-    monkeypatch.setattr("autocompress.reproduction.reproduce.recover", fail)
+    module = import_module("autocompress.reproduction.reproduce")  # hidden by the function in it
+    monkeypatch.setattr(module, "recover", fail)
     again = run(out, model, corpus)
     assert again.to_json() == result.to_json()
 

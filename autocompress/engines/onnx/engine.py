@@ -50,7 +50,7 @@ class OnnxEngine(Engine):
 
 def _exporter_of(artifact: Artifact) -> Exporter:
     config = artifact.model_config or {}
-    architecture = config.get("architecture")
+    architecture = str(config.get("architecture", ""))
     if architecture not in EXPORTERS:
         raise ExportError(
             "latency is measured in ONNX Runtime, for which models of the architectures "

@@ -106,8 +106,7 @@ class Graph:
 
 def save(model: onnx.ModelProto, path: Path) -> None:
     """Write a model into a file, in one step."""
-    data = model.SerializeToString()
-    write_whole(path, lambda partial: partial.write_bytes(data))
+    write_whole(path, model.SerializeToString())
 
 
 def pack_nibbles(values: NDArray[np.int8]) -> NDArray[np.uint8]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autocompress.artifact import Artifact
-from autocompress.artifact.container import ItemRecord
+from autocompress.artifact.records import ItemRecord
 from autocompress.engines.onnx.thin import GroupedMap, LowRankMap
 from autocompress.engines.onnx.weights import Dense, Map
 from autocompress.plan import Runtime
@@ -39,7 +39,7 @@ class Maps(Mapping[str, Map]):
         """
         self._places: dict[str, _Place] = {}
         for item, factors in artifact.factors():
-            entry, first = _Entry(item, factors, runtime or item.treatment.runtime), 0
+            entry, first = _Entry(artifact, item, factors, runtime or item.treatment.runtime), 0
             for number, member in enumerate(item.members):
                 last = first + matrix_shape(member.shape)[0]
                 place = _Place(entry, number, slice(first, last))
@@ -69,6 +69,7 @@ class Maps(Mapping[str, Map]):
 class _Entry:
     """An entry of the plan: one weight, or the stacked weights of a site."""
 
+    artifact: Artifact
     item: ItemRecord
     factors: Mapping[str, Matrix]
     runtime: Runtime
@@ -76,7 +77,7 @@ class _Entry:
     @cached_property
     def matrix(self) -> Matrix:
         """The stacked weights, decoded."""
-        return self.item.treatment.structure.reconstruct(self.factors)
+        return self.artifact.matrix(self.item, self.factors)
 
     @cached_property
     def thin(self) -> Thin | None:
@@ -135,7 +136,7 @@ class _Place:
 
 
 def _grouped(name: str, thin: Thin, runtime: Runtime) -> GroupedMap:
-    def named(kind: str, matrices: tuple[Matrix, ...]) -> tuple[Dense, ...]:
+    def named(kind: str, matrices: Sequence[Matrix]) -> tuple[Dense, ...]:
         return tuple(
             Dense(f"{name}/{kind}{number}", matrix, runtime)
             for number, matrix in enumerate(matrices)

@@ -96,8 +96,11 @@ class GroupedMap(Map):
         stack = graph.constant(f"{name}/rights", rights)
         blocks = graph.constant(f"{name}/block", self.block)
         right_of = graph.one("Gather", [stack, graph.one("Gather", [blocks, ids])])
+        # The ids get the further axis: a row that was found in 8 bits must be multiplied at once,
+        # or ONNX Runtime refuses the model.
+        last = graph.constant("last", np.array([-1], np.int64))
+        row = left.rows(graph, graph.one("Unsqueeze", [ids, last]))
         axis = graph.constant("second_last", np.array([-2], np.int64))
-        row = graph.one("Unsqueeze", [left.rows(graph, ids), axis])
         return graph.one("Squeeze", [graph.one("MatMul", [row, right_of]), axis])
 
     def permuted(self, order: NDArray[np.int64]) -> GroupedMap:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from torch import nn
 
 from autocompress.artifact import Artifact
-from autocompress.artifact.container import ItemRecord
+from autocompress.artifact.records import ItemRecord
 from autocompress.layers.modules import FactoredEmbedding, FactoredLinear, FactoredRecurrent
 from autocompress.layers.operators import (
     DenseOperator,

@@ -15,8 +15,8 @@ from autocompress.searching.openings.chase import Chase
 from autocompress.searching.openings.planning import Goals, Planning
 from autocompress.searching.openings.uniform import Family, Opening
 from autocompress.searching.space.language import Space
-from autocompress.searching.space.tables import Scalar
 from autocompress.searching.space.questions import Replay, ask_plan
+from autocompress.searching.space.tables import Scalar
 from autocompress.support.files import write_json
 from autocompress.support.threads import one_thread
 
