@@ -76,9 +76,9 @@ class SearchFolder:
         known = self.settings()
         if known.layout != settings.layout:
             raise SearchError(
-                f"'{self.path}' holds a search of another version: its layout is {known.layout}, and "
-                f"this version continues layout {settings.layout}; `autocompress front` shows it, "
-                "and another --out begins anew"
+                f"'{self.path}' holds a search of layout {known.layout}, and this version continues "
+                f"layout {settings.layout}; `autocompress front` shows it, and another --out begins "
+                "anew"
             )
         there, here = known.model_dump(), settings.model_dump()
         differences = [

@@ -25,7 +25,15 @@ from autocompress.outcome.limits import Limit, excesses
 from autocompress.outcome.measured import Measured
 from autocompress.outcome.metric import Direction
 from autocompress.outcome.names import LATENCY, LATENCY_MS, LATENCY_NOISE, LATENCY_P95_MS, SIZE
-from autocompress.outcome.objectives import Objective, Phase, Split, directions_of, latency_objective, limited, size_objective
+from autocompress.outcome.objectives import (
+    Objective,
+    Phase,
+    Split,
+    directions_of,
+    latency_objective,
+    limited,
+    size_objective,
+)
 from autocompress.outcome.results import TrialResult
 from autocompress.plan import CompressionPlan
 from autocompress.support.threads import one_thread
