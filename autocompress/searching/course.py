@@ -40,7 +40,8 @@ from autocompress.support import progress
 from autocompress.support.files import write_json
 from autocompress.support.signals import interrupts_held
 from autocompress.tracking import Tracker
-from autocompress.trial.evaluator import Evaluator, engine_of, objectives_of
+from autocompress.trial.evaluator import Evaluator
+from autocompress.trial.measuring import engine_of, objectives_of
 
 _SENSITIVITIES = "sensitivities.json"
 _SHARE_OF_OPENINGS = 0.35  # of the time, at most

@@ -76,9 +76,9 @@ class SearchFolder:
         known = self.settings()
         if known.layout != settings.layout:
             raise SearchError(
-                f"'{self.path}' holds a search of layout {known.layout}, and this version continues "
-                f"layout {settings.layout}; `autocompress front` shows it, and another --out begins "
-                "anew"
+                f"'{self.path}' holds a search of layout {known.layout}, but this version goes on "
+                f"with layout {settings.layout} alone; `autocompress front` shows it, choose "
+                "another --out to search anew"
             )
         there, here = known.model_dump(), settings.model_dump()
         differences = [

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from torch import nn
@@ -15,29 +13,27 @@ from torch import nn
 from autocompress.artifact import Artifact, open_artifact
 from autocompress.encoding.encoder import Encoder, Factors, uncompressed_plan
 from autocompress.encoding.estimates import Estimator
-from autocompress.engines.base import ENGINES, Engine
+from autocompress.engines.base import Engine
 from autocompress.engines.torch import TorchEngine
 from autocompress.errors import ArtifactError
-from autocompress.knowledge.prediction import predicted_loss_rise
 from autocompress.knowledge.source import Source
 from autocompress.knowledge.task import Task
 from autocompress.outcome.limits import Limit, excesses
 from autocompress.outcome.measured import Measured
 from autocompress.outcome.metric import Direction
-from autocompress.outcome.names import LATENCY, LATENCY_MS, LATENCY_NOISE, LATENCY_P95_MS, SIZE
+from autocompress.outcome.names import SIZE
 from autocompress.outcome.objectives import (
     Objective,
     Phase,
     Split,
     directions_of,
-    latency_objective,
     limited,
-    size_objective,
 )
 from autocompress.outcome.results import TrialResult
 from autocompress.plan import CompressionPlan
 from autocompress.support.threads import one_thread
 from autocompress.trial.looks import GivenUp, Hurdle, foreseen, seen
+from autocompress.trial.measuring import engine_of, objectives_of, predicted, times
 
 _ROWS = 256
 
@@ -194,7 +190,8 @@ class Evaluator:
             return _Look(values, missed)
         model = self.engine.load(artifact)
         loaded = Measured(plan, artifact.path, artifact, model, values)
-        values |= self._times(model)
+        if any(objective.phase == "engine" for objective in self.objectives):
+            values |= times(self.engine, model)
         values |= self._measured("engine", loaded)
         if missed := self._missed("engine", values):
             return _Look(values, missed)
@@ -203,7 +200,7 @@ class Evaluator:
         if reason:
             return _Look(values, reason, losses)
         values |= self._measured("model", loaded)
-        return _Look(values, None, losses, self._predicted(artifact))
+        return _Look(values, None, losses, predicted(self.source, artifact))
 
     def _measured(self, phase: Phase, measured: Measured) -> dict[str, float]:
         own = (objective for objective in self.objectives if objective.phase == phase)
@@ -216,26 +213,6 @@ class Evaluator:
             if is_end and limit.excess(values[objective.name]) > 0:
                 return objective.missed(limit)
         return None
-
-    def _times(self, model: nn.Module) -> dict[str, float]:
-        """Return how long a loaded model takes, if that counts."""
-        if all(objective.phase != "engine" for objective in self.objectives):
-            return {}
-        latency = self.engine.latency(model)
-        if latency is None:
-            return {}
-        milliseconds = {LATENCY_MS: latency.p50_ms, LATENCY_P95_MS: latency.p95_ms}
-        return {LATENCY: latency.ratio, **milliseconds, LATENCY_NOISE: latency.noise}
-
-    def _predicted(self, artifact: Artifact) -> float | None:
-        """Return the predicted rise of the loss for the errors that a file makes."""
-        if not self.source.calibration.sensitivities:
-            return None
-        state, rise = artifact.state_dict(), 0.0
-        for name, weight in self.source.weights.weights.items():
-            error = (state[name] - weight.values).reshape(weight.matrix.shape)
-            rise += predicted_loss_rise(self.source, name, error)
-        return rise
 
     def baseline(self, path: Path) -> dict[str, float]:
         """Store the model uncompressed, reload it and measure it like any plan.
@@ -263,37 +240,3 @@ class Evaluator:
         with one_thread():
             self.encoder.write(plan, path, factors)
         return open_artifact(path)
-
-
-def objectives_of(
-    task: Task, extra: Sequence[Objective] = (), *, latency: bool = False
-) -> tuple[Objective, ...]:
-    """Return all that a trial measures: size, the task's metric, latency if it counts, further.
-
-    Args:
-        task: Has the metric.
-        extra: A user's own.
-        latency: Whether the time that the model takes counts.
-    """
-    metric = Objective(
-        task.metric, task.direction, lambda measured: task.evaluate(measured.model, "valid")
-    )
-    timed = (latency_objective(),) if latency else ()
-    return (size_objective(), metric, *timed, *extra)
-
-
-def engine_of(name: str, model: nn.Module, encoder: Encoder) -> Engine:
-    """Make an engine for a model.
-
-    Args:
-        name: Of the engine, as in `ENGINES`.
-        model: The engine gets a copy.
-        encoder: Of the same model.
-
-    Raises:
-        ExportError: If the engine cannot run the model.
-    """
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "uncompressed.acz"
-        encoder.write(uncompressed_plan(encoder.source), path)
-        return ENGINES[name](copy.deepcopy(model), open_artifact(path))
