@@ -9,21 +9,16 @@ from autocompress.outcome.names import check_names
 @pytest.mark.parametrize(
     "name",
     [
-        "size_bytes",
-        "latency",
-        "latency_ms",
-        "trial",
-        "artifact",
-        "label",
-        "onnx",
-        "seconds",
-        "rise",
-        "accuracy",
-        "rejected",
-        "front",
-        "valid_accuracy",
-        "test_accuracy",
-        "test_speed",
+        *("size_bytes", "latency", "latency_ms", "trial", "artifact", "label", "onnx", "seconds"),
+        *(
+            "rise",
+            "accuracy",
+            "valid_accuracy",
+            "test_accuracy",
+            "test_speed",
+            "rejected",
+            "front",
+        ),
     ],
 )
 def test_names_of_the_tool_are_taken(name: str) -> None:

@@ -1,6 +1,7 @@
 """The folder of a search: durable, read from outside, and that of earlier versions as well."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,8 +68,6 @@ def as_written_before(folder: SearchFolder) -> None:
 
 
 def test_a_trial_keeps_where_it_is_from(folder: SearchFolder) -> None:
-    from dataclasses import replace
-
     aim = Aim("rise", 0.1 + 0.01, 3)
     result = replace(trial(0, folder), origin="wide, aim 3", family="wide", aim=aim)
     folder.save_trial(result)

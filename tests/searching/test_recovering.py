@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from toys import Classification, teacher
 
+from autocompress import Objective
 from autocompress.encoding.encoder import uncompressed_plan
 from autocompress.errors import AutocompressError, SearchError
 from autocompress.outcome.limits import Budget, Limit
@@ -135,12 +136,13 @@ def test_what_is_missing_is_done_where_it_was_interrupted(
 
 def test_other_settings_are_another_recovery(bench: Bench, folder: SearchFolder) -> None:
     """Labels round their numbers; settings that differ by less must not be taken for equal."""
-    near = replace(SETTINGS, learning_rate=0.0050000001)
-    assert near.label() == replace(SETTINGS, learning_rate=0.005).label() + " learning_rate=0.005"
+    near, nearer = (replace(SETTINGS, learning_rate=0.005 + by) for by in (1e-9, 2e-9))
+    assert near.label() == nearer.label()
     best = best_of(bench, Float16())
-    carry_out(jobs_of(bench, folder, LIMITS, best), Prepared(best))
-    assert is_begun(folder, replace(SETTINGS))
-    assert not is_begun(folder, near)
+    jobs = recovery_jobs(folder, bench.evaluator.source, "accuracy", LIMITS, best, near)
+    carry_out(jobs, Prepared(best))
+    assert is_begun(folder, replace(near))
+    assert not is_begun(folder, nearer)
 
 
 def test_an_error_is_raised_and_nothing_is_kept(bench: Bench, folder: SearchFolder) -> None:
@@ -151,9 +153,15 @@ def test_an_error_is_raised_and_nothing_is_kept(bench: Bench, folder: SearchFold
     assert list(folder.all_recovered("recovered")) == []
 
 
-def test_a_slow_file_is_scored_all_the_same(bench: Bench, tmp_path: Path) -> None:
-    """Of files that are all too slow, the best is kept, as what misses the limits by the least."""
-    job = RecoveryJob(7, best_of(bench, Float16()).plan, tmp_path / "m.acz", SETTINGS, LIMITS)
+def test_a_slow_file_is_scored_all_the_same(tmp_path: Path) -> None:
+    """Of files that are all too slow, the best is kept: it misses the limits by the least."""
+    slow = Objective("slow", "minimize", lambda _: 7.0, phase="engine")
+    limits = {"slow": Limit(5.0)}
+    bench = Bench(teacher(), Evaluator.of(teacher(), Classification(), limits, [slow]))
+    plan = best_of(bench, Float16()).plan
+    assert "accuracy" not in bench.evaluator.run(7, plan, tmp_path / "before.acz").values
+    job = RecoveryJob(7, plan, tmp_path / "recovered" / "model.acz", SETTINGS, limits)
     outcome = job.carry_out(bench)
     assert isinstance(outcome, TrialResult)
     assert "accuracy" in outcome.values
+    assert not outcome.feasible
