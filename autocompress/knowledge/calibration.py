@@ -18,6 +18,7 @@ from autocompress.knowledge.curvature import measure_curvatures
 from autocompress.knowledge.task import Task
 from autocompress.knowledge.weights import ModelWeights, Site, find_sites, first_names
 from autocompress.structures import Curvature, matrix_shape
+from autocompress.support.files import write_whole
 
 _VERSION = "1"  # of what is measured: files of another one are measured anew
 
@@ -76,15 +77,11 @@ def calibrate(model: nn.Module, task: Task, cache: Path | None = None) -> Calibr
 
 
 def _save(curvatures: Mapping[str, Curvature], path: Path) -> None:
-    """Write a file in one step."""
     tensors = {}
     for name, curvature in curvatures.items():
         tensors[f"{name}:rows"] = np.ascontiguousarray(curvature.rows)
         tensors[f"{name}:moment"] = np.ascontiguousarray(curvature.moment)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(safetensors.numpy.save(tensors))
-    partial.replace(path)
+    write_whole(path, safetensors.numpy.save(tensors))
 
 
 def _load(path: Path) -> dict[str, Curvature] | None:

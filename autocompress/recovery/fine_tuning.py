@@ -21,6 +21,7 @@ from autocompress.recovery.pipeline import pipeline_stages, stage_of
 from autocompress.recovery.pruning import ramp, share_of_sparsity
 from autocompress.recovery.represented import Represented
 from autocompress.recovery.settings import RecoverySettings
+from autocompress.support.files import write_whole
 
 _WARM_UP = 0.02
 _FIRST_STEP = 1e-4
@@ -154,15 +155,13 @@ class Run:
         self._unshrunk = 0.0
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint in one step."""
+        """Write a checkpoint."""
         document = {
             "progress": json.dumps(self._progress()),
             "states": self.represented.states(),
             "optimizer": self._optimizer.state_dict(),
         }
-        partial = path.with_name(path.name + ".partial")
-        torch.save(document, partial)
-        partial.replace(path)
+        write_whole(path, lambda temporary: torch.save(document, temporary))
 
     def _progress(self) -> dict[str, Any]:
         return {

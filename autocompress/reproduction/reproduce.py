@@ -19,10 +19,11 @@ from autocompress.recovery import RecoveryBudget, RecoverySettings, clean_up, re
 from autocompress.reproduction.accounting import accounted_bytes
 from autocompress.reproduction.papers import METHODS, Method
 from autocompress.reproduction.table import Line, Pair, Point, Reproduction, Track
-from autocompress.searching.folder import SearchFolder, write_json
+from autocompress.searching.folder import SearchFolder
 from autocompress.searching.openings.uniform import openings
 from autocompress.searching.space.language import load_space
 from autocompress.support import progress
+from autocompress.support.files import write_json
 from autocompress.trial.evaluator import Evaluator
 
 _OPENINGS = 3
