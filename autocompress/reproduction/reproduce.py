@@ -38,7 +38,7 @@ def reproduce(
     segments: int = 3,
     seed: int = 0,
 ) -> Reproduction:
-    """Carry out every method of the papers on a language model, without and with recovery.
+    """Carry out every method of the papers on a model, without and with recovery.
 
     Beside each method stands this tool's plan for the same number of bytes: the best, on
     validation data, of the first trials of a search under that budget. Recoveries have equal
@@ -46,7 +46,7 @@ def reproduce(
     not done again.
 
     Args:
-        model: A language model with an output layer called `decoder`.
+        model: A recurrent model with an embedding and an output layer of as many rows.
         task: Its task; gives the training losses.
         out: The folder for files and numbers.
         steps: Batches of fine-tuning for each recovery.
