@@ -81,13 +81,13 @@ class Factors(nn.Module):
 
     def projection(self, x: Tensor) -> Tensor:
         """Project vectors, but for those of which it is known what comes out."""
-        if self._known is not None and not torch.is_grad_enabled():
-            vectors, projected = self._known
-            if x.shape[-1] == vectors.shape[-1] and x.numel() == vectors.numel():
-                if torch.equal(x.reshape(vectors.shape), vectors):
-                    return projected.reshape(*x.shape[:-1], -1)
-        projected = self(x)
-        return projected
+        if self._known is None or torch.is_grad_enabled():
+            return self(x)  # type: ignore[no-any-return]
+        vectors, projected = self._known
+        like = x.shape[-1] == vectors.shape[-1] and x.numel() == vectors.numel()
+        if like and torch.equal(x.reshape(vectors.shape), vectors):
+            return projected.reshape(*x.shape[:-1], -1)
+        return self(x)  # type: ignore[no-any-return]
 
     def remember(self, x: Tensor, projected: Tensor) -> None:
         """Keep what comes out for some vectors; a copy, since users may change theirs."""
