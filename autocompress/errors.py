@@ -8,6 +8,7 @@ AutocompressError
 ├── SpaceError(ValueError)      a search space that is malformed or fits no weight
 ├── BudgetError(ValueError)     a budget that cannot be understood
 ├── ExportError(ValueError)     a model that cannot be exported, or whose export differs from it
+├── OutputError(OSError)         a place where a file cannot be written
 ├── ObjectiveError(ValueError)  an objective that is malformed or returned no finite number
 ├── RegistryError(KeyError)     a name that nothing is registered by, or that is taken
 └── SearchError(RuntimeError)   an output folder that cannot be used, or a search that broke off
@@ -46,6 +47,10 @@ class BudgetError(AutocompressError, ValueError):
 
 class ExportError(AutocompressError, ValueError):
     """A model has no form in ONNX, or what was exported does not compute what it should."""
+
+
+class OutputError(AutocompressError, OSError):
+    """Something else than an ordinary file stands where a file is to be written."""
 
 
 class ObjectiveError(AutocompressError, ValueError):

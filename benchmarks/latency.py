@@ -27,8 +27,8 @@ from torch import nn
 
 from autocompress.artifact import Artifact, open_artifact
 from autocompress.encoding.encoder import Encoder, uncompressed_plan
-from autocompress.engines.onnx.session import StepModel, open_session
-from autocompress.engines.onnx.timing import Stepper, measure
+from autocompress.engines.onnx.session import open_session
+from autocompress.engines.onnx.timing import measure
 from autocompress.knowledge.source import Source
 from autocompress.lm import (
     LanguageModel,
@@ -37,7 +37,9 @@ from autocompress.lm import (
     load_model,
     read_corpus,
 )
-from autocompress.lm.onnx.export import build
+from autocompress.lm.onnx.build import build
+from autocompress.lm.onnx.exporter import LanguageModelExporter
+from autocompress.lm.onnx.modules import StepModel, Stepper
 from autocompress.plan import CompressionPlan, Runtime, Treatment
 from autocompress.precisions import Float32
 from autocompress.structures import Dense, LowRank
@@ -45,7 +47,7 @@ from autocompress.structures import Dense, LowRank
 _SHARE_OF_RANK = 4
 _REFERENCE = "ONNX Runtime, fp32"
 _INT8 = "ONNX Runtime, quantize_dynamic int8"
-_LARGE = LanguageModelConfig("lstm", 10_000, 650, 650)
+_LARGE = LanguageModelConfig("lstm", 10_000, 650, 650)  # of as many words as the models of PTB
 
 
 class Entry(NamedTuple):
@@ -137,7 +139,8 @@ def found(path: Path) -> tuple[str, Entry]:
 
 def table(entries: dict[str, Entry], task: LanguageModeling | None) -> list[str]:
     """Measure the models in turn and return a table."""
-    times = measure({name: one.read for name, one in entries.items()}, 10_000, _REFERENCE)
+    readers = {name: one.read for name, one in entries.items()}
+    times = measure(readers, LanguageModelExporter(_LARGE.for_artifact()).inputs(), _REFERENCE)
     head = ["model", "p50, ms", "p95, ms", "x fp32", "faster than int8", "file, MB", "valid"]
     lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
     for name, entry in entries.items():

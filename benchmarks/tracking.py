@@ -29,7 +29,7 @@ from autocompress.searching.folder import SearchFolder
 from autocompress.searching.space.language import load_space
 from autocompress.searching.space.questions import ask_plan
 from autocompress.searching.study import Study
-from autocompress.tracking.tracker import Tracker
+from autocompress.tracking import Tracker
 
 RESULTS = Path(__file__).parent / "results"
 TRIALS, WORDS, LAST = 300, 10_000, 50

@@ -24,12 +24,18 @@ def demo(out: Path, as_json: bool) -> None:
     Takes a few minutes on two processor cores and needs no download. Leaves the text, the model
     and the search in the folder, where the other commands can use them.
     """
-    from autocompress.lm import LanguageModeling, embedded_corpus, load_model, train, write_corpus
+    from autocompress.lm import (
+        LanguageModeling,
+        load_model,
+        python_docs_corpus,
+        train,
+        write_corpus,
+    )
     from autocompress.searching.search import search
     from autocompress.support import progress
 
     progress.say("reading the documentation that ships with Python")
-    corpus = embedded_corpus()
+    corpus = python_docs_corpus()
     write_corpus(corpus, out / "corpus")
     model, _ = load_model(train(corpus, "demo", out / "model"))
     size = (out / "model" / "model.safetensors").stat().st_size

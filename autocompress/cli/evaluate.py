@@ -21,10 +21,10 @@ def evaluate(artifact: Path, data: Path, split: str, as_json: bool) -> None:
     """
     from autocompress.artifact import open_artifact
     from autocompress.engines.torch import load
-    from autocompress.lm import perplexity, read_split, stored_vocabulary
+    from autocompress.lm import carried_vocabulary, perplexity, read_split
 
     opened = open_artifact(artifact)
-    vocabulary, model = stored_vocabulary(opened), load(opened)
+    vocabulary, model = carried_vocabulary(opened), load(opened)
     tokens = read_split(data, "test" if split == "test" else "valid", vocabulary)
     result = {
         "size_bytes": opened.size_bytes,

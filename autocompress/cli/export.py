@@ -47,15 +47,16 @@ def export(
     both must agree; for 8 and 4 bits the difference is reported.
     """
     from autocompress.artifact import open_artifact
-    from autocompress.lm import read_split, stored_vocabulary
-    from autocompress.lm.onnx.export import build, save
+    from autocompress.engines.onnx.graph import save
+    from autocompress.lm import carried_vocabulary, read_split
+    from autocompress.lm.onnx.build import build
     from autocompress.lm.onnx.parity import check_parity
 
     opened = open_artifact(artifact)
     model = build(opened, form, top_k, runtime)
     tokens = None
     if data is not None:
-        tokens = read_split(data, "valid", stored_vocabulary(opened))[:_WORDS]
+        tokens = read_split(data, "valid", carried_vocabulary(opened))[:_WORDS]
     parity = check_parity(opened, form, runtime, tokens)
     save(model, onnx)
     size = onnx.stat().st_size

@@ -17,7 +17,7 @@ from autocompress.cli.output import a_folder
 def ui(folder: Path, port: int) -> None:
     """Browse the trials of the search in FOLDER in the MLflow UI, until Ctrl-C."""
     from autocompress.errors import SearchError
-    from autocompress.tracking.tracker import server_command, server_environment
+    from autocompress.tracking import server_command, server_environment
 
     if not (folder / "mlflow.db").is_file():
         raise SearchError(f"'{folder}' holds no tracked search; `autocompress search` makes one")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,14 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from autocompress.artifact.container import (
-    Header,
-    ItemRecord,
-    MemberRecord,
-    StreamRecord,
-    encode_stream,
-    write_container,
-)
+from autocompress.artifact.container import write_container
+from autocompress.artifact.records import Header, ItemRecord, MemberRecord, StreamRecord
+from autocompress.artifact.streams import encode_stream
 from autocompress.errors import PlanError
 from autocompress.knowledge.source import Source
 from autocompress.knowledge.weights import Weight
@@ -172,7 +166,6 @@ def encode_factors(
             _check(name, treatment, treatment.precision.misfit(factor))
         records[factor_name], data = _encode_factor(factor, treatment.precision)
         parts.append(data)
-    payload = b"".join(parts)
     record = ItemRecord(
         name=name,
         members=tuple(
@@ -181,9 +174,8 @@ def encode_factors(
         ),
         treatment=treatment,
         factors=records,
-        crc32=zlib.crc32(payload),
     )
-    return record, payload
+    return record, b"".join(parts)
 
 
 def uncompressed_plan(source: Source) -> CompressionPlan:

@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 from typing import NamedTuple
 
-from autocompress.artifact.opened import decode_matrix
+from autocompress.artifact.decoding import decode_matrix
 from autocompress.encoding.encoder import Encoder, encode_factors
 from autocompress.knowledge.prediction import predicted_rise
 from autocompress.plan import CompressionPlan, Treatment

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import safetensors
 import safetensors.numpy
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -17,7 +18,9 @@ from autocompress.errors import ModelError
 from autocompress.knowledge.curvature import measure_curvatures
 from autocompress.knowledge.task import Task
 from autocompress.knowledge.weights import ModelWeights, Site, find_sites, first_names
+from autocompress.layers.copies import untouched
 from autocompress.structures import Curvature, matrix_shape
+from autocompress.support.files import write_whole
 
 _VERSION = "1"  # of what is measured: files of another one are measured anew
 
@@ -56,13 +59,8 @@ def calibrate(model: nn.Module, task: Task, cache: Path | None = None) -> Calibr
     batch = next(task.calibration_batches(), None)
     if batch is None:
         raise ModelError("`task.calibration_batches()` must yield at least one batch")
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        sites = find_sites(model, lambda: task.forward(model, batch))
-    finally:
-        for module, training in modes:
-            module.training = training
+    with untouched(model) as watched, torch.random.fork_rng(devices=[]):
+        sites = find_sites(watched, lambda: task.forward(watched, batch))
     frequencies = _row_frequencies(model, task)
     if cache is None:
         return Calibration(frequencies, sites, measure_curvatures(model, task, frequencies))
@@ -76,15 +74,11 @@ def calibrate(model: nn.Module, task: Task, cache: Path | None = None) -> Calibr
 
 
 def _save(curvatures: Mapping[str, Curvature], path: Path) -> None:
-    """Write a file in one step."""
     tensors = {}
     for name, curvature in curvatures.items():
         tensors[f"{name}:rows"] = np.ascontiguousarray(curvature.rows)
         tensors[f"{name}:moment"] = np.ascontiguousarray(curvature.moment)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(safetensors.numpy.save(tensors))
-    partial.replace(path)
+    write_whole(path, safetensors.numpy.save(tensors))
 
 
 def _load(path: Path) -> dict[str, Curvature] | None:

@@ -19,7 +19,7 @@ from autocompress.knowledge.source import Source
 from autocompress.knowledge.task import Task
 from autocompress.structures import Curvature
 from autocompress.support import progress
-from autocompress.support.files import write_whole
+from autocompress.support.files import write_json
 from autocompress.support.threads import one_thread
 
 _BATCHES = 24
@@ -53,8 +53,7 @@ def with_sensitivities(source: Source, model: nn.Module, task: Task, cache: Path
         progress.say("measuring how sensitive the loss is to each weight")
         with one_thread():
             sensitivities = _measure(source, model, task)
-        text = json.dumps(sensitivities, indent=1)
-        write_whole(cache, lambda path: path.write_text(text, encoding="utf-8"))
+        write_json(cache, sensitivities)
     calibration = replace(source.calibration, sensitivities=sensitivities)
     return replace(source, calibration=calibration)
 

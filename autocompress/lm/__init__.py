@@ -1,12 +1,12 @@
 """Language modelling: corpora, recurrent models, their training and their perplexity."""
 
-from autocompress.lm.carried_words import stored_vocabulary
+from autocompress.lm.carried_words import carried_vocabulary
 from autocompress.lm.corpus import Corpus, read_corpus, read_split, write_corpus
 from autocompress.lm.evaluate import perplexity
 from autocompress.lm.folder import load_model, save_model
 from autocompress.lm.model import LanguageModel, LanguageModelConfig, detach_state
 from autocompress.lm.presets import PRESETS, Hyperparameters, preset
-from autocompress.lm.python_docs import embedded_corpus
+from autocompress.lm.python_docs import python_docs_corpus
 from autocompress.lm.task import LanguageModeling
 from autocompress.lm.training import train
 from autocompress.lm.vocabulary import Vocabulary, build_vocabulary
@@ -20,15 +20,15 @@ __all__ = [
     "LanguageModeling",
     "Vocabulary",
     "build_vocabulary",
+    "carried_vocabulary",
     "detach_state",
-    "embedded_corpus",
     "load_model",
     "perplexity",
     "preset",
+    "python_docs_corpus",
     "read_corpus",
     "read_split",
     "save_model",
-    "stored_vocabulary",
     "train",
     "write_corpus",
 ]

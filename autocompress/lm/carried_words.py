@@ -5,18 +5,20 @@ from __future__ import annotations
 from autocompress.artifact import Artifact
 from autocompress.errors import ArtifactError
 from autocompress.lm.folder import VOCABULARY
+from autocompress.lm.model import LanguageModelConfig
 from autocompress.lm.vocabulary import Vocabulary
 
 
-def stored_vocabulary(artifact: Artifact) -> Vocabulary:
+def carried_vocabulary(artifact: Artifact) -> Vocabulary:
     """Return the vocabulary that an artifact carries.
 
     Raises:
         ArtifactError: If it holds no language model with its vocabulary.
     """
-    config, words = artifact.model_config or {}, artifact.assets().get(VOCABULARY)
-    if words is None or config.get("architecture") != "recurrent_lm":
+    config = LanguageModelConfig.of_artifact(artifact.model_config)
+    words = artifact.assets().get(VOCABULARY)
+    if words is None or config is None:
         raise ArtifactError(
             f"'{artifact.path}' holds no language model; use the Python API for others"
         )
-    return Vocabulary.from_bytes(words, config["unknown"], config["end_of_sentence"])
+    return Vocabulary.from_bytes(words, config.unknown, config.end_of_sentence)

@@ -13,8 +13,8 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from autocompress.errors import ModelError
-from autocompress.lm.folder import write_atomically
 from autocompress.lm.model import LanguageModel
+from autocompress.support.files import write_whole
 
 _FILE = "checkpoint.safetensors"
 _MODEL, _OPTIMIZER, _RANDOM = "model.", "optimizer.", "random"
@@ -56,8 +56,7 @@ def save_checkpoint(
         tensors |= {f"{_OPTIMIZER}{index}.{name}": value for name, value in values.items()}
     tensors[_RANDOM] = torch.get_rng_state()
     metadata = {"settings": json.dumps(settings), "history": json.dumps(vars(history))}
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / _FILE, save_tensors(tensors, metadata))
+    write_whole(folder / _FILE, save_tensors(tensors, metadata))
 
 
 def read_settings(folder: Path) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from torch.nn import functional
 from autocompress.lm.batches import windows
 from autocompress.lm.model import LanguageModel, LanguageModelConfig, State, detach_state
 from autocompress.lm.presets import Hyperparameters
-from autocompress.lm.threads import recurrence_on_one_thread
+from autocompress.lm.recurrence import recurrence_on_one_thread
 from autocompress.lm.vocabulary import Vocabulary
 from autocompress.support.progress import Bar
 

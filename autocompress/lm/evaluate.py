@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from autocompress.lm.batches import columns, windows
-from autocompress.lm.threads import recurrence_on_one_thread
+from autocompress.lm.recurrence import recurrence_on_one_thread
 
 
 def perplexity(

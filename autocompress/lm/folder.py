@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 from autocompress.errors import CorpusError, ModelError
 from autocompress.lm.model import LanguageModel, LanguageModelConfig, check_finite
 from autocompress.lm.vocabulary import Vocabulary
+from autocompress.support.files import write_whole
 
 WEIGHTS, CONFIG, VOCABULARY = "model.safetensors", "config.json", "vocab.txt"
 
@@ -33,10 +33,9 @@ def save_model(folder: str | Path, model: LanguageModel, vocabulary: Vocabulary)
     folder = Path(folder)
     _check_length(folder, model.config, vocabulary)
     check_finite(model)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / WEIGHTS, save_tensors(_weights(model)))
-    write_atomically(folder / CONFIG, json.dumps(model.config.to_json(), indent=2).encode())
-    write_atomically(folder / VOCABULARY, vocabulary.to_bytes())
+    write_whole(folder / WEIGHTS, save_tensors(_weights(model)))
+    write_whole(folder / CONFIG, json.dumps(model.config.to_json(), indent=2).encode())
+    write_whole(folder / VOCABULARY, vocabulary.to_bytes())
 
 
 def load_model(folder: str | Path) -> tuple[LanguageModel, Vocabulary]:
@@ -73,19 +72,6 @@ def load_model(folder: str | Path) -> tuple[LanguageModel, Vocabulary]:
     model.load_state_dict(tensors)
     check_finite(model)
     return model.eval(), vocabulary
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file such that a crash leaves the old one or the new one, never a part."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _weights(model: LanguageModel) -> dict[str, Tensor]:

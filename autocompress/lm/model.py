@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from autocompress.errors import ModelError
 from autocompress.lm.vocabulary import END_OF_SENTENCE, UNKNOWN
 
+ARCHITECTURE = "recurrent_lm"
+"""What artifacts call the models of this package."""
+
 State: TypeAlias = Tensor | tuple[Tensor, Tensor]
 _AnyState = TypeVar("_AnyState", Tensor, tuple[Tensor, Tensor], State)
 _CELLS: dict[str, type[nn.LSTM] | type[nn.GRU] | type[nn.RNN]] = {
@@ -88,6 +91,20 @@ class LanguageModelConfig:
             )
         return cls(**values)
 
+    @classmethod
+    def of_artifact(cls, description: Mapping[str, Any] | None) -> LanguageModelConfig | None:
+        """Read what an artifact says of its model; None if that is of another architecture.
+
+        Raises:
+            ModelError: As `from_json`.
+        """
+        values = dict(description or {})
+        return cls.from_json(values) if values.pop("architecture", None) == ARCHITECTURE else None
+
+    def for_artifact(self) -> dict[str, Any]:
+        """Return what `of_artifact` reads."""
+        return {"architecture": ARCHITECTURE, **self.to_json()}
+
     def to_json(self) -> dict[str, Any]:
         """Return the object that `from_json` reads."""
         return asdict(self)
@@ -154,6 +171,19 @@ class LanguageModel(nn.Module):
         """Return the logits (time, batch, vocab_size) of outputs of the last recurrent layer."""
         logits: Tensor = self.decoder(self.dropout(hidden))
         return logits
+
+
+def build(description: Mapping[str, Any]) -> LanguageModel:
+    """Build the model that an artifact describes, its weights still random.
+
+    Args:
+        description: What `LanguageModelConfig.for_artifact` returned.
+
+    Raises:
+        ModelError: A key is missing or unknown, or a value is of a wrong type or range.
+    """
+    values = {key: value for key, value in description.items() if key != "architecture"}
+    return LanguageModel(LanguageModelConfig.from_json(values))
 
 
 def detach_state(state: _AnyState) -> _AnyState:

@@ -80,7 +80,7 @@ PRESETS = {
         init_scale=0.04,
         max_gradient_norm=10.0,
     ),
-    # About two minutes on two cores with the embedded corpus: valid perplexity 89.
+    # About two minutes on two cores with the text of `python_docs`: valid perplexity 89.
     "demo": Hyperparameters(
         hidden_size=160,
         epochs=4,

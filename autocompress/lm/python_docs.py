@@ -32,7 +32,7 @@ _PERIOD = 20
 _MIN_WORDS = 4
 
 
-def embedded_corpus(max_vocabulary: int = 6000) -> Corpus:
+def python_docs_corpus(max_vocabulary: int = 6000) -> Corpus:
     """Make a corpus of the topics of `help()` and the docstrings of the standard library.
 
     The text is lower-cased; numbers become `N`; punctuation marks are words. Equal lines are
@@ -54,17 +54,17 @@ def embedded_corpus(max_vocabulary: int = 6000) -> Corpus:
         target.extend((*line.split(), END_OF_SENTENCE))
     if not all(splits):
         raise CorpusError(
-            "the embedded corpus is read from the standard library's sources, but this Python "
+            "this corpus is read from the sources of Python's standard library, but this Python "
             "has too few of them; give a corpus of your own"
         )
     vocabulary = build_vocabulary(splits[0], max_vocabulary)
     if UNKNOWN not in vocabulary.ids:
         raise CorpusError(
             f"max_vocabulary must be less than the {len(vocabulary)} different words of the "
-            f"embedded corpus, got {max_vocabulary}; give less, so that {UNKNOWN} is learnt"
+            f"corpus, got {max_vocabulary}; give less, so that {UNKNOWN} is learnt"
         )
     train, valid, test = (vocabulary.encode(words) for words in splits)
-    return Corpus(vocabulary, train, valid, test, "embedded")
+    return Corpus(vocabulary, train, valid, test, "python-docs")
 
 
 def _documents() -> Iterator[str]:

@@ -17,7 +17,7 @@ _OUTPUT = "decoder."
 _LARGEST = 2**26  # numbers; 256 MB
 
 
-class HiddenStates:
+class ReadCache:
     """The hidden states and losses on one text, of the model that read it last.
 
     They are kept window by window as the text is read. A model is told from another by all its
@@ -52,9 +52,9 @@ class HiddenStates:
         reader = _Remembering(model, self._states, self._losses)
         return losses_by_window(reader, tokens, known=self._losses)
 
-    def __reduce__(self) -> tuple[type[HiddenStates], tuple[()]]:
+    def __reduce__(self) -> tuple[type[ReadCache], tuple[()]]:
         """Go empty to another process."""
-        return HiddenStates, ()
+        return ReadCache, ()
 
 
 class _Remembering(nn.Module):

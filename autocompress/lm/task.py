@@ -17,7 +17,7 @@ from autocompress.lm.batches import columns, windows
 from autocompress.lm.corpus import Corpus
 from autocompress.lm.evaluate import losses_by_window, perplexity_of
 from autocompress.lm.model import LanguageModel, detach_state
-from autocompress.lm.read_cache import HiddenStates
+from autocompress.lm.read_cache import ReadCache
 from autocompress.outcome.objectives import Split
 
 _BATCH = 20
@@ -31,7 +31,7 @@ class LanguageModeling(Task):
 
     def __init__(self, corpus: Corpus) -> None:
         self.corpus = corpus
-        self._hidden = HiddenStates()
+        self._read = ReadCache()
 
     def evaluate(self, model: nn.Module, split: Split) -> float:
         """Measure the perplexity over a whole split."""
@@ -46,7 +46,7 @@ class LanguageModeling(Task):
         """Yield the losses of a split window by window; what is read of "valid" is kept."""
         if split == "test":
             return losses_by_window(model, self.corpus.test)
-        return self._hidden.losses(model, self.corpus.valid)
+        return self._read.losses(model, self.corpus.valid)
 
     def calibration_batches(self) -> Iterator[Tensor]:
         """Yield the training split as int64 tensors of shape (at most 35, 20): (time, batch)."""
@@ -108,7 +108,7 @@ class LanguageModeling(Task):
         """Describe a `LanguageModel`; nothing is known of any other module."""
         if not isinstance(model, LanguageModel):
             return None
-        return {"architecture": "recurrent_lm", **model.config.to_json()}
+        return model.config.for_artifact()
 
 
 def fingerprint(corpus: Corpus) -> str:

@@ -23,10 +23,11 @@ from autocompress.lm.checkpoint import (
 from autocompress.lm.corpus import Corpus
 from autocompress.lm.epoch import new_model, new_optimizer, train_epoch
 from autocompress.lm.evaluate import perplexity
-from autocompress.lm.folder import WEIGHTS, save_model, write_atomically
+from autocompress.lm.folder import WEIGHTS, save_model
 from autocompress.lm.presets import Hyperparameters, preset
 from autocompress.lm.task import fingerprint
 from autocompress.support import progress
+from autocompress.support.files import write_whole
 
 _RECORD, _CHECKPOINT = "training.json", "checkpoint"
 
@@ -73,7 +74,7 @@ def train(corpus: Corpus, settings: str | Hyperparameters, out: str | Path, seed
         "perplexities": {"train": history.train, "valid": history.valid},
         "seconds": round(history.seconds, 1),
     }
-    write_atomically(out / _RECORD, json.dumps(record, indent=2).encode())
+    write_whole(out / _RECORD, json.dumps(record, indent=2).encode())
     delete_checkpoint(out / _CHECKPOINT)
     return out
 

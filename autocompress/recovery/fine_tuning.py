@@ -21,6 +21,7 @@ from autocompress.recovery.pipeline import pipeline_stages, stage_of
 from autocompress.recovery.pruning import ramp, share_of_sparsity
 from autocompress.recovery.represented import Represented
 from autocompress.recovery.settings import RecoverySettings
+from autocompress.support.files import write_whole
 
 _WARM_UP = 0.02
 _FIRST_STEP = 1e-4
@@ -30,8 +31,10 @@ _PRUNINGS = 20
 """How often a ramp prunes anew: ranking millions of magnitudes takes longer than a step."""
 
 
-class Run:
-    """What follows after a segment depends on what its checkpoint holds, and on nothing else.
+class FineTuning:
+    """A recovery under way.
+
+    What follows after a segment depends on what its checkpoint holds, and on nothing else.
 
     Attributes:
         represented: The model in training, in the representation of the stage it is in.
@@ -100,11 +103,11 @@ class Run:
             self._enter(now, prunes=now.is_pruned and not before.is_pruned)
         seed = self._settings.seed * self._settings.segments + self.segment
         end = (self.segment + 1) / self._settings.segments
-        self.represented.train()
+        self.represented.model.train()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             losses = self._task.training_losses(
-                self.represented, self._model, self._settings.distillation, seed
+                self.represented.model, self._model, self._settings.distillation, seed
             )
             while self._done < end:
                 clock = time.perf_counter()
@@ -115,7 +118,7 @@ class Run:
         self._prune()
         self._shrink()
         self.represented.refresh()
-        self.represented.eval()
+        self.represented.model.eval()
         self.segment += 1
 
     def _prune(self) -> None:
@@ -154,15 +157,13 @@ class Run:
         self._unshrunk = 0.0
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint in one step."""
+        """Write a checkpoint."""
         document = {
             "progress": json.dumps(self._progress()),
             "states": self.represented.states(),
             "optimizer": self._optimizer.state_dict(),
         }
-        partial = path.with_name(path.name + ".partial")
-        torch.save(document, partial)
-        partial.replace(path)
+        write_whole(path, lambda temporary: torch.save(document, temporary))
 
     def _progress(self) -> dict[str, Any]:
         return {

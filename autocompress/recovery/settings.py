@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from autocompress.errors import BudgetError
 from autocompress.outcome.objectives import parse_seconds
@@ -99,6 +102,13 @@ class RecoverySettings:
                     f"recovery needs `{rule}`, but got {name}={getattr(self, name):g}"
                 )
 
+    @property
+    def key(self) -> str:
+        """Tell these settings apart from all others, in the name of a file or a folder."""
+        fields = asdict(self, dict_factory=_canonical)
+        digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+        return f"{str(self.budget).replace(' ', '')}-{digest[:8]}"
+
     def label(self) -> str:
         """Tell the budget, and of the other settings those that are not as usual."""
         usual = RecoverySettings(self.budget)
@@ -108,3 +118,8 @@ class RecoverySettings:
             if name != "budget" and value != getattr(usual, name)
         ]
         return " ".join([str(self.budget), *changed])
+
+
+def _canonical(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return fields of which equal ones are written alike, such as 600 and 600.0."""
+    return {name: float(v) if isinstance(v, (int, float)) else v for name, v in fields}

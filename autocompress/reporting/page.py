@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from autocompress.reporting.pictures import Dot, FrontView, plain
+from autocompress.reporting.view import Dot, FrontView, plain
 
 _WIDTH, _HEIGHT = 860, 470
 _LEFT, _RIGHT, _TOP, _BOTTOM = 74, 840, 30, 420

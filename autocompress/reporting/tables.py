@@ -58,7 +58,7 @@ def summary_lines(result: SearchResult) -> list[str]:
     for name, bound in result.limits.items():
         lines.append(f"{name} {_number(best.values[name])} of at most {bound:.4g}")
     if best.onnx is not None:
-        lines.append(f"ONNX model: {best.onnx}, {best.values[LATENCY_MS]:.4f} ms a word")
+        lines.append(f"ONNX model: {best.onnx}, {best.values[LATENCY_MS]:.4f} ms a step")
     return [*lines, f"file: {best.artifact}", *_recovery_lines(result)]
 
 
@@ -105,14 +105,16 @@ def write_front(result: SearchResult, trials: Sequence[TrialResult], folder: Pat
         The three files.
     """
     # matplotlib and pandas take a second to import, and tables in a terminal need neither.
-    from autocompress.reporting import page, pictures
+    from autocompress.reporting.page import front_page
+    from autocompress.reporting.pictures import save_png
+    from autocompress.reporting.view import front_view
 
-    view = pictures.front_view(result, trials)
-    html = page.front_page(view, _header(result), _rows(result), _best_row(result))
+    view = front_view(result, trials)
+    html = front_page(view, _header(result), _rows(result), _best_row(result))
     frame = trials_frame(result, trials)
     return [
         write_whole(folder / "front.csv", lambda path: frame.to_csv(path, index=False)),
-        write_whole(folder / "front.png", lambda path: pictures.save_png(view, path)),
+        write_whole(folder / "front.png", lambda path: save_png(view, path)),
         write_whole(folder / "front.html", lambda path: path.write_text(html, encoding="utf-8")),
     ]
 

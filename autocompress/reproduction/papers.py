@@ -1,4 +1,4 @@
-"""What the papers did, as plans for a language model, and the numbers that they report."""
+"""What the papers did, as plans for a model, and the numbers that they report."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from autocompress.errors import ModelError
 from autocompress.knowledge.source import Source
+from autocompress.knowledge.weights import Role, Weight
 from autocompress.plan import CompressionPlan, Treatment
 from autocompress.precisions import Float16, Float32, Precision, Uniform
 from autocompress.structures import (
@@ -21,8 +22,6 @@ from autocompress.structures import (
     TensorTrain,
     VectorQuantized,
 )
-
-_OUTPUT = "decoder.weight"
 
 
 @dataclass(frozen=True)
@@ -91,25 +90,41 @@ def _plan(
 
 
 def _output(source: Source) -> str:
-    """Return the name of the output layer's weight, which of a tied model is the embedding's."""
-    for weight in source.weights.weights.values():
-        if _OUTPUT in (weight.name, *weight.aliases):
-            return weight.name
+    """Return the name of the output layer's weight, which of a tied model is the embedding's.
+
+    It scores what embeddings look up: a linear layer of which the task knows how often each row
+    is used; or else the same weight as an embedding, or one of as many rows.
+    """
+    linear = _of_role(source, "linear")
+    embeddings = _of_role(source, "embedding")
+    counted = source.calibration.row_frequencies
+    looked_up = {len(weight.matrix) for weight in embeddings}
+    for found in (
+        [weight for weight in linear if weight.name in counted],
+        [weight for weight in embeddings if weight.aliases],
+        [weight for weight in linear if len(weight.matrix) in looked_up],
+    ):
+        if found:
+            return found[-1].name
     raise ModelError(
-        f"the papers' methods need a language model whose output layer is '{_OUTPUT}', but this "
-        f"model has only: {', '.join(source.weights.weights)}"
+        "the papers' methods need a model with an output layer: a linear layer with "
+        "`Task.row_frequencies`, or one that is tied to an embedding, or has as many rows as one; "
+        f"but this model has only: {', '.join(source.weights.weights)}"
     )
 
 
 def _outer(source: Source) -> list[str]:
     """Return the names of embedding and output layer, one if they are tied."""
-    embeddings = [w.name for w in source.weights.weights.values() if w.role == "embedding"]
+    embeddings = [weight.name for weight in _of_role(source, "embedding")]
     return list(dict.fromkeys([*embeddings, _output(source)]))
 
 
 def _recurrent(source: Source) -> list[str]:
-    roles = ("input", "recurrent")
-    return [w.name for w in source.weights.weights.values() if w.role in roles]
+    return [weight.name for weight in _of_role(source, "input", "recurrent")]
+
+
+def _of_role(source: Source, *roles: Role) -> list[Weight]:
+    return [weight for weight in source.weights.weights.values() if weight.role in roles]
 
 
 def _shape(source: Source, name: str) -> Shape:

@@ -19,10 +19,11 @@ from autocompress.recovery import RecoveryBudget, RecoverySettings, clean_up, re
 from autocompress.reproduction.accounting import accounted_bytes
 from autocompress.reproduction.papers import METHODS, Method
 from autocompress.reproduction.table import Line, Pair, Point, Reproduction, Track
-from autocompress.searching.folder import SearchFolder, write_json
+from autocompress.searching.folder import SearchFolder
 from autocompress.searching.openings.uniform import openings
 from autocompress.searching.space.language import load_space
 from autocompress.support import progress
+from autocompress.support.files import write_json
 from autocompress.trial.evaluator import Evaluator
 
 _OPENINGS = 3
@@ -37,7 +38,7 @@ def reproduce(
     segments: int = 3,
     seed: int = 0,
 ) -> Reproduction:
-    """Carry out every method of the papers on a language model, without and with recovery.
+    """Carry out every method of the papers on a model, without and with recovery.
 
     Beside each method stands this tool's plan for the same number of bytes: the best, on
     validation data, of the first trials of a search under that budget. Recoveries have equal
@@ -45,7 +46,7 @@ def reproduce(
     not done again.
 
     Args:
-        model: A language model with an output layer called `decoder`.
+        model: A recurrent model with an embedding and an output layer of as many rows.
         task: Its task; gives the training losses.
         out: The folder for files and numbers.
         steps: Batches of fine-tuning for each recovery.
@@ -54,7 +55,7 @@ def reproduce(
 
     Raises:
         ModelError: If the model cannot be compressed, or has no such output layer.
-        PlanError: If a method does not fit, as for a model of few words.
+        PlanError: If a method does not fit, as for a model of few rows.
         SearchError: If the folder cannot be used, or belongs to another model or other data.
     """
     with SearchFolder(out).claimed():

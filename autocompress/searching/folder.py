@@ -29,6 +29,7 @@ from autocompress.artifact import open_artifact
 from autocompress.errors import SearchError
 from autocompress.outcome.objectives import LATENCY, LATENCY_MS, Direction, LatencyBudget
 from autocompress.outcome.results import Scored, SearchResult, TrialResult, pareto_front
+from autocompress.support.files import write_json
 
 SamplerName = Literal["tpe", "nsga2", "random"]
 TRIAL = "trial.json"
@@ -282,10 +283,3 @@ def describe_artifact(path: Path) -> str:
     parts = [f"{names[label][0]}{others[label]}: {label}" for label in ranked[:_TREATMENTS_SHOWN]]
     more = len(ranked) - _TREATMENTS_SHOWN
     return ", ".join(parts) + (f", {more} more" if more > 0 else "")
-
-
-def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """Write a JSON file in one step."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(document, indent=1), encoding="utf-8")
-    partial.replace(path)

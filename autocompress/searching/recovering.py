@@ -10,8 +10,9 @@ from autocompress.outcome.objectives import Budget
 from autocompress.outcome.results import TrialResult
 from autocompress.plan import CompressionPlan
 from autocompress.recovery import RecoverySettings, clean_up, recover
-from autocompress.searching.folder import TRIAL, SearchFolder, write_json
+from autocompress.searching.folder import TRIAL, SearchFolder
 from autocompress.support import progress
+from autocompress.support.files import write_json
 from autocompress.trial.evaluator import Evaluator
 
 REGAINED = 0.1

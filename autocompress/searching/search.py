@@ -37,7 +37,7 @@ from autocompress.plan import CompressionPlan
 from autocompress.recovery import RecoveryBudget, RecoverySettings
 from autocompress.reporting.insight import write_insight
 from autocompress.reporting.tables import write_front
-from autocompress.searching.folder import SamplerName, SearchFolder, Settings, write_json
+from autocompress.searching.folder import SamplerName, SearchFolder, Settings
 from autocompress.searching.openings.guide import Guide
 from autocompress.searching.openings.uniform import file_size
 from autocompress.searching.recovering import REGAINED, recover_best
@@ -46,8 +46,9 @@ from autocompress.searching.space.questions import smallest_plan
 from autocompress.searching.study import Study
 from autocompress.searching.trials import Effort, Trials
 from autocompress.support import progress
+from autocompress.support.files import write_json
 from autocompress.support.signals import shielded
-from autocompress.tracking.tracker import Tracker
+from autocompress.tracking import Tracker
 from autocompress.trial.evaluator import Evaluator
 
 _TRIALS = 40

@@ -24,7 +24,7 @@ from autocompress.searching.space.questions import ask_plan
 from autocompress.searching.study import Asking, Study
 from autocompress.support import progress
 from autocompress.support.signals import shielded
-from autocompress.tracking.tracker import Tracker
+from autocompress.tracking import Tracker
 from autocompress.trial.evaluator import Evaluator, GivenUp, Hurdle
 
 _FAILURES_IN_A_ROW, _PROPOSALS = 3, 20

@@ -1,27 +1,116 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, also after a power cut."""
 
 from __future__ import annotations
 
+import errno
+import json
 import os
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Iterable, Mapping
+from itertools import count
 from pathlib import Path
+from typing import Any
+
+from autocompress.errors import OutputError
+
+_NAME_SHOWN = 40
+_number = count()
 
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
-    """Write a file under a temporary name and give it its own name when it is complete.
+def write_whole(
+    path: Path, content: bytes | Iterable[bytes | memoryview] | Callable[[Path], object]
+) -> Path:
+    """Write a file under a temporary name and give it its own name when it is on the disk.
+
+    A crash leaves the old file or the new one, never a part, and a failure the old one. Where a
+    link to a file stands, it stays, and the file to which it leads is replaced.
 
     Args:
         path: The file; its folder is made where it is missing.
-        write: Writes the file at the path that it is given.
+        content: Its bytes, in one piece or several, or what writes them at the path that it is
+            given.
 
     Returns:
         The file.
+
+    Raises:
+        OutputError: If a folder, a device, a pipe or a socket has that name.
+        OSError: If it cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    target = _ordinary(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Unique among processes, and among the threads of one. Short, since names have limits, too.
+    name = f".{target.name[:_NAME_SHOWN]}.{os.getpid()}.{next(_number)}.tmp"
+    temporary = target.with_name(name)
+    temporary.unlink(missing_ok=True)
     try:
-        write(temporary)
-        temporary.replace(path)
+        if callable(content):
+            content(temporary)
+        else:
+            pieces = [content] if isinstance(content, bytes) else content
+            with temporary.open("xb") as file:
+                file.writelines(pieces)
+        _flush(temporary, os.O_RDWR)
+        temporary.replace(target)
+        _flush_folder(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> Path:
+    """Write a JSON object as `write_whole` does.
+
+    Returns:
+        The file.
+
+    Raises:
+        OutputError: If a folder, a device, a pipe or a socket has that name.
+        OSError: If it cannot be written.
+    """
+    return write_whole(path, json.dumps(document, indent=1).encode())
+
+
+def _ordinary(path: Path) -> Path:
+    """Follow links to the file that is to be replaced."""
+    target = Path(os.path.realpath(path))
+    try:
+        mode = target.stat().st_mode
+    except FileNotFoundError:
+        return target
+    if not stat.S_ISREG(mode):
+        raise OutputError(
+            f"'{path}' is {_kind(mode)}, and only an ordinary file is ever replaced; "
+            "choose another name"
+        )
+    return target
+
+
+def _kind(mode: int) -> str:
+    kinds = {
+        stat.S_IFDIR: "a folder",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+        stat.S_IFIFO: "a pipe",
+        stat.S_IFSOCK: "a socket",
+    }
+    return kinds.get(stat.S_IFMT(mode), "no file")
+
+
+def _flush(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a new name durable; some file systems, and Windows, know no such thing."""
+    if os.name == "nt":
+        return
+    try:
+        _flush(folder, os.O_RDONLY)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise

@@ -1,12 +1,14 @@
-"""One processor core for one job."""
+"""One processor core for one job, or for a part of a model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 from threadpoolctl import threadpool_limits
+from torch import nn
 
 
 @contextmanager
@@ -24,3 +26,25 @@ def one_thread() -> Iterator[None]:
             yield
         finally:
             torch.set_num_threads(threads)
+
+
+@contextmanager
+def modules_on_one_thread(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Run some modules of a model on one thread in torch, all else on as many as before.
+
+    Switching threads at the edge of a module is quick, limiting numpy's too is not.
+    """
+    threads = torch.get_num_threads()
+
+    def enter(*_: Any) -> None:
+        torch.set_num_threads(1)
+
+    def leave(*_: Any) -> None:
+        torch.set_num_threads(threads)
+
+    with ExitStack() as stack:
+        stack.callback(torch.set_num_threads, threads)
+        for module in modules:
+            stack.callback(module.register_forward_pre_hook(enter).remove)
+            stack.callback(module.register_forward_hook(leave, always_call=True).remove)
+        yield

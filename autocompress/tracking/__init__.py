@@ -1,1 +1,10 @@
-"""MLflow: one parent run for a search, one child run for every finished trial."""
+"""MLflow: one parent run for a search, one child run for every finished trial.
+
+MLflow is imported when a `Tracker` is made and not before, since that takes seconds.
+"""
+
+from autocompress.tracking.server import server_command, server_environment
+from autocompress.tracking.tracker import Tracker
+from autocompress.tracking.view import Links
+
+__all__ = ["Links", "Tracker", "server_command", "server_environment"]

@@ -7,21 +7,16 @@ All of it lies in the search's folder, and nothing leaves the machine. MLflow is
 from __future__ import annotations
 
 import json
-import os
-import re
-import sqlite3
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
 from autocompress.artifact import open_artifact
-from autocompress.errors import SearchError
-from autocompress.outcome.objectives import SIZE
+from autocompress.tracking.figures import held_out_metric, mlflow_key, plan_params, search_metrics
+from autocompress.tracking.store import check_database, database_uri, mlflow_errors
+from autocompress.tracking.view import VIEW, Links, saved_view
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -34,29 +29,8 @@ _PARENT = "mlflow.parentRunId"
 _SEARCH = "autocompress.search"
 _TRIAL = "autocompress.trial"
 _RECOVERED = "autocompress.recovered"
-_VIEW = "autocompress"
-_FINISHED_TRIALS = f"metrics.{SIZE} > 0 and attributes.status = 'FINISHED'"
 _PARAMS_PER_BATCH = 100
 _RUNS_PER_SEARCH = 50_000
-_KEY_LENGTH = 250
-# MLflow reports its use over the network, logs every migration of a new database, and logs the
-# stack of each error that it raises as well.
-_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "CRITICAL"}
-
-
-@dataclass(frozen=True)
-class Links:
-    """Pages of the MLflow UI.
-
-    Attributes:
-        runs: The table of finished trials, best metric first.
-        picture: The front's picture, among the files of the search.
-        compare: The trials of the front side by side; None while the front is empty.
-    """
-
-    runs: str
-    picture: str
-    compare: str | None
 
 
 class Tracker:
@@ -79,13 +53,13 @@ class Tracker:
             SearchError: If the database cannot be opened or written.
         """
         self._out = out.resolve()
-        with _mlflow_errors("open its database"):
+        with mlflow_errors("open its database"):
             # MLflow retries for minutes when a file is unusable; sqlite says so at once.
             self._out.mkdir(parents=True, exist_ok=True)
-            _check_database(self._out / "mlflow.db")
+            check_database(self._out / "mlflow.db")
             from mlflow import MlflowClient
 
-            self._client = MlflowClient(tracking_uri=_database_uri(self._out))
+            self._client = MlflowClient(tracking_uri=database_uri(self._out))
             self._experiment = self._open_experiment()
             self._parent = self._open_parent(name, params)
 
@@ -102,7 +76,7 @@ class Tracker:
             SearchError: If MLflow fails.
         """
         missing = {result.number: result for result in results}
-        with _mlflow_errors("repair the runs of the search"):
+        with mlflow_errors("repair the runs of the search"):
             for run in self._children():
                 finished = run.info.status == "FINISHED"
                 if finished and missing.pop(_trial_of(run), None) is not None:
@@ -122,7 +96,7 @@ class Tracker:
         Raises:
             SearchError: If MLflow fails.
         """
-        with _mlflow_errors(f"log trial {result.number}"):
+        with mlflow_errors(f"log trial {result.number}"):
             run_id = self._start_trial(result)
             metrics = {**result.values, "seconds": result.seconds}
             metrics["cpu_seconds"] = result.cpu_seconds
@@ -148,16 +122,16 @@ class Tracker:
         """
         front = {scored.trial: scored for scored in result.front}
         best = next((one.trial for one in result.front if one == result.best), None)
-        with _mlflow_errors("log the front"):
+        with mlflow_errors("log the front"):
             for run in self._children("attributes.status = 'FINISHED'"):
                 number = _trial_of(run)
                 self._mark(run, {"front": number in front, "best": number == best})
                 if number in front:
-                    test = _test_metric("", front[number], result.metric)
+                    test = held_out_metric("", front[number], result.metric)
                     self._log_metrics(run.info.run_id, test)
                 if number == best:
                     self._log_onnx(run.info.run_id, front[number])
-            self._log_metrics(self._parent, _search_metrics(result))
+            self._log_metrics(self._parent, search_metrics(result))
             for file in files:
                 self._client.log_artifact(self._parent, str(file))
             self._save_view(result)
@@ -174,7 +148,7 @@ class Tracker:
             ArtifactError: If the file is damaged.
         """
         name = scored.artifact.parent.name
-        with _mlflow_errors(f"log {name}"):
+        with mlflow_errors(f"log {name}"):
             parent = f"tags.`{_PARENT}` = '{self._parent}'"
             for run in self._search(f"{parent} and tags.`{_RECOVERED}` = '{name}'"):
                 if run.info.status == "FINISHED":
@@ -185,7 +159,7 @@ class Tracker:
             started = self._client.create_run(self._experiment, tags=tags, run_name=name)
             run_id = str(started.info.run_id)
             self._mark(started, {"best": scored == result.best})
-            test = _test_metric("", scored, result.metric)
+            test = held_out_metric("", scored, result.metric)
             self._log_metrics(run_id, {**scored.values, **test})
             self._log_plan(run_id, open_artifact(scored.artifact).plan)
             self._client.log_artifact(run_id, str(scored.artifact))
@@ -194,12 +168,12 @@ class Tracker:
 
     def end(self, status: Literal["FINISHED", "KILLED", "FAILED"]) -> None:
         """Mark the search as ended; opening its folder again continues it."""
-        with _mlflow_errors("end the run of the search"):
+        with mlflow_errors("end the run of the search"):
             self._client.set_terminated(self._parent, status)
 
     def links(self, port: int = 5000) -> Links:
         """Return the pages to look at, as a server on this port shows them."""
-        with _mlflow_errors("find the runs of the front"):
+        with mlflow_errors("find the runs of the front"):
             front = self._children("tags.front = 'true' and attributes.status = 'FINISHED'")
         root = f"http://127.0.0.1:{port}/#"
         runs = f"{root}/experiments/{self._experiment}/runs"
@@ -207,7 +181,7 @@ class Tracker:
         experiments = quote(json.dumps([self._experiment]))
         compare = f"{root}/compare-runs?runs={ids}&experiments={experiments}"
         return Links(
-            runs=f"{runs}?viewStateShareKey={_VIEW}",
+            runs=f"{runs}?viewStateShareKey={VIEW}",
             picture=f"{runs}/{self._parent}/artifacts/front.png",
             compare=compare if front else None,
         )
@@ -226,7 +200,9 @@ class Tracker:
         if known is None:
             tags = {_SEARCH: name}
             run = self._client.create_run(self._experiment, tags=tags, run_name=name)
-            self._log_params(run.info.run_id, {_key(key): text for key, text in params.items()})
+            self._log_params(
+                run.info.run_id, {mlflow_key(key): text for key, text in params.items()}
+            )
             return str(run.info.run_id)
         self._client.update_run(known.info.run_id, "RUNNING")
         self._continue_params(known, params)
@@ -234,7 +210,7 @@ class Tracker:
 
     def _continue_params(self, parent: Run, params: Mapping[str, str]) -> None:
         before = parent.data.params
-        wanted = {_key(key): text for key, text in params.items()}
+        wanted = {mlflow_key(key): text for key, text in params.items()}
         self._log_params(
             parent.info.run_id, {key: text for key, text in wanted.items() if key not in before}
         )
@@ -277,7 +253,9 @@ class Tracker:
         from mlflow.entities import Metric
 
         now = _milliseconds(time.time())
-        entries = [Metric(_key(name), float(value), now, 0) for name, value in metrics.items()]
+        entries = [
+            Metric(mlflow_key(name), float(value), now, 0) for name, value in metrics.items()
+        ]
         self._client.log_batch(run_id, metrics=entries)
 
     def _log_plan(self, run_id: str, plan: CompressionPlan) -> None:
@@ -294,82 +272,9 @@ class Tracker:
 
     def _save_view(self, result: SearchResult) -> None:
         """Store the columns and the order of the table that `links` leads to."""
-        view = json.dumps(_saved_view(result, _milliseconds(time.time())))
-        key = f"mlflow.sharedViewState.{_VIEW}"
+        view = json.dumps(saved_view(result, _milliseconds(time.time())))
+        key = f"mlflow.sharedViewState.{VIEW}"
         self._client.set_experiment_tag(self._experiment, key, view)
-
-
-def plan_params(plan: Mapping[str, Any]) -> dict[str, str]:
-    """Flatten a plan's JSON object to MLflow params.
-
-    Returns:
-        For every weight "<weight>.structure" and "<weight>.precision", their kinds, and one
-        entry per hyper-parameter, such as "<weight>.rank". Where both have one of the same name,
-        the precision's is "<weight>.precision.<name>".
-    """
-    params: dict[str, str] = {}
-    for weight, treatment in plan["treatments"].items():
-        for part in ("structure", "precision"):
-            params[_key(f"{weight}.{part}")] = treatment[part]["kind"]
-            for name, value in treatment[part].items():
-                key = _key(f"{weight}.{name}")
-                if name != "kind":
-                    key = _key(f"{weight}.{part}.{name}") if key in params else key
-                    params[key] = f"{value:.6g}" if isinstance(value, float) else str(value)
-    return params
-
-
-def server_command(out: Path, port: int) -> list[str]:
-    """Return the command line that shows a search's folder in the MLflow UI on this machine."""
-    out = out.resolve()
-    options = {
-        "--backend-store-uri": _database_uri(out),
-        "--artifacts-destination": str(out / "mlartifacts"),
-        "--host": "127.0.0.1",
-        "--port": str(port),
-        "--workers": "1",
-    }
-    words = [word for option in options.items() for word in option]
-    return [sys.executable, "-m", "mlflow", "server", *words]
-
-
-def server_environment() -> dict[str, str]:
-    """Return the environment to start that server with: it reports nothing over the network."""
-    return {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
-
-
-def _database_uri(out: Path) -> str:
-    return f"sqlite:///{out / 'mlflow.db'}"
-
-
-def _check_database(path: Path) -> None:
-    connection = sqlite3.connect(path)
-    try:
-        connection.execute("PRAGMA user_version").fetchone()
-        connection.execute("BEGIN IMMEDIATE")
-        connection.rollback()
-    finally:
-        connection.close()
-
-
-@contextmanager
-def _mlflow_errors(action: str) -> Iterator[None]:
-    """Turn the errors of MLflow, its database and the disk into a `SearchError` of one line."""
-    for variable, value in _QUIET.items():
-        os.environ.setdefault(variable, value)
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        yield
-    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise SearchError(f"MLflow could not {action}: {reason}") from error
-
-
-def _key(name: str) -> str:
-    """Replace the characters that MLflow forbids in the names of params and metrics."""
-    return re.sub(r"[^\w\-. /:]", "_", name, flags=re.ASCII)[:_KEY_LENGTH]
 
 
 def _milliseconds(seconds: float) -> int:
@@ -382,38 +287,3 @@ def _truth(value: bool) -> str:
 
 def _trial_of(run: Run) -> int:
     return int(run.data.tags[_TRIAL])
-
-
-def _test_metric(prefix: str, scored: Scored, metric: str) -> dict[str, float]:
-    return {} if scored.test is None else {f"{prefix}test_{metric}": scored.test}
-
-
-def _search_metrics(result: SearchResult) -> dict[str, float]:
-    metrics: dict[str, float] = {"trials": result.trials, "seconds": result.seconds}
-    scored = {"baseline_": result.baseline, "best_": result.best}
-    for prefix, entry in scored.items():
-        if entry:
-            metrics |= {f"{prefix}{name}": value for name, value in entry.values.items()}
-            metrics |= _test_metric(prefix, entry, result.metric)
-    return metrics | ({"best_rise": result.rise(result.best)} if result.best else {})
-
-
-def _saved_view(result: SearchResult, now: int) -> dict[str, Any]:
-    """Describe the table of trials in the form of MLflow's own saved views.
-
-    The addresses of the UI can name a filter and an order, but no columns; a saved view can.
-    """
-    names = [*result.directions, f"test_{result.metric}"]
-    columns = [f"metrics.`{_key(name)}`" for name in names] + ["tags.`front`", "tags.`best`"]
-    state = {
-        "searchFilter": _FINISHED_TRIALS,
-        "orderByKey": f"metrics.`{_key(result.metric)}`",
-        "orderByAsc": result.directions[result.metric] == "minimize",
-        "startTime": "ALL",
-        "lifecycleFilter": "Active",
-        "selectedColumns": columns,
-        "columnOrder": columns,
-        "runsHiddenMode": "SHOW_ALL",
-    }
-    view = {"name": "trials", "createdAt": now, "updatedAt": now}
-    return {**view, "state": json.dumps(state)}

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -41,7 +42,7 @@ from autocompress.structures import Factor
 from autocompress.support.threads import one_thread
 
 if TYPE_CHECKING:
-    from autocompress.lm.onnx.deployed import Deployed
+    from autocompress.engines.onnx.engine import OnnxEngine
 
 _ROWS = 256
 _EXCESS = 0.25  # what an estimate from so few rows is off by at the most, and then some
@@ -127,7 +128,7 @@ class Evaluator:
             if objective.limit is not None
         }
         self._estimator: Estimator | None = None
-        self.deployed = _deployed(self.source) if latency else None
+        self.deployed = self._engine() if latency else None
 
     @property
     def source(self) -> Source:
@@ -323,11 +324,12 @@ class Evaluator:
             self.encoder.write(plan, path, factors)
         return open_artifact(path)
 
+    def _engine(self) -> OnnxEngine:
+        from autocompress.engines.onnx.engine import OnnxEngine  # loads only for this
 
-def _deployed(source: Source) -> Deployed:
-    from autocompress.lm.onnx.deployed import Deployed  # ONNX Runtime loads only for this
-
-    return Deployed(source)
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "model.acz"
+            return OnnxEngine(self._model, self._write(uncompressed_plan(self.source), path))
 
 
 def _clearly_worse(losses: Sequence[float], others: Sequence[float], errors: float) -> bool:

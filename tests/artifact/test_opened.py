@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 from strategies import TinyTask, mixed_plan, tiny_source, write_mixed
 
-from autocompress.artifact import Artifact, WeightReport, open_artifact
+from autocompress.artifact import Artifact, WeightReport, open_artifact, opened
+from autocompress.artifact.decoding import decode_factors
+from autocompress.artifact.records import ItemRecord
 from autocompress.encoding.encoder import Encoder, uncompressed_plan
+from autocompress.structures import Matrix
 
 READ_ALONE = """
 import hashlib, json, sys
@@ -143,6 +146,45 @@ def test_decoding_twice_gives_equal_arrays(artifact: Artifact) -> None:
 
 def test_decoded_weights_may_be_written_to(artifact: Artifact) -> None:
     assert all(array.flags.writeable for array in artifact.state_dict().values())
+
+
+def test_what_is_done_to_decoded_weights_does_not_reach_the_artifact(artifact: Artifact) -> None:
+    before = {name: array.tobytes() for name, array in artifact.state_dict().items()}
+    for array in artifact.state_dict().values():
+        array[...] = 0
+    assert {name: array.tobytes() for name, array in artifact.state_dict().items()} == before
+
+
+def test_tied_names_share_an_array(artifact: Artifact) -> None:
+    state = artifact.state_dict()
+    assert state["decoder.weight"] is state["embedding.weight"]
+
+
+def test_every_entry_is_decoded_once(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded = []
+
+    def counting(item: ItemRecord, data: memoryview) -> dict[str, Matrix]:
+        decoded.append(item.name)
+        return decode_factors(item, data)
+
+    monkeypatch.setattr(opened, "decode_factors", counting)
+    for _ in range(3):
+        artifact.factors()
+        artifact.state_dict()
+    assert decoded == list(artifact.plan.treatments)
+
+
+def test_factors_are_those_of_the_plan_and_cannot_be_changed(artifact: Artifact) -> None:
+    factors = {item.name: found for item, found in artifact.factors()}
+    assert list(factors) == list(artifact.plan.treatments)
+    assert {name: array.shape for name, array in factors["h:lstm.l0"].items()} == {
+        "left": (48, 2),
+        "right": (2, 6),
+    }
+    for found in factors.values():
+        for array in found.values():
+            with pytest.raises(ValueError, match="read-only"):
+                array[0, 0] = 1
 
 
 def test_a_path_may_be_text(artifact: Artifact) -> None:

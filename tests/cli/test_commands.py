@@ -25,7 +25,7 @@ from toys import toy_corpus, toy_model, write_corpus
 
 from autocompress.cli import main
 from autocompress.searching.folder import SearchFolder
-from autocompress.tracking.tracker import Tracker
+from autocompress.tracking import Tracker
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 Done = subprocess.CompletedProcess[str]

@@ -24,16 +24,17 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from autocompress import coders, precisions, structures
 from autocompress.artifact import Artifact, open_artifact
-from autocompress.artifact.container import FORMAT_VERSION
+from autocompress.artifact.version import FORMAT_VERSION
+from autocompress.coders import CODERS
 from autocompress.encoding.encoder import Encoder
 from autocompress.knowledge.calibration import Calibration
 from autocompress.knowledge.source import Source
 from autocompress.knowledge.weights import ModelWeights, Site, Weight
 from autocompress.plan import CompressionPlan, Treatment
-from autocompress.precisions import Precision
-from autocompress.structures import Curvature, Factor, Structure
+from autocompress.precisions import PRECISIONS
+from autocompress.registry import Registry
+from autocompress.structures import STRUCTURES, Curvature, Factor, Structure
 
 Factors = dict[str, dict[str, Factor]]
 """By entry of a plan, its factors in the order in which they are written."""
@@ -159,26 +160,21 @@ def kind_of(structure: Structure) -> str:
 
 def kinds_of_the_package() -> dict[str, set[str]]:
     """Return all kinds that the package can write: structures (nested ones, too), ..."""
-    found = set()
-    for model in _subclasses(structures, Structure):
-        kind = model.model_fields["kind"].default
-        found.add(kind)
-        if "of" in model.model_fields:
-            inner = [name for name, cls in structures.STRUCTURES.items() if cls.prunable]
-            found |= {f"{kind} of {name}" for name in inner if name != "dense"}
+    structures = _ours(STRUCTURES)
+    prunable = {kind for kind in structures if STRUCTURES[kind].prunable and kind != "dense"}
     return {
-        "structures": found,
-        "precisions": {
-            model.model_fields["kind"].default for model in _subclasses(precisions, Precision)
-        },
-        "coders": set(coders.CODERS) | _RAW,
+        "structures": structures | {f"pruned of {kind}" for kind in prunable},
+        "precisions": _ours(PRECISIONS),
+        "coders": _ours(CODERS) | _RAW,
         "runtimes": set(get_args(Treatment.model_fields["runtime"].annotation)),
     }
 
 
-def _subclasses(module: Any, base: type) -> list[Any]:
-    classes = [value for value in vars(module).values() if isinstance(value, type)]
-    return [value for value in classes if issubclass(value, base) and value is not base]
+def _ours(registry: Registry[Any]) -> set[str]:
+    """Return what the package itself registers, whatever else is installed."""
+    return {
+        name for name, found in registry.items() if found.__module__.startswith("autocompress.")
+    }
 
 
 def streams(artifact: Artifact) -> dict[str, list[tuple[str, str, str, tuple[int, ...], int]]]:

@@ -1,4 +1,4 @@
-"""Vocabularies, corpora from files, and the embedded corpus."""
+"""Vocabularies, corpora from files, and the corpus that ships with Python."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from autocompress.lm import (
     Corpus,
     Vocabulary,
     build_vocabulary,
-    embedded_corpus,
+    python_docs_corpus,
     read_corpus,
     read_split,
     write_corpus,
@@ -127,8 +127,8 @@ def test_missing_paths_and_short_files_are_refused(tmp_path: Path) -> None:
         read_corpus(tmp_path / "short.txt")
 
 
-def test_embedded_corpus_is_large_deterministic_and_without_leaks() -> None:
-    corpus, again = embedded_corpus(5000), embedded_corpus(5000)
+def test_python_docs_corpus_is_large_deterministic_and_without_leaks() -> None:
+    corpus, again = python_docs_corpus(5000), python_docs_corpus(5000)
     np.testing.assert_array_equal(corpus.train, again.train)
     np.testing.assert_array_equal(corpus.test, again.test)
     assert corpus.vocabulary == again.vocabulary
@@ -153,6 +153,6 @@ def test_a_written_corpus_is_read_back(tmp_path: Path) -> None:
         assert np.array_equal(getattr(again, split), getattr(first, split))
 
 
-def test_embedded_corpus_must_learn_unknown() -> None:
+def test_python_docs_corpus_must_learn_unknown() -> None:
     with pytest.raises(CorpusError, match="less than"):
-        embedded_corpus(10**6)
+        python_docs_corpus(10**6)

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from autocompress.architectures import ARCHITECTURES
 from autocompress.errors import CorpusError, ModelError
 from autocompress.lm import (
     LanguageModel,
@@ -91,6 +92,18 @@ def test_perplexity_keeps_the_number_of_threads_even_when_the_model_fails() -> N
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(threads)
+
+
+def test_artifacts_describe_how_the_model_is_built() -> None:
+    description = LanguageModelConfig(**VALUES).for_artifact()
+    assert LanguageModelConfig.of_artifact(description) == LanguageModelConfig(**VALUES)
+    model = ARCHITECTURES[description["architecture"]](description)
+    assert isinstance(model, LanguageModel)
+    assert model.config == LanguageModelConfig(**VALUES)
+    for other in (None, {}, VALUES, {"architecture": "other"}):
+        assert LanguageModelConfig.of_artifact(other) is None
+    with pytest.raises(ModelError, match="missing: bias"):
+        ARCHITECTURES["recurrent_lm"]({k: v for k, v in description.items() if k != "bias"})
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, 1e30])

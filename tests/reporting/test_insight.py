@@ -19,7 +19,7 @@ from autocompress.knowledge.source import Source
 from autocompress.outcome.objectives import Direction
 from autocompress.outcome.results import Scored, SearchResult, TrialResult
 from autocompress.plan import CompressionPlan, Treatment
-from autocompress.reporting import pictures as plots
+from autocompress.reporting import pictures
 from autocompress.reporting.insight import (
     ELSEWHERE,
     front_uses,
@@ -390,7 +390,7 @@ def test_failed_write_keeps_the_former_files(
         path.write_bytes(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr(plots, "save_hypervolume", fail)
+    monkeypatch.setattr(pictures, "save_hypervolume", fail)
     with pytest.raises(OSError, match="disk full"):
         write_insight(search(), [], tmp_path)
     names = ["report.md", "hypervolume.png"]

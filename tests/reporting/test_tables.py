@@ -18,9 +18,10 @@ from rich.console import Console
 from autocompress.outcome.objectives import Direction
 from autocompress.outcome.results import Scored, SearchResult, TrialResult, pareto_front
 from autocompress.plan import CompressionPlan
-from autocompress.reporting import pictures as plots
+from autocompress.reporting import pictures
 from autocompress.reporting.page import front_page
 from autocompress.reporting.tables import front_table, summary_lines, write_front
+from autocompress.reporting.view import FrontView, front_view, plain
 
 PLAN = CompressionPlan.from_json(
     {"treatments": {"w": {"structure": {"kind": "dense"}, "precision": {"kind": "float16"}}}}
@@ -168,7 +169,7 @@ def test_latency_is_drawn_in_a_second_panel(tmp_path: Path) -> None:
         limits={"latency": 0.45},
         best=None,
     )
-    view = plots.front_view(result, trials)
+    view = front_view(result, trials)
     assert view.beside is not None
     costs = [dot.cost for dot in view.beside.front]
     assert costs == sorted(costs)
@@ -184,7 +185,7 @@ def test_latency_is_drawn_in_a_second_panel(tmp_path: Path) -> None:
 
 def test_what_was_fine_tuned_is_shown_even_beyond_the_front() -> None:
     (tuned,) = search([trial(7, 700_000, 60.0)]).front
-    view = plots.front_view(replace(search(TRIALS), recovered=(tuned,)), TRIALS)
+    view = front_view(replace(search(TRIALS), recovered=(tuned,)), TRIALS)
     (dot,) = view.tuned
     assert dot.point == (0.7, 60.0)
     assert dot.tip.startswith("trial 7, fine-tuned: ")
@@ -199,11 +200,11 @@ def test_failed_write_keeps_the_former_file(
     result = search(TRIALS)
     before = [file.read_bytes() for file in write_front(result, TRIALS, tmp_path)]
 
-    def fail(view: plots.FrontView, path: Path) -> None:
+    def fail(view: FrontView, path: Path) -> None:
         path.write_bytes(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr(plots, "save_png", fail)
+    monkeypatch.setattr(pictures, "save_png", fail)
     with pytest.raises(OSError, match="disk full"):
         write_front(result, TRIALS, tmp_path)
     names = ["front.csv", "front.png", "front.html"]
@@ -213,7 +214,7 @@ def test_failed_write_keeps_the_former_file(
 
 def test_picture_is_not_ruined_by_outliers_and_counts_them() -> None:
     wild = [trial(5, 500_000, 5000.0), trial(6, 1_950_000, 400.0)]
-    view = plots.front_view(search(TRIALS + wild), TRIALS + wild)
+    view = front_view(search(TRIALS + wild), TRIALS + wild)
     low, high = view.y_limits
     assert low < 80.0
     assert 90.0 < high < 120.0
@@ -231,7 +232,7 @@ def test_limits_hold_for_a_metric_to_be_maximised() -> None:
         baseline=replace(BASELINE, values={"size_bytes": 18_600_000, "perplexity": 0.92}),
         front=(replace(result.front[0], trial=0, values=good.values),),
     )
-    view = plots.front_view(result, [good, bad])
+    view = front_view(result, [good, bad])
     assert view.y_limits[0] > 0.5
     assert view.y_limits[1] > 0.92
     assert "1 below the range shown" in view.caption
@@ -243,22 +244,22 @@ def test_line_leaves_out_members_that_are_good_only_in_a_third_objective() -> No
     front = tuple(
         Scored(t.number, Path("x"), {**t.values, "latency_ms": 1.0}, None, "") for t in members
     )
-    view = plots.front_view(replace(result, front=front), members)
+    view = front_view(replace(result, front=front), members)
     assert [dot.value for dot in view.front] == [84.0, 86.0, 82.0]
     assert [dot.value for dot in view.steps] == [84.0, 82.0]
 
 
 @pytest.mark.parametrize("limits", [(0.3, 2.2), (1.9, 2.0), (0.001, 40.0), (0.95, 1.05)])
 def test_sizes_are_labelled_in_plain_numbers(limits: tuple[float, float]) -> None:
-    view = replace(plots.front_view(search(TRIALS), TRIALS), x_limits=limits)
+    view = replace(front_view(search(TRIALS), TRIALS), x_limits=limits)
     assert len(view.x_ticks) >= 3
     assert all(limits[0] <= tick <= limits[1] for tick in view.x_ticks)
-    assert not any("e" in plots.plain(tick) for tick in view.x_ticks)
+    assert not any("e" in plain(tick) for tick in view.x_ticks)
 
 
 def test_page_is_self_contained_and_escapes_labels() -> None:
     result = search(TRIALS)
-    page = front_page(plots.front_view(result, TRIALS), ["plan"], [["<b>&"]], 0)
+    page = front_page(front_view(result, TRIALS), ["plan"], [["<b>&"]], 0)
     assert not re.search(r"https?://|src=|@import|url\((?!#)", page)
     assert "<td>&lt;b&gt;&amp;</td>" in page
     assert "prefers-color-scheme: dark" in page
@@ -270,7 +271,8 @@ def test_page_is_self_contained_and_escapes_labels() -> None:
 
 def test_report_needs_neither_torch_nor_mlflow() -> None:
     code = (
-        "import sys; from autocompress.reporting import page, pictures, tables; from autocompress import tracking;"
+        "import sys; from autocompress import tracking;"
+        "from autocompress.reporting import page, pictures, tables;"
         "print({'torch', 'mlflow', 'optuna', 'matplotlib.pyplot'} & set(sys.modules))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,10 +1,15 @@
 """The papers' methods: their sizes by the papers' accounting, and all rows on a toy model."""
 
 import json
+from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from torch import nn
 from toys import Classification, teacher, toy_model, write_corpus
 
 from autocompress.artifact import open_artifact
@@ -98,10 +103,59 @@ def test_every_method_fits_other_models(
         Encoder(source).check(plan(source))
 
 
-def test_models_without_that_output_layer_are_refused() -> None:
+def test_models_without_an_output_layer_are_refused() -> None:
     source = Source.of(teacher(), Classification())
-    with pytest.raises(ModelError, match=r"'decoder\.weight', but this model has only: embedding"):
+    with pytest.raises(ModelError, match=r"need a model with an output layer.* only: embedding"):
         PLANS["pruned-output"](source)
+
+
+class Renamed(nn.Module):
+    """A model over tokens whose modules are called otherwise than those of a language model."""
+
+    def __init__(self, *, tied: bool) -> None:
+        super().__init__()
+        self.first = nn.Embedding(50, 12)
+        self.middle = nn.GRU(12, 12)
+        self.bridge = nn.Linear(12, 12)
+        self.last = nn.Linear(12, 50)
+        if tied:
+            self.last.weight = self.first.weight
+        self.side = nn.Linear(12, 3)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        hidden = self.bridge(self.middle(self.first(tokens))[0])
+        logits: torch.Tensor = self.last(hidden) + self.side(hidden).sum()
+        return logits
+
+
+class Counting(Classification):
+    """Knows how often the rows of some weights are used."""
+
+    def __init__(self, *names: str) -> None:
+        super().__init__()
+        self.names = names
+
+    def row_frequencies(self, model: nn.Module) -> Mapping[str, NDArray[np.float64]]:
+        tensors = model.state_dict()
+        return {name: np.arange(1.0, 1 + len(tensors[name])) for name in self.names}
+
+
+@pytest.mark.parametrize(
+    ("names", "tied", "expected"),
+    [
+        pytest.param(("first.weight", "last.weight"), False, "last.weight", id="counted"),
+        pytest.param(("first.weight", "side.weight"), False, "side.weight", id="of other rows"),
+        pytest.param(("first.weight",), True, "first.weight", id="tied"),
+        pytest.param((), True, "first.weight", id="tied and not counted"),
+        pytest.param((), False, "last.weight", id="as many rows as the embedding"),
+    ],
+)
+def test_the_output_layer_is_found_by_what_it_does(
+    names: tuple[str, ...], tied: bool, expected: str
+) -> None:
+    source = Source.of(Renamed(tied=tied), Counting(*names))
+    treatments = PLANS["pruned-output"](source).treatments
+    assert [name for name, one in treatments.items() if one.structure != Dense()] == [expected]
 
 
 def run(folder: Path, model: Path, corpus: Path) -> Reproduction:
@@ -174,7 +228,8 @@ def test_what_is_finished_is_not_done_again(
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("recovered again")
 
-    monkeypatch.setattr("autocompress.reproduction.reproduce.recover", fail)
+    module = import_module("autocompress.reproduction.reproduce")  # hidden by the function in it
+    monkeypatch.setattr(module, "recover", fail)
     again = run(out, model, corpus)
     assert again.to_json() == result.to_json()
 

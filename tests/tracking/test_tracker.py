@@ -20,7 +20,8 @@ from autocompress.artifact import open_artifact
 from autocompress.errors import SearchError
 from autocompress.outcome.results import Scored, SearchResult, TrialResult
 from autocompress.plan import CompressionPlan
-from autocompress.tracking.tracker import Tracker, plan_params, server_command
+from autocompress.tracking import Tracker, server_command
+from autocompress.tracking.figures import plan_params
 
 # Raised while MLflow's database models are imported, with SQLAlchemy 2.1.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+
+from autocompress.support.files import write_whole
 
 _OPSET, _IR_VERSION = 21, 10  # the first with tensors of 4 bits
 MICROSOFT = "com.microsoft"
@@ -18,7 +21,8 @@ MICROSOFT = "com.microsoft"
 class Graph:
     """Collects nodes and constants; what was computed before is not computed again."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self._name = name
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
         self._known: dict[str, tuple[str, ...]] = {}
@@ -87,16 +91,22 @@ class Graph:
         outputs: Sequence[onnx.ValueInfoProto],
         metadata: Mapping[str, str],
     ) -> onnx.ModelProto:
-        """Return the whole model."""
+        """Return the whole model, checked."""
         for node in self._nodes:
             for names in (node.input, node.output):
                 names[:] = [self._results.get(name, name) for name in names]
         constants = list(self._constants.values())
-        graph = helper.make_graph(self._nodes, "language_model", inputs, outputs, constants)
+        graph = helper.make_graph(self._nodes, self._name, inputs, outputs, constants)
         opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid(MICROSOFT, 1)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION)
         helper.set_model_props(model, dict(metadata))
+        onnx.checker.check_model(model)
         return model
+
+
+def save(model: onnx.ModelProto, path: Path) -> None:
+    """Write a model into a file, in one step."""
+    write_whole(path, model.SerializeToString())
 
 
 def pack_nibbles(values: NDArray[np.int8]) -> NDArray[np.uint8]:

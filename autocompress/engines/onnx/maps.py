@@ -1,175 +1,148 @@
-"""Linear maps in the form in which they run: dense, or as the factors that are stored."""
+"""The weights of an artifact in the form in which they run: dense, or as thin products."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autocompress.artifact import Artifact
-from autocompress.artifact.container import ItemRecord
-from autocompress.engines.onnx.graph import Graph
+from autocompress.artifact.records import ItemRecord
+from autocompress.engines.onnx.thin import GroupedMap, LowRankMap
 from autocompress.engines.onnx.weights import Dense, Map
-from autocompress.engines.torch.factored import operators_of
-from autocompress.layers.operators import GroupedOperator, LowRankOperator
 from autocompress.plan import Runtime
-from autocompress.structures import matrix_shape
+from autocompress.structures import Matrix, Thin, matrix_shape, stacked_shape
 
 _COST_OF_REORDERING = 200
 """Multiplications that take as long as moving one number to its place (measured: 8 ns each)."""
 
 
-@dataclass(frozen=True)
-class LowRankMap(Map):
-    """Two thin products; the first is made once for all weights of a site.
+class Maps(Mapping[str, Map]):
+    """Every weight of an artifact by its names, tied ones under each.
 
-    Attributes:
-        left: (rows, rank).
-        right: (rank, cols).
-        is_tied: Whether the same rows are both looked up and multiplied.
+    What a structure presents as thin products runs as these where that takes less time; all else
+    is decoded. A weight is made ready when it is first asked for.
     """
 
-    left: Dense
-    right: Dense
-    is_tied: bool = False
+    def __init__(self, artifact: Artifact, runtime: Runtime | None = None) -> None:
+        """Decode the factors.
 
-    def times(self, graph: Graph, x: str, bias: str | None = None) -> str:
-        """Project, then expand."""
-        return self.left.times(graph, self.right.times(graph, x), bias)
+        Args:
+            artifact: The artifact.
+            runtime: In what numbers all run, or None for what their treatments say.
 
-    def rows(self, graph: Graph, ids: str) -> str:
-        """Look rows of the left factor up and multiply them by the right one.
-
-        Looking decoded rows up is faster, and done unless it would take twice as many numbers.
+        Raises:
+            ArtifactError: If a weight is damaged.
         """
-        left, right = self.left, self.right
-        decoded = left.matrix @ right.matrix
-        if not self.is_tied and decoded.size < 2 * (left.matrix.size + right.matrix.size):
-            return Dense(f"{left.name}/decoded", decoded, left.runtime).rows(graph, ids)
-        backwards = Dense(f"{right.name}/backwards", right.matrix.T, right.runtime)
-        return backwards.times(graph, left.rows(graph, ids))
+        self._places: dict[str, _Place] = {}
+        for item, factors in artifact.factors():
+            entry, first = _Entry(artifact, item, factors, runtime or item.treatment.runtime), 0
+            for number, member in enumerate(item.members):
+                last = first + matrix_shape(member.shape)[0]
+                place = _Place(entry, number, slice(first, last))
+                self._places |= dict.fromkeys((member.name, *member.aliases), place)
+                first = last
 
-    def permuted(self, order: NDArray[np.int64]) -> LowRankMap:
-        """Permute the left factor."""
-        return replace(self, left=self.left.permuted(order))
+    def __getitem__(self, name: str) -> Map:
+        return self._places[name].map
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def decoded(self, name: str) -> NDArray[np.float32]:
+        """Return a weight decoded, of the tensor's own shape."""
+        place = self._places[name]
+        return place.matrix.reshape(place.shape)
+
+    def exact(self, name: str) -> Dense:
+        """Return a weight to run decoded and in single precision, whatever its treatment says."""
+        return Dense(name, self._places[name].matrix)
 
 
 @dataclass(frozen=True)
-class GroupedMap(Map):
-    """GroupReduce: blocks of rows, each with two thin products of its own.
+class _Entry:
+    """An entry of the plan: one weight, or the stacked weights of a site."""
 
-    Attributes:
-        lefts: Per block, (rows of the block, rank).
-        rights: Per block, (rank, cols).
-        order: Where each row lies if the blocks are put one after another.
-        block: The block of each row.
-    """
+    artifact: Artifact
+    item: ItemRecord
+    factors: Mapping[str, Matrix]
+    runtime: Runtime
 
-    lefts: tuple[Dense, ...]
-    rights: tuple[Dense, ...]
-    order: NDArray[np.int64]
-    block: NDArray[np.int64]
+    @cached_property
+    def matrix(self) -> Matrix:
+        """The stacked weights, decoded."""
+        return self.artifact.matrix(self.item, self.factors)
+
+    @cached_property
+    def thin(self) -> Thin | None:
+        """The thin products, where they take fewer multiplications than the decoded weights."""
+        structure = self.item.treatment.structure
+        return structure.thin(self.factors) if self.multiplications < self.size else None
+
+    @cached_property
+    def multiplications(self) -> int:
+        return self.item.treatment.structure.multiplications(self._shape, self.factors)
 
     @property
-    def is_ordered(self) -> bool:
-        """Whether the blocks lie one after another as it is."""
-        return bool((np.diff(self.order) == 1).all())
+    def size(self) -> int:
+        """How many numbers the decoded weights have."""
+        return self._shape[0] * self._shape[1]
 
-    def times(self, graph: Graph, x: str, bias: str | None = None) -> str:
-        """Multiply by each block, and put the rows in their places."""
-        pairs = zip(self.lefts, self.rights, strict=True)
-        parts = [left.times(graph, right.times(graph, x)) for left, right in pairs]
-        joined = graph.one("Concat", parts, axis=-1) if len(parts) > 1 else parts[0]
-        if not self.is_ordered:
-            order = graph.constant(f"{self.lefts[0].name}/order", self.order)
-            joined = graph.one("Gather", [joined, order], axis=-1)
-        return graph.one("Add", [joined, bias]) if bias else joined
-
-    def rows(self, graph: Graph, ids: str) -> str:
-        """Multiply a row of the left factors by the right one of its block.
-
-        All blocks are padded with zeros to the largest rank, so that one product serves them all.
-        """
-        name, cols = self.lefts[0].name, self.rights[0].matrix.shape[1]
-        rank = max(left.matrix.shape[1] for left in self.lefts)
-        gaps = [rank - left.matrix.shape[1] for left in self.lefts]
-        wide = [
-            np.pad(left.matrix, ((0, 0), (0, gap)))
-            for left, gap in zip(self.lefts, gaps, strict=True)
-        ]
-        left = Dense(f"{name}/rows", np.concatenate(wide)[self.order], self.lefts[0].runtime)
-        rights = np.zeros((len(self.rights), rank, cols), np.float32)
-        for right, padded in zip(self.rights, rights, strict=True):
-            padded[: len(right.matrix)] = right.matrix
-        stack = graph.constant(f"{name}/rights", rights)
-        blocks = graph.constant(f"{name}/block", self.block)
-        right_of = graph.one("Gather", [stack, graph.one("Gather", [blocks, ids])])
-        axis = graph.constant("second_last", np.array([-2], np.int64))
-        row = graph.one("Unsqueeze", [left.rows(graph, ids), axis])
-        return graph.one("Squeeze", [graph.one("MatMul", [row, right_of]), axis])
-
-    def permuted(self, order: NDArray[np.int64]) -> GroupedMap:
-        """Change the places alone."""
-        return replace(self, order=self.order[order], block=self.block[order])
+    @property
+    def _shape(self) -> tuple[int, int]:
+        return stacked_shape([member.shape for member in self.item.members])
 
 
-def maps_of(artifact: Artifact, runtime: Runtime | None = None) -> Mapping[str, Map]:
-    """Return every matrix of an artifact by its names, tied ones under each.
+@dataclass(frozen=True)
+class _Place:
+    """Where a weight lies: in which entry, as which member, in which rows."""
 
-    Low rank and GroupReduce run as they are stored where that takes less time; all else is
-    decoded.
+    entry: _Entry
+    number: int
+    rows: slice
 
-    Args:
-        artifact: The artifact.
-        runtime: In what numbers all run, or None for what their treatments say.
-    """
-    return {
-        name: found
-        for item, factors in artifact.factors()
-        for name, found in _maps(item, factors, runtime or item.treatment.runtime)
-    }
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.entry.item.members[self.number].shape
 
+    @property
+    def matrix(self) -> Matrix:
+        return self.entry.matrix[self.rows]
 
-def _maps(
-    item: ItemRecord, factors: Mapping[str, NDArray[np.float32]], runtime: Runtime
-) -> Iterator[tuple[str, Map]]:
-    operators = dict(operators_of(item, factors))
-    matrix, first = item.treatment.structure.reconstruct(factors), 0
-    for member in item.members:
-        last = first + matrix_shape(member.shape)[0]
-        names = (member.name, *member.aliases)
-        operator = operators.get(member.name)
-        is_tied = len(names) > 1
-        found: Map = Dense(member.name, matrix[first:last], runtime, is_tied=is_tied)
-        if isinstance(operator, LowRankOperator):
-            left, right = operator.left.numpy(), operator.projection.right.numpy()
-            found = LowRankMap(
-                Dense(f"{member.name}/left", left, runtime),
-                Dense(f"{item.name}/right", right, runtime),
+    @cached_property
+    def map(self) -> Map:
+        """The weight as it runs."""
+        entry, member = self.entry, self.entry.item.members[self.number]
+        is_tied, thin = bool(member.aliases), entry.thin
+        if thin is not None and len(thin.lefts) == 1:
+            left = thin.lefts[0] if thin.order is None else thin.lefts[0][thin.order]
+            return LowRankMap(
+                Dense(f"{member.name}/left", left[self.rows], entry.runtime),
+                Dense(f"{entry.item.name}/right", thin.rights[0], entry.runtime),
                 is_tied,
             )
-        elif isinstance(operator, GroupedOperator):
-            grouped = _grouped(member.name, operator, runtime)
-            cost = operator.multiplications + _COST_OF_REORDERING * (last - first)
-            if grouped.is_ordered or cost < matrix.size:
-                found = grouped
-        first = last
-        yield from ((name, found) for name in names)
+        if thin is not None and len(entry.item.members) == 1:
+            grouped = _grouped(member.name, thin, entry.runtime)
+            reordering = 0 if grouped.is_ordered else _COST_OF_REORDERING * len(grouped.order)
+            if entry.multiplications + reordering < entry.size:
+                return grouped
+        return Dense(member.name, self.matrix, entry.runtime, is_tied=is_tied)
 
 
-def _grouped(name: str, operator: GroupedOperator, runtime: Runtime) -> GroupedMap:
-    def named(kind: str, matrices: object) -> tuple[Dense, ...]:
-        assert isinstance(matrices, list)
+def _grouped(name: str, thin: Thin, runtime: Runtime) -> GroupedMap:
+    def named(kind: str, matrices: Sequence[Matrix]) -> tuple[Dense, ...]:
         return tuple(
-            Dense(f"{name}/{kind}{number}", matrix.detach().numpy(), runtime)
+            Dense(f"{name}/{kind}{number}", matrix, runtime)
             for number, matrix in enumerate(matrices)
         )
 
-    return GroupedMap(
-        named("left", list(operator.lefts)),
-        named("right", list(operator.rights)),
-        operator.order.numpy(),
-        operator.block.numpy(),
-    )
+    ends = np.cumsum([len(left) for left in thin.lefts])
+    order = np.arange(ends[-1]) if thin.order is None else thin.order
+    block = np.searchsorted(ends, order, side="right")
+    return GroupedMap(named("left", thin.lefts), named("right", thin.rights), order, block)

@@ -1,5 +1,5 @@
 """Language models in ONNX Runtime: word by word, or whole texts."""
 
-from autocompress.lm.onnx.export import Form, build, save
+from autocompress.lm.onnx.build import Form, build
 
-__all__ = ["Form", "build", "save"]
+__all__ = ["Form", "build"]

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from autocompress.artifact import Artifact
-from autocompress.engines.onnx.session import SequenceModel, StepModel, open_session
+from autocompress.engines.onnx.session import open_session
 from autocompress.engines.torch import load
 from autocompress.errors import ExportError
 from autocompress.lm.evaluate import perplexity
-from autocompress.lm.onnx.export import Form, build
+from autocompress.lm.onnx.build import Form, build
+from autocompress.lm.onnx.modules import SequenceModel, StepModel
 from autocompress.plan import Runtime
 
 _WORDS, _COLUMNS = 400, 4

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from autocompress.artifact import Artifact
 from autocompress.engines.onnx.session import open_session
-from autocompress.engines.onnx.timing import Stepper
-from autocompress.lm.carried_words import stored_vocabulary
-from autocompress.lm.onnx.export import build
+from autocompress.lm.carried_words import carried_vocabulary
+from autocompress.lm.onnx.build import build
+from autocompress.lm.onnx.modules import Stepper
 
 
 class Predictor:
@@ -36,7 +36,7 @@ class Predictor:
             ExportError: If it holds no language model, or `top_k` is out of its range.
         """
         session = open_session(build(artifact, top_k=top_k).SerializeToString())
-        self.vocabulary = stored_vocabulary(artifact)
+        self.vocabulary = carried_vocabulary(artifact)
         self._step = Stepper(session)
         self.words, self.seconds = 0, 0.0
         self._read(self.vocabulary.encode([self.vocabulary.end_of_sentence]).tolist())

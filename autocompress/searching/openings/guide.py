@@ -13,7 +13,6 @@ from autocompress.encoding.encoder import Encoder
 from autocompress.encoding.estimates import Estimator
 from autocompress.outcome.objectives import Budget
 from autocompress.outcome.results import TrialResult
-from autocompress.searching.folder import write_json
 from autocompress.searching.openings.allocation import (
     allocate,
     allocated,
@@ -36,6 +35,7 @@ from autocompress.searching.openings.uniform import (
 from autocompress.searching.space.language import Space
 from autocompress.searching.space.questions import Replay, ask_plan
 from autocompress.searching.space.tables import Scalar
+from autocompress.support.files import write_json
 from autocompress.support.threads import one_thread
 
 _ROWS = 256

@@ -8,7 +8,7 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto
-from strategies import FOR_MODELS, TinyTask, gaussian, tiny_model, treat
+from strategies import FOR_MODELS, TinyTask, tiny_model, treat
 from torch import Tensor
 from toys import toy_corpus, toy_model
 
@@ -16,13 +16,13 @@ import autocompress
 from autocompress.artifact import Artifact, open_artifact
 from autocompress.encoding.compress import compress
 from autocompress.encoding.encoder import Encoder, uncompressed_plan
-from autocompress.engines.onnx.session import SequenceModel, StepModel, open_session
-from autocompress.engines.onnx.weights import to_int4, to_int8
+from autocompress.engines.onnx.session import open_session
 from autocompress.errors import ExportError
 from autocompress.knowledge.source import Source
 from autocompress.lm import LanguageModel, LanguageModeling, load_model, read_corpus
 from autocompress.lm.onnx import parity
-from autocompress.lm.onnx.export import Form, build
+from autocompress.lm.onnx.build import Form, build
+from autocompress.lm.onnx.modules import SequenceModel, StepModel
 from autocompress.plan import CompressionPlan, Runtime
 from autocompress.precisions import EntropyStep, Float32
 from autocompress.structures import (
@@ -232,26 +232,6 @@ def test_a_wrong_export_is_refused(
     monkeypatch.setattr(parity, "build", damaged)
     with pytest.raises(ExportError, match=r"0\.05 % of difference are allowed"):
         parity.check_parity(artifact)
-
-
-def test_rounding_to_8_bits_errs_by_half_a_step() -> None:
-    matrix = gaussian((30, 17))
-    codes, scale = to_int8(matrix)
-    assert np.abs(codes * scale - matrix).max() <= scale / 2 * 1.001
-    assert np.abs(codes).max() == 127
-    assert to_int8(np.zeros((2, 3), np.float32))[0].tolist() == [[0] * 3] * 2
-
-
-@pytest.mark.parametrize("cols", [7, 32, 45])
-def test_rounding_to_4_bits_errs_by_half_a_step_but_at_one_end(cols: int) -> None:
-    matrix = gaussian((30, cols))
-    codes, scales = to_int4(matrix)
-    steps = np.repeat(scales, 32, axis=1)[:, :cols]
-    assert codes.min() == -8
-    assert codes.max() <= 7
-    errors = np.abs(codes * steps - matrix) / np.abs(steps)
-    assert errors[codes < 7].max() <= 0.501
-    assert errors.max() <= 1.001  # 8 steps away from zero, on the side of which there are 7
 
 
 def test_states_and_sizes_follow_the_model(tmp_path: Path) -> None:

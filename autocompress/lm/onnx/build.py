@@ -1,25 +1,22 @@
-"""Artifact -> ONNX model, built node by node."""
+"""The graph of a language model, built node by node from an artifact."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from autocompress.artifact import Artifact
 from autocompress.engines.onnx.cells import CELLS, Layer
 from autocompress.engines.onnx.graph import Graph
-from autocompress.engines.onnx.maps import maps_of
-from autocompress.engines.onnx.weights import Dense, Map
+from autocompress.engines.onnx.maps import Maps
+from autocompress.engines.onnx.weights import Map
 from autocompress.errors import ExportError
 from autocompress.lm.model import LanguageModelConfig
 from autocompress.plan import Runtime
-from autocompress.support.files import write_whole
 
 Form = Literal["step", "sequence"]
 
@@ -55,19 +52,19 @@ def build(
     config = _config(artifact)
     if top_k is not None and not 1 <= top_k <= config.vocab_size:
         raise ExportError(f"`1 <= top_k <= {config.vocab_size}` must hold, but got {top_k}")
-    state, maps = artifact.state_dict(), maps_of(artifact, runtime)
-    graph = Graph()
+    maps, graph = Maps(artifact, runtime), Graph("language_model")
     x = maps["embedding.weight"].rows(graph, "words")
     for number in range(config.num_layers):
-        layer = _layer(config, number, maps, state)
+        layer = _layer(config, number, maps, maps.__getitem__)
         before = tuple(f"{name}{number}" for name in layer.cell.states)
         after = tuple(f"{name}_next" for name in before)
         if form == "step":
             x = layer.step(graph, x, before, after)
         else:
-            dense = layer if layer.runs_fused else _layer(config, number, _decoded(state), state)
-            x = dense.sequence(graph, x, before, after)
-    bias = graph.constant("decoder.bias", state["decoder.bias"]) if config.bias else None
+            if not layer.runs_fused:
+                layer = _layer(config, number, maps, maps.exact)
+            x = layer.sequence(graph, x, before, after)
+    bias = graph.constant("decoder.bias", maps.decoded("decoder.bias")) if config.bias else None
     logits = maps["decoder.weight"].times(graph, x, bias)
     if top_k is None:
         graph.result(logits, "logits")
@@ -76,15 +73,7 @@ def build(
         likely = graph.one("Softmax", [logits])
         graph.call("TopK", [likely, count], ("top_probabilities", "top_words"))
     inputs, outputs = _signature(config, form, top_k)
-    model = graph.model(inputs, outputs, _metadata(artifact, config))
-    onnx.checker.check_model(model)
-    return model
-
-
-def save(model: onnx.ModelProto, path: Path) -> None:
-    """Write a model into a file, in one step."""
-    data = model.SerializeToString()
-    write_whole(path, lambda partial: partial.write_bytes(data))
+    return graph.model(inputs, outputs, _metadata(artifact, config))
 
 
 def _state_names(config: LanguageModelConfig) -> list[str]:
@@ -94,37 +83,30 @@ def _state_names(config: LanguageModelConfig) -> list[str]:
 
 
 def _config(artifact: Artifact) -> LanguageModelConfig:
-    config = dict(artifact.model_config or {})
-    if config.pop("architecture", None) != "recurrent_lm":
+    config = LanguageModelConfig.of_artifact(artifact.model_config)
+    if config is None:
         raise ExportError(
             f"'{artifact.path}' holds no language model of this package, of which alone ONNX "
             "models can be made"
         )
-    return LanguageModelConfig.from_json(config)
+    return config
 
 
 def _layer(
-    config: LanguageModelConfig,
-    number: int,
-    maps: Mapping[str, Map],
-    state: Mapping[str, NDArray[Any]],
+    config: LanguageModelConfig, number: int, maps: Maps, weight: Callable[[str], Map]
 ) -> Layer:
     name = f"{config.cell}.{{}}_l{number}"
     biases = None
     if config.bias:
-        biases = state[name.format("bias_ih")], state[name.format("bias_hh")]
+        biases = maps.decoded(name.format("bias_ih")), maps.decoded(name.format("bias_hh"))
     return Layer(
         name=f"{config.cell}.l{number}",
         cell=CELLS[config.cell],
-        entering=maps[name.format("weight_ih")],
-        recurrent=maps[name.format("weight_hh")],
+        entering=weight(name.format("weight_ih")),
+        recurrent=weight(name.format("weight_hh")),
         biases=biases,
         hidden=config.hidden_size,
     )
-
-
-def _decoded(state: Mapping[str, NDArray[Any]]) -> dict[str, Map]:
-    return {name: Dense(name, matrix) for name, matrix in state.items() if matrix.ndim == 2}
 
 
 def _signature(

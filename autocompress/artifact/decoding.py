@@ -1,0 +1,92 @@
+"""From the bytes of an item to the factors of its structure, and to the weight."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from autocompress.artifact.records import ItemRecord
+from autocompress.artifact.streams import decode_stream
+from autocompress.errors import ArtifactError, PlanError
+from autocompress.precisions import Precision, Stream
+from autocompress.structures import Matrix, Shape, stacked_shape
+
+Bytes = bytes | memoryview
+
+
+def decode_matrix(item: ItemRecord, data: Bytes) -> Matrix:
+    """Decode an item's bytes to the weight, or the stacked weights of a site.
+
+    Returns:
+        Float32 of shape (rows of all members, cols).
+
+    Raises:
+        ArtifactError: If it has another shape than the members.
+        PlanError, ValueError, KeyError, IndexError: If the bytes cannot have been written so.
+    """
+    return rebuilt(item, decode_factors(item, data))
+
+
+def rebuilt(item: ItemRecord, factors: Mapping[str, Matrix]) -> Matrix:
+    """Return what factors stand for: the weight, or the stacked weights of a site.
+
+    Raises:
+        ArtifactError: If it has another shape than the members.
+        ValueError, KeyError, IndexError: If these cannot be factors of the structure.
+    """
+    weight = item.treatment.structure.reconstruct(factors)
+    shape = stacked_shape([member.shape for member in item.members])
+    if weight.shape != shape:
+        raise ArtifactError(f"it decodes to shape {weight.shape} instead of {shape}")
+    return weight
+
+
+def decode_factors(item: ItemRecord, data: Bytes) -> dict[str, Matrix]:
+    """Decode an item's bytes to the factors of its structure, float32 each.
+
+    Raises:
+        PlanError: If the structure does not fit the members.
+        ArtifactError, ValueError, KeyError, IndexError: If the bytes cannot have been written so.
+    """
+    structure, precision = item.treatment.structure, item.treatment.precision
+    shape = stacked_shape([member.shape for member in item.members])
+    misfit = structure.misfit(shape)
+    if misfit:
+        raise PlanError(misfit)
+    decoder = _Factors(item, data)
+    integers = {
+        name: decoder.integers(name, factor_shape)
+        for name, factor_shape in structure.integer_shapes(shape).items()
+    }
+    factors = {
+        name: decoder.numbers(name, factor_shape, precision)
+        for name, factor_shape in structure.factor_shapes(shape, integers).items()
+    }
+    return integers | factors
+
+
+class _Factors:
+    """Reads the factors of an item in the order in which they were written."""
+
+    def __init__(self, item: ItemRecord, data: Bytes) -> None:
+        self._item, self._data, self._offset = item, memoryview(data), 0
+
+    def integers(self, name: str, shape: Shape) -> Matrix:
+        """Read a factor of whole numbers."""
+        return self._streams(name)["codes"].reshape(shape).astype(np.float32)
+
+    def numbers(self, name: str, shape: Shape, precision: Precision) -> Matrix:
+        """Read a factor that was stored in a precision."""
+        streams = self._streams(name)
+        mask = streams.pop("mask", None)
+        inside = None if mask is None else mask.reshape(shape).astype(np.bool_)
+        return precision.decode(streams, shape, inside)
+
+    def _streams(self, name: str) -> dict[str, Stream]:
+        streams = {}
+        for record in self._item.factors[name]:
+            last = self._offset + record.length
+            streams[record.name] = decode_stream(record, bytes(self._data[self._offset : last]))
+            self._offset = last
+        return streams

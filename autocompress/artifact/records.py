@@ -1,0 +1,99 @@
+"""Records: what an artifact's header says of the bytes beside it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from autocompress.plan import Treatment
+
+Size = Annotated[int, Field(ge=0, lt=2**40)]
+Dimension = Annotated[int, Field(ge=1, lt=2**40)]
+_Name = Annotated[str, Field(pattern=r"^\P{C}{1,200}$")]
+Needs = dict[_Name, dict[_Name, Annotated[tuple[_Name, ...], Field(fail_fast=True)]]]
+"""By package and version, as "autocompress 0.1.0", and by what it is, as "coder": kinds."""
+
+
+class _Record(BaseModel):
+    # Sequences fail fast: a small hostile header could have millions of findings.
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StreamRecord(_Record):
+    """Where a stream lies in its item and how it was written.
+
+    Attributes:
+        name: Its name within the factor.
+        coder: Name of a coder of integers, or "f2" or "f4" for floats.
+        shape: Rows and columns of the decoded array.
+        length: Bytes.
+    """
+
+    name: str
+    coder: str
+    shape: tuple[Dimension, Dimension]
+    length: Size
+
+
+class MemberRecord(_Record):
+    """A weight of an item; the rows of its members are stacked in this order."""
+
+    name: str
+    aliases: tuple[str, ...] = Field((), fail_fast=True)
+    shape: tuple[Dimension, ...] = Field(max_length=64)
+
+
+class ItemRecord(_Record):
+    """A weight, or the weights of a site, stored by one treatment."""
+
+    name: str
+    members: tuple[MemberRecord, ...] = Field(min_length=1, fail_fast=True)
+    treatment: Treatment
+    factors: dict[str, Annotated[tuple[StreamRecord, ...], Field(fail_fast=True)]]
+
+    @property
+    def streams(self) -> list[StreamRecord]:
+        """All streams of all factors, in the order in which they lie in the item."""
+        return [stream for factor in self.factors.values() for stream in factor]
+
+
+class Header(_Record):
+    """What the file says of itself.
+
+    Attributes:
+        source_sha256: Hash of the uncompressed model's names, dtypes, shapes and values.
+        model: Description from which the model is built, or None for a user's own module.
+        items: What holds the weights.
+        needs: Which structures, precisions and coders a reader must have, and who has them.
+    """
+
+    source_sha256: str
+    model: dict[str, Any] | None
+    items: tuple[ItemRecord, ...] = Field(fail_fast=True)
+    needs: Needs = Field(default_factory=dict)
+
+
+class Needy(BaseModel):
+    """Of a header that may be beyond this package, what it needs."""
+
+    needs: Needs
+
+
+class ItemRecord1(ItemRecord):
+    """An item of format version 1, which has a checksum of its own."""
+
+    crc32: Size
+
+    def without_checksum(self) -> ItemRecord:
+        """Return the item as it is since format version 2."""
+        return ItemRecord(**{name: getattr(self, name) for name in ItemRecord.model_fields})
+
+
+class Header1(_Record):
+    """The header of format version 1, which does not say what it needs."""
+
+    source_sha256: str
+    model: dict[str, Any] | None
+    items: tuple[ItemRecord1, ...] = Field(fail_fast=True)

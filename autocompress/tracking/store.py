@@ -1,0 +1,46 @@
+"""Where a search's MLflow database lies, and how its errors are told."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from autocompress.errors import SearchError
+
+# MLflow reports its use over the network, logs every migration of a new database, and logs the
+# stack of each error that it raises as well.
+_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "CRITICAL"}
+
+
+def database_uri(out: Path) -> str:
+    """Return the address of the database in a search's folder."""
+    return f"sqlite:///{out / 'mlflow.db'}"
+
+
+def check_database(path: Path) -> None:
+    """Open a database for writing, and raise what sqlite says where it cannot be."""
+    connection = sqlite3.connect(path)
+    try:
+        connection.execute("PRAGMA user_version").fetchone()
+        connection.execute("BEGIN IMMEDIATE")
+        connection.rollback()
+    finally:
+        connection.close()
+
+
+@contextmanager
+def mlflow_errors(action: str) -> Iterator[None]:
+    """Turn the errors of MLflow, its database and the disk into a `SearchError` of one line."""
+    for variable, value in _QUIET.items():
+        os.environ.setdefault(variable, value)
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise SearchError(f"MLflow could not {action}: {reason}") from error
