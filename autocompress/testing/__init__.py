@@ -12,7 +12,8 @@ Each check raises an AssertionError that names the rule that is broken, and the 
 """
 
 from autocompress.testing.coders import check_coder
+from autocompress.testing.engines import check_engine
 from autocompress.testing.precisions import check_precision
 from autocompress.testing.structures import check_structure
 
-__all__ = ["check_coder", "check_precision", "check_structure"]
+__all__ = ["check_coder", "check_engine", "check_precision", "check_structure"]
