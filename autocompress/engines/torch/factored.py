@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from autocompress.artifact import Artifact
-from autocompress.artifact.container import ItemRecord
+from autocompress.artifact.records import ItemRecord
 from autocompress.layers.factors import Factors, FromFactors, run_from
 from autocompress.structures import Matrix, stacked_shape
 
