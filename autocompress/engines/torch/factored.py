@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from autocompress.artifact import Artifact
-from autocompress.artifact.container import ItemRecord
+from autocompress.artifact.records import ItemRecord
 from autocompress.layers.factors import Factors, FromFactors, run_from
 from autocompress.structures import Matrix, stacked_shape
 
@@ -39,7 +39,7 @@ def _factors(item: ItemRecord, values: Mapping[str, Matrix], like: Tensor) -> Fa
     structure, shapes = item.treatment.structure, [member.shape for member in item.members]
     whole = structure.integer_shapes(stacked_shape(shapes))
     numbers = {
-        key: nn.Parameter(torch.from_numpy(value).to(like), requires_grad=False)
+        key: nn.Parameter(torch.tensor(value).to(like), requires_grad=False)
         for key, value in values.items()
         if key not in whole
     }
