@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import safetensors
 import safetensors.numpy
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -17,6 +18,7 @@ from autocompress.errors import ModelError
 from autocompress.knowledge.curvature import measure_curvatures
 from autocompress.knowledge.task import Task
 from autocompress.knowledge.weights import ModelWeights, Site, find_sites, first_names
+from autocompress.layers.copies import untouched
 from autocompress.structures import Curvature, matrix_shape
 from autocompress.support.files import write_whole
 
@@ -57,13 +59,8 @@ def calibrate(model: nn.Module, task: Task, cache: Path | None = None) -> Calibr
     batch = next(task.calibration_batches(), None)
     if batch is None:
         raise ModelError("`task.calibration_batches()` must yield at least one batch")
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        sites = find_sites(model, lambda: task.forward(model, batch))
-    finally:
-        for module, training in modes:
-            module.training = training
+    with untouched(model) as watched, torch.random.fork_rng(devices=[]):
+        sites = find_sites(watched, lambda: task.forward(watched, batch))
     frequencies = _row_frequencies(model, task)
     if cache is None:
         return Calibration(frequencies, sites, measure_curvatures(model, task, frequencies))

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from autocompress.knowledge.task import Task
 from autocompress.knowledge.weights import first_names
-from autocompress.layers.modules import FactoredEmbedding, FactoredLinear, FactoredRecurrent
-from autocompress.layers.operators import Operator
+from autocompress.layers.base import ALL, Plain
+from autocompress.layers.copies import untouched
+from autocompress.layers.watching import Watching
 from autocompress.structures import Curvature
 
 _BATCHES = 64
@@ -44,81 +44,86 @@ def measure_curvatures(
             rarely is too rarely seen to be measured; it takes over the ratio of the others.
 
     Returns:
-        By weight name; what is not part of an Embedding, Linear or unidirectional recurrent
-        module is left out, and so is all if the task has no training losses.
+        By weight name; what no layer adapter and no call of `functional.linear` or
+        `functional.embedding` shows is left out, and so is all if the task has no training losses.
 
     References:
         [1] J. Martens, R. Grosse. Optimizing Neural Networks with Kronecker-factored Approximate
             Curvature. ICML 2015, arXiv 1503.05671; with the gradients of the true labels.
     """
-    watched = copy.deepcopy(model).eval()
-    watches = _watch(watched)
     threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)  # steps through time are too small to be shared
-        with torch.random.fork_rng(devices=[]):
-            for loss in islice(task.training_losses(watched, model, 0.0, 0), _BATCHES):
-                if loss.requires_grad:
-                    torch.autograd.backward(loss)
-                for watch in watches.values():
-                    watch.end_batch()
-    finally:
-        torch.set_num_threads(threads)
-    found = {name: watch.curvature(frequencies.get(name)) for name, watch in watches.items()}
+    with untouched(model) as watched, untouched(model) as teacher:
+        tensors = watched.state_dict(keep_vars=True)
+        firsts = {n: f for n, f in first_names(tensors).items() if tensors[n].dim() == 2}
+        accounts = {name: _Account(tensors[name]) for name in dict.fromkeys(firsts.values())}
+        watching = Watching(watched, {name: accounts[first] for name, first in firsts.items()})
+        try:
+            torch.set_num_threads(1)  # steps through time are too small to be shared
+            with torch.random.fork_rng(devices=[]), watching:
+                for loss in islice(task.training_losses(watched, teacher, 0.0, 0), _BATCHES):
+                    if loss.requires_grad:
+                        torch.autograd.backward(loss)
+                    for account in accounts.values():
+                        account.end_batch()
+        finally:
+            torch.set_num_threads(threads)
+    unwatched = {firsts[name] for name in watching.unwatched}
+    found = {
+        name: account.curvature(frequencies.get(name))
+        for name, account in accounts.items()
+        if name not in unwatched
+    }
     return {name: curvature for name, curvature in found.items() if curvature is not None}
 
 
-class _Watch(Operator):
+class _Account(Plain):
     """A weight that keeps account of what it multiplies and of the gradients that come back."""
 
     def __init__(self, weight: Tensor) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(weight.detach(), requires_grad=False)
-        self.multiplications = weight.numel()
-        rows, cols = weight.shape
-        self._uses = np.zeros(rows)
-        self._sensitivities, self._inputs = np.zeros(rows), np.zeros((cols, cols))
-        self._gradients = np.zeros((cols, cols))
-        self._batch: list[tuple[Tensor, Tensor, bool]] = []
+        super().__init__(weight.detach())
+        rows = len(weight)
+        self._uses, self._sensitivities = np.zeros(rows), np.zeros(rows)
+        # Of shape (cols, cols), once there are any.
+        self._inputs: Floats | float = 0.0
+        self._gradients: Floats | float = 0.0
+        self._multiplied: list[tuple[Tensor, Tensor, slice]] = []
+        self._looked_up: list[Tensor] = []
         self._vectors = self._batches = self._lookups = 0
 
-    def expand(self, x: Tensor) -> Tensor:
+    def expand(self, z: Tensor, bias: Tensor | None = None, rows: slice = ALL) -> Tensor:
         """Multiply by the weight."""
-        return self._followed(x, functional.linear(x, self.weight), looked_up=False)
+        x = z.detach()
+
+        def keep(gradient: Tensor) -> None:
+            self._multiplied.append((x, gradient, rows))
+
+        y = _followed(super().expand(z, None, rows), keep)
+        return y if bias is None else y + bias
 
     def rows(self, ids: Tensor) -> Tensor:
         """Look the rows up."""
-        self._uses += np.bincount(ids.numpy().ravel(), minlength=self._uses.size)
-        return self._followed(ids, self.weight[ids], looked_up=True)
-
-    def _followed(self, x: Tensor, y: Tensor, *, looked_up: bool) -> Tensor:
-        if not y.requires_grad:
-            y.requires_grad_(True)
-
-        def keep(gradient: Tensor) -> None:
-            self._batch.append((x.detach(), gradient, looked_up))
-
-        if torch.is_grad_enabled():
-            y.register_hook(keep)  # type: ignore[no-untyped-call]
-        return y
+        self._uses += np.bincount(ids.cpu().numpy().ravel(), minlength=self._uses.size)
+        return _followed(super().rows(ids), self._looked_up.append)
 
     def end_batch(self) -> None:
         """Add up what one batch has shown."""
-        multiplied = [(x, g) for x, g, looked_up in self._batch if not looked_up]
-        looked_up = [g for _, g, looked_up in self._batch if looked_up]
-        if multiplied:
-            inputs = torch.cat([x.flatten(0, -2) for x, _ in multiplied])
-            gradients = torch.cat([g.flatten(0, -2) for _, g in multiplied])
+        uses: dict[tuple[int | None, int | None], list[tuple[Tensor, Tensor]]] = {}
+        for x, gradient, rows in self._multiplied:
+            uses.setdefault((rows.start, rows.stop), []).append((x, gradient))
+        for (first, last), pairs in uses.items():
+            inputs = torch.cat([_vectors(x) for x, _ in pairs])
+            gradients = torch.cat([_vectors(gradient) for _, gradient in pairs])
             # Gradients are of the mean over the batch; of each vector's own loss, n times that.
             squares = gradients.square().sum(dim=0) * len(gradients)
-            self._sensitivities += squares.double().numpy()
-            self._inputs += (inputs.T @ inputs / len(inputs)).double().numpy()
-            self._vectors += len(inputs)
-        if looked_up:
-            gradients = torch.cat([g.flatten(0, -2) for g in looked_up])
+            self._sensitivities[first:last] += squares.double().numpy()
+            self._inputs += (inputs.T @ inputs / len(inputs)).double().numpy() / len(uses)
+            self._vectors += len(inputs) // len(uses)
+        if self._looked_up:
+            gradients = torch.cat([_vectors(gradient) for gradient in self._looked_up])
             self._gradients += (gradients.T @ gradients * len(gradients)).double().numpy()
             self._lookups += len(gradients)
-        self._batch.clear()
+        self._multiplied.clear()
+        self._looked_up.clear()
         self._batches += 1
 
     def curvature(self, frequencies: Floats | None) -> Curvature | None:
@@ -129,19 +134,19 @@ class _Watch(Operator):
         A tied weight is both looked up and multiplied by; each use counts with its mean moment.
         """
         rows = np.zeros(self._uses.size)
-        moment = np.zeros_like(self._inputs)
+        moment = np.zeros(())
         for sensitivities, part in self._parts(frequencies):
             scale = float(np.trace(part)) / len(part)
             rows += sensitivities * scale
-            moment += float(sensitivities.sum()) * part
+            moment = moment + float(sensitivities.sum()) * part
         if not rows.any() or not np.isfinite(rows).all():
             return None
         # In all, rows times moment is what it was, part by part.
-        moment /= rows.sum()
-        found = Curvature(np.maximum(rows, _FLOOR * rows.mean()), moment)
-        return found if found.rise(self.weight.numpy()) > _SMALLEST_RISE else None
+        found = Curvature(np.maximum(rows, _FLOOR * rows.mean()), moment / rows.sum())
+        whole = self.weight.float().cpu().numpy()
+        return found if found.rise(whole) > _SMALLEST_RISE else None
 
-    def _parts(self, frequencies: Floats | None) -> Iterator[tuple[Floats, Floats]]:
+    def _parts(self, frequencies: Floats | None) -> Iterator[tuple[Floats, Any]]:
         """Yield rows' sensitivities and moment, for lookups and for multiplications."""
         if self._lookups:
             counts = self._uses if frequencies is None else frequencies
@@ -151,6 +156,21 @@ class _Watch(Operator):
             if frequencies is not None:
                 sensitivities = _smoothed(sensitivities, frequencies, self._vectors)
             yield sensitivities, self._inputs / self._batches
+
+
+def _followed(y: Tensor, keep: Callable[[Tensor], None]) -> Tensor:
+    """Have the gradient that comes back to a tensor kept."""
+    if torch.is_grad_enabled():
+        if not y.requires_grad:
+            y.requires_grad_(True)
+        y.register_hook(keep)  # type: ignore[no-untyped-call]
+    return y
+
+
+def _vectors(values: Tensor) -> Tensor:
+    """Return vectors (n, width) where they can be added up, at least in single precision."""
+    values = values.reshape(-1, values.shape[-1]).cpu()
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def _smoothed(sensitivities: Floats, frequencies: Floats, vectors: int) -> Floats:
@@ -164,34 +184,3 @@ def _smoothed(sensitivities: Floats, frequencies: Floats, vectors: int) -> Float
     seen = vectors * shares
     smoothed: Floats = (_PRIOR_COUNT * expected + seen * sensitivities) / (_PRIOR_COUNT + seen)
     return smoothed
-
-
-def _watch(model: nn.Module) -> dict[str, _Watch]:
-    """Replace modules by such that keep account; return the accounts by weight name."""
-    tensors = model.state_dict(keep_vars=True)
-    firsts = first_names(tensors)
-    watches: dict[str, _Watch] = {}
-
-    def watch(name: str) -> _Watch:
-        return watches.setdefault(firsts[name], _Watch(tensors[name]))
-
-    for name, module in list(model.named_modules()):
-        prefix = f"{name}." if name else ""
-        replacement: nn.Module
-        if isinstance(module, nn.Embedding) and module.max_norm is None:
-            replacement = FactoredEmbedding(watch(f"{prefix}weight"))
-        elif isinstance(module, nn.Linear):
-            operator = watch(f"{prefix}weight")
-            replacement = FactoredLinear(operator, module.bias, projected=False)
-        elif isinstance(module, nn.RNNBase) and not module.bidirectional and not module.proj_size:
-            operators = {
-                key: watch(f"{prefix}{key}")
-                for key, _ in module.named_parameters()
-                if key.startswith("weight")
-            }
-            replacement = FactoredRecurrent(module, operators, emits_projections=False)
-        else:
-            continue
-        if name:
-            model.set_submodule(name, replacement)
-    return watches

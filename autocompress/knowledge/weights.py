@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from autocompress.errors import ModelError
+from autocompress.layers.base import ALL, Plain, Role, adapter_of
+from autocompress.layers.watching import Watching
 from autocompress.structures import Matrix, matrix_shape
-
-Role = Literal["embedding", "linear", "input", "recurrent", "bias", "other"]
 
 
 @dataclass(frozen=True)
@@ -116,111 +116,104 @@ def _check_finite(name: str, values: NDArray[np.float32]) -> None:
 
 
 def _roles(model: nn.Module) -> dict[str, Role]:
-    roles: dict[str, Role] = {}
+    """Tell by every name of a parameter what it does; most know it by their layer's adapter."""
+    parameters = model.named_parameters(remove_duplicate=False)
+    roles: dict[str, Role] = {
+        name: "bias" if "bias" in name.rpartition(".")[2] else "other" for name, _ in parameters
+    }
     for prefix, module in model.named_modules():
-        for parameter, _ in module.named_parameters(recurse=False):
-            name = f"{prefix}.{parameter}" if prefix else parameter
-            roles[name] = _role(module, parameter)
+        adapter = adapter_of(module)
+        for key, role in (adapter.roles(module) if adapter else {}).items():
+            name = _within(prefix, key)
+            if name in roles:
+                roles[name] = role
     return roles
-
-
-def _role(module: nn.Module, parameter: str) -> Role:
-    if "bias" in parameter:
-        return "bias"
-    if isinstance(module, nn.Embedding):
-        return "embedding"
-    if isinstance(module, nn.Linear):
-        return "linear"
-    if isinstance(module, nn.RNNBase) and parameter.startswith("weight_ih"):
-        return "input"
-    if isinstance(module, nn.RNNBase) and parameter.startswith("weight_hh"):
-        return "recurrent"
-    return "other"
 
 
 def find_sites(model: nn.Module, run: Callable[[], object]) -> tuple[Site, ...]:
     """Find the weights that multiply the same vector, by watching a forward pass.
 
-    Within a recurrent module, the output of a layer meets its own recurrent weight and the next
-    layer's input weight. What lies beyond is seen in the data: a linear layer whose input is the
-    output of a recurrent module (same memory, or equal values) belongs to the last layer's site.
-    Bidirectional layers and layers with a projection are left out, since there the two vectors
-    differ.
+    Layer adapters name the vectors within a module. What lies beyond is seen in the data: a
+    weight whose input is the output of such a module (same memory, or equal values) belongs to
+    its last site.
 
     Args:
         model: The model, in evaluation mode.
         run: Runs the model once on a batch.
     """
-    outputs: dict[str, torch.Tensor] = {}
-    inputs: dict[str, torch.Tensor] = {}
+    found: list[tuple[str, list[str]]] = []
+    outputs: list[tuple[list[str], list[torch.Tensor]]] = []
+    tensors = model.state_dict(keep_vars=True)
+    spies = {name: _Spy(tensor) for name, tensor in tensors.items() if tensor.dim() == 2}
     hooks = []
-    for name, module in model.named_modules():
-        if isinstance(module, nn.RNNBase):
-            hooks.append(module.register_forward_hook(_keep_output(outputs, name)))
-        elif isinstance(module, nn.Linear):
-            watch = _keep_input(inputs, name)
-            hooks.append(module.register_forward_hook(watch, with_kwargs=True))
+    for path, module in model.named_modules():
+        adapter = adapter_of(module)
+        sites = adapter.sites(module) if adapter and adapter.can_run(module) else []
+        for site, members in sites:
+            names = [_within(path, member) for member in members]
+            found.append((f"h:{_within(path, site)}", names))
+            for name in names:
+                spies.pop(name, None)
+        if adapter and sites:
+            seen: list[torch.Tensor] = []
+            outputs.append((found[-1][1], seen))
+            keep = _keep_output(seen, adapter.emitted)
+            hooks.append(module.register_forward_hook(keep, prepend=True))
     try:
-        with torch.no_grad():
+        with torch.no_grad(), Watching(model, spies):
             run()
     finally:
         for hook in hooks:
             hook.remove()
-    modules = dict(model.named_modules())
-    readers = {
-        name: [linear for linear, seen in inputs.items() if _same(seen, output)]
-        for name, output in outputs.items()
-    }
-    firsts = first_names(model.state_dict(keep_vars=True))
+    for site_members, seen in outputs:
+        readers = (name for name, spy in spies.items() if spy.has_seen(seen))
+        site_members.extend(readers)
+    firsts = first_names(tensors)
     order = list(firsts)
-    found = (
-        (site, sorted({firsts[member] for member in members}, key=order.index))
-        for name, module in modules.items()
-        if isinstance(module, nn.RNNBase)
-        for site, members in _recurrent_sites(name, module, readers.get(name, []))
+    sites_found = (
+        (site, sorted({firsts[name] for name in members if name in firsts}, key=order.index))
+        for site, members in found
     )
-    return tuple(Site(site, tuple(members)) for site, members in found if len(members) > 1)
+    return tuple(Site(site, tuple(members)) for site, members in sites_found if len(members) > 1)
 
 
-def _recurrent_sites(
-    name: str, module: nn.RNNBase, readers: list[str]
-) -> Iterator[tuple[str, list[str]]]:
-    prefix = f"{name}." if name else ""
-    if module.bidirectional or module.proj_size:
-        return
-    for layer in range(module.num_layers):
-        members = [f"{prefix}weight_hh_l{layer}"]
-        if layer + 1 < module.num_layers:
-            members.append(f"{prefix}weight_ih_l{layer + 1}")
-        else:
-            members += [f"{reader}.weight" for reader in readers]
-        yield f"h:{prefix}l{layer}", members
+def _within(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
 
 
-def _keep_output(store: dict[str, torch.Tensor], name: str) -> Callable[..., None]:
-    def hook(module: nn.Module, args: Any, output: tuple[torch.Tensor, Any]) -> None:
-        del module, args
-        if isinstance(output[0], torch.Tensor):  # packed sequences are not followed
-            store[name] = output[0]
+def _keep_output(
+    store: list[torch.Tensor], emitted: Callable[[nn.Module, Any], torch.Tensor | None]
+) -> Callable[..., None]:
+    def hook(module: nn.Module, args: Any, output: Any) -> None:
+        del args
+        vectors = emitted(module, output)
+        if vectors is not None:
+            store.append(vectors)
 
     return hook
 
 
-def _keep_input(store: dict[str, torch.Tensor], name: str) -> Callable[..., None]:
-    def hook(
-        module: nn.Module,
-        args: tuple[torch.Tensor, ...],
-        named: Mapping[str, torch.Tensor],
-        output: Any,
-    ) -> None:
-        del module, output
-        store[name] = args[0] if args else named["input"]
+class _Spy(Plain):
+    """A weight that keeps what it multiplies."""
 
-    return hook
+    def __init__(self, weight: torch.Tensor) -> None:
+        super().__init__(weight)
+        self._seen: list[torch.Tensor] = []
+
+    def expand(
+        self, z: torch.Tensor, bias: torch.Tensor | None = None, rows: slice = ALL
+    ) -> torch.Tensor:
+        """Multiply by the weight."""
+        self._seen.append(z)
+        return super().expand(z, bias, rows)
+
+    def has_seen(self, outputs: list[torch.Tensor]) -> bool:
+        """Whether it multiplied one of these vectors."""
+        return any(_same(seen, output) for seen in self._seen for output in outputs)
 
 
 def _same(seen: torch.Tensor, output: torch.Tensor) -> bool:
-    """Whether a linear layer saw a recurrent output, whole or at some of its steps."""
+    """Whether a weight met a layer's output, whole or at some of its steps."""
     if seen.shape[-1] != output.shape[-1] or seen.numel() == 0:
         return False
     rows, last = output.reshape(-1, output.shape[-1]), seen.reshape(-1, seen.shape[-1])[-1]

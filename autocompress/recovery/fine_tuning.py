@@ -31,8 +31,10 @@ _PRUNINGS = 20
 """How often a ramp prunes anew: ranking millions of magnitudes takes longer than a step."""
 
 
-class Run:
-    """What follows after a segment depends on what its checkpoint holds, and on nothing else.
+class FineTuning:
+    """A recovery under way.
+
+    What follows after a segment depends on what its checkpoint holds, and on nothing else.
 
     Attributes:
         represented: The model in training, in the representation of the stage it is in.
@@ -101,11 +103,11 @@ class Run:
             self._enter(now, prunes=now.is_pruned and not before.is_pruned)
         seed = self._settings.seed * self._settings.segments + self.segment
         end = (self.segment + 1) / self._settings.segments
-        self.represented.train()
+        self.represented.model.train()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             losses = self._task.training_losses(
-                self.represented, self._model, self._settings.distillation, seed
+                self.represented.model, self._model, self._settings.distillation, seed
             )
             while self._done < end:
                 clock = time.perf_counter()
@@ -116,7 +118,7 @@ class Run:
         self._prune()
         self._shrink()
         self.represented.refresh()
-        self.represented.eval()
+        self.represented.model.eval()
         self.segment += 1
 
     def _prune(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from autocompress.knowledge.source import Source
 from autocompress.plan import CompressionPlan, Treatment
 from autocompress.precisions import Float32
-from autocompress.recovery.item import unpruned
 from autocompress.structures import Dense
 
 _SHARE_BEFORE_LAST = 0.6
@@ -30,12 +29,12 @@ def pipeline_stages(plan: CompressionPlan, source: Source) -> list[CompressionPl
     def hidden(name: str, treatment: Treatment) -> Treatment:
         roles = {weight.role for weight in source.members(name)}
         recurrent = bool(roles & {"input", "recurrent"})
-        structure = unpruned(treatment.structure) if recurrent else Dense()
+        structure = treatment.structure.base if recurrent else Dense()
         return Treatment(structure=structure, precision=exact)
 
     def outer(name: str, treatment: Treatment) -> Treatment:
         del name
-        return Treatment(structure=unpruned(treatment.structure), precision=exact)
+        return Treatment(structure=treatment.structure.base, precision=exact)
 
     def pruned(name: str, treatment: Treatment) -> Treatment:
         del name

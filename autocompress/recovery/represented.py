@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import torch
-from torch import nn
-from torch.func import functional_call
+from torch import Tensor, nn
 
 from autocompress.encoding.encoder import Encoder
+from autocompress.errors import ModelError
 from autocompress.knowledge.source import Source
+from autocompress.layers.computed import Places, set_dropout
+from autocompress.layers.copies import copied
+from autocompress.layers.factors import Factors, FromFactors, run_from
 from autocompress.plan import CompressionPlan
 from autocompress.recovery.item import Item, State
-from autocompress.recovery.thin import thin_modules
 from autocompress.structures import Factor
 
 
-class Represented(nn.Module):
+class Represented:
     """Computes with the very values that a file would hold, and trains the numbers behind them.
 
     In the forward pass every number is rounded as it will be stored; in the backward pass the
-    rounding is skipped (straight-through estimation [1]).
+    rounding is skipped (straight-through estimation [1]). Weights that ask for no gradient, and
+    buffers, are stored as the plan says and stay.
 
     Args:
         model: The architecture; it is copied.
@@ -32,15 +33,20 @@ class Represented(nn.Module):
         states: What `states` returned, to continue from there.
 
     Attributes:
+        model: A copy of the model, of its own class, whose parameters are computed.
         latents: The numbers before rounding; nothing else is trained.
 
     Raises:
         PlanError: If the plan does not fit.
+        ModelError: If the model cannot be copied, or nothing of it may be trained.
 
     References:
         [1] Y. Bengio, N. Leonard, A. Courville. Estimating or Propagating Gradients Through
             Stochastic Neurons. 2013, arXiv 1308.3432.
     """
+
+    model: nn.Module
+    latents: list[nn.Parameter]
 
     def __init__(
         self,
@@ -49,39 +55,56 @@ class Represented(nn.Module):
         plan: CompressionPlan,
         states: Mapping[str, State] | None = None,
     ) -> None:
-        super().__init__()
         Encoder(source).check(plan)
-        # In tuples, so that their weights are no parameters of this module.
-        self._original, self._skeleton = (model,), (copy.deepcopy(model),)
-        self._source = source
+        self._original, self._source = model, source
+        self.model = _copied(model)
+        parameters = self.model.named_parameters(remove_duplicate=False)
+        self._free = {name for name, parameter in parameters if parameter.requires_grad}
         self._items = {
-            name: Item(source, name, treatment, states[name] if states else None)
+            name: Item(
+                source,
+                name,
+                treatment,
+                states[name] if states else None,
+                trained=all(w.name in self._free for w in source.members(name)),
+            )
             for name, treatment in plan.treatments.items()
         }
-        self._thin = self._run_thin()
-        self._tensors: dict[str, torch.Tensor] = {}
+        self._thin: dict[str, tuple[Factors, Tensor]] = {}
+        self._resting: dict[str, list[tuple[tuple[str, ...], Tensor]]] = {}
+        self._places = Places(self.model, self._formed())
         self._collect()
         if states is None:
             self.prune(1.0)
             self.settle()
         self.refresh()
 
-    def _run_thin(self) -> dict[str, tuple[str, ...]]:
-        """Replace the modules that can do without their weight; name them by the plan's entry."""
-        skeleton = self._skeleton[0]
-        found: dict[str, tuple[str, ...]] = {}
+    def _formed(self) -> list[str]:
+        """Let modules that can do without their weight run from thin factors.
+
+        Returns:
+            The names of the weights that have to be formed, then.
+        """
+        tensors = self.model.state_dict(keep_vars=True)
+        products: dict[str, FromFactors] = {}
         for name, item in self._items.items():
-            modules = thin_modules(skeleton, item.names) if item.is_thin else None
-            if modules is not None:
-                found[name] = tuple(modules)
-                for path, module in modules.items():
-                    skeleton.set_submodule(path, module)
-        return found
+            if len(item.names) > 1:
+                continue
+            factors = Factors(item.treatment.structure, item.shapes, item.rounded())
+            if factors.pair is not None:
+                products |= dict.fromkeys(item.names[0], factors.products[0])
+                self._thin[name] = factors, tensors[item.names[0][0]].new_empty(0)
+        gone = run_from(self.model, products, direct=True)
+        names = [alias for item in self._items.values() for group in item.names for alias in group]
+        return [name for name in names if name not in gone]
 
     def _collect(self) -> None:
-        self.latents = nn.ParameterList(
-            latent for item in self._items.values() for latent in item.latents.values()
-        )
+        self.latents = [latent for item in self._items.values() for latent in item.latents]
+        if not self.latents:
+            raise ModelError(
+                "recovery trains the parameters with `requires_grad`, but the model has none; "
+                "call `model.requires_grad_(True)`, or leave recovery out"
+            )
 
     @property
     def plan(self) -> CompressionPlan:
@@ -98,12 +121,8 @@ class Represented(nn.Module):
     @property
     def n_stepped(self) -> int:
         """How many numbers are stored in steps that can be widened."""
-        return sum(
-            latent.numel()
-            for item in self._items.values()
-            if item.has_steps
-            for latent in item.latents.values()
-        )
+        stepped = (item for item in self._items.values() if item.has_steps)
+        return sum(latent.numel() for item in stepped for latent in item.latents)
 
     def succeeded_by(self, plan: CompressionPlan) -> Represented:
         """Return the model represented by another plan, as trained so far.
@@ -114,14 +133,15 @@ class Represented(nn.Module):
         trained = {
             name: weight.detach().numpy()
             for item in self._items.values()
-            for name, weight in item.weights()
+            for names, weight in item.weights()
+            for name in names
         }
         old = self._source.weights
         weights = {
             name: replace(weight, values=trained[name]) for name, weight in old.weights.items()
         }
         source = replace(self._source, weights=replace(old, weights=weights))
-        other = Represented(self._original[0], source, plan)
+        other = Represented(self._original, source, plan)
         for name, item in other._items.items():
             before = self._items.get(name)
             if before is not None and item.continues(before):
@@ -135,16 +155,19 @@ class Represented(nn.Module):
 
     def prune(self, share: float) -> None:
         """Prune anew, by the magnitudes of now, to a share of every final sparsity."""
+        self._resting.clear()
         for item in self._items.values():
             item.prune(share)
 
     def settle(self) -> None:
         """Fix the codes of all codebooks; from then on their levels are trained."""
+        self._resting.clear()
         for item in self._items.values():
             item.settle()
 
     def unsettle(self) -> None:
         """Let the codes of pruned weights go, until their pruning is done."""
+        self._resting.clear()
         for item in self._items.values():
             item.unsettle()
 
@@ -163,36 +186,31 @@ class Represented(nn.Module):
     def widen_steps(self, octaves: float) -> None:
         """Multiply all steps that can be chosen by 2^octaves; below zero they get finer."""
         for item in self._items.values():
-            precision = item.treatment.precision.widened(octaves)
-            item.treatment = item.treatment.model_copy(update={"precision": precision})
+            item.widen(octaves)
 
     def set_dropout(self, probability: float) -> None:
         """Set the probability of all dropout, between recurrent layers too."""
-        for module in self._skeleton[0].modules():
-            if isinstance(module, nn.Dropout):
-                module.p = probability
-            elif isinstance(module, nn.RNNBase) and module.num_layers > 1:
-                module.dropout = probability
-
-    def train(self, mode: bool = True) -> Represented:
-        """Switch dropout on or off."""
-        self._skeleton[0].train(mode)
-        return super().train(mode)
+        set_dropout(self.model, probability)
 
     def refresh(self) -> None:
         """Compute the weights anew; to be called whenever the latents have changed."""
-        self._tensors = {}
         for name, item in self._items.items():
             if name in self._thin:
-                rounded = item.rounded()
-                for path in self._thin[name]:
-                    self._tensors |= {f"{path}.{key}": rounded[key] for key in rounded}
-            else:
-                self._tensors |= dict(item.weights())
+                factors, like = self._thin[name]
+                factors.set({key: _like(value, like) for key, value in item.rounded().items()})
+            for names, weight in self._weights(name, item):
+                for alias in names:
+                    self._places.put(alias, weight)
 
-    def forward(self, *arguments: Any) -> Any:
-        """Run the model with the weights as they will be stored."""
-        return functional_call(self._skeleton[0], self._tensors, arguments)
+    def _weights(self, name: str, item: Item) -> list[tuple[tuple[str, ...], Tensor]]:
+        """Return the weights of an entry that have to be formed; those that rest, only once."""
+        if not any(alias in self._places for group in item.names for alias in group):
+            return []
+        if item.is_trained:
+            return list(item.weights())
+        if name not in self._resting:
+            self._resting[name] = list(item.weights())
+        return self._resting[name]
 
     def factors(self) -> dict[str, Mapping[str, Factor]]:
         """Return the factors by the plan's entries, ready to be written into a file."""
@@ -201,3 +219,18 @@ class Represented(nn.Module):
     def states(self) -> dict[str, State]:
         """Return all that training has changed, for another object to continue from."""
         return {name: item.state() for name, item in self._items.items()}
+
+
+def _like(value: Any, like: Tensor) -> Any:
+    return value.to(like) if isinstance(value, Tensor) else value
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    try:
+        return copied(model)
+    except Exception as error:  # whatever a user's object raises
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ModelError(
+            f"recovery trains a copy of the model, but `copy.deepcopy` fails ({reason}); "
+            "give it a `__deepcopy__`, or leave recovery out"
+        ) from error

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from autocompress.errors import BudgetError
 from autocompress.outcome.limits import parse_seconds
@@ -104,8 +105,8 @@ class RecoverySettings:
     @property
     def key(self) -> str:
         """Tell these settings apart from all others, in the name of a file or a folder."""
-        fields = json.dumps(asdict(self), sort_keys=True)
-        digest = hashlib.sha256(fields.encode()).hexdigest()
+        fields = asdict(self, dict_factory=_canonical)
+        digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
         return f"{str(self.budget).replace(' ', '')}-{digest[:8]}"
 
     def label(self) -> str:
@@ -117,3 +118,8 @@ class RecoverySettings:
             if name != "budget" and value != getattr(usual, name)
         ]
         return " ".join([str(self.budget), *changed])
+
+
+def _canonical(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return fields of which equal ones are written alike, such as 600 and 600.0."""
+    return {name: float(v) if isinstance(v, (int, float)) else v for name, v in fields}

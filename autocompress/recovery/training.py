@@ -8,12 +8,13 @@ from pathlib import Path
 from torch import nn
 
 from autocompress.knowledge.task import Task
+from autocompress.layers.copies import untouched
 from autocompress.outcome.limits import format_bytes
 from autocompress.outcome.metric import cost
 from autocompress.outcome.names import SIZE
 from autocompress.outcome.results import TrialResult
 from autocompress.plan import CompressionPlan
-from autocompress.recovery.fine_tuning import Run
+from autocompress.recovery.fine_tuning import FineTuning
 from autocompress.recovery.fitting import fit_steps
 from autocompress.recovery.settings import RecoverySettings
 from autocompress.support import progress
@@ -60,26 +61,22 @@ def recover(
     """
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint, artifact = folder / _CHECKPOINT, folder / _ARTIFACT
-    was_training = model.training
-    run = Run(model.eval(), task, evaluator.source, plan, settings, checkpoint)
-    try:
-        with progress.bar("recovery", settings.segments) as bar:
-            bar.advance(run.segment)
-            while run.segment < settings.segments and run.is_promising(_PATIENCE):
-                run.train_segment()
-                note = f"{run.steps} steps"
-                if run.is_complete:
-                    result = _measure(run, evaluator, folder / _file_of(run.segment), number)
-                    if run.best is None or _better(result, run.best, task):
-                        run.best, run.best_segment = result, run.segment
-                    score = result.values.get(task.metric, math.nan)
-                    note += f", {format_bytes(result.size_bytes)}, {task.metric} {score:.2f}"
-                run.save(checkpoint)
-                bar.advance(note=note)
-            if run.segment < settings.segments:
-                progress.say(f"no better for {_PATIENCE} files: fine-tuning ends early")
-    finally:
-        model.train(was_training)
+    with untouched(model) as teacher, progress.bar("recovery", settings.segments) as bar:
+        run = FineTuning(teacher, task, evaluator.source, plan, settings, checkpoint)
+        bar.advance(run.segment)
+        while run.segment < settings.segments and run.is_promising(_PATIENCE):
+            run.train_segment()
+            note = f"{run.steps} steps"
+            if run.is_complete:
+                result = _measure(run, evaluator, folder / _file_of(run.segment), number)
+                if run.best is None or _better(result, run.best, task):
+                    run.best, run.best_segment = result, run.segment
+                score = result.values.get(task.metric, math.nan)
+                note += f", {format_bytes(result.size_bytes)}, {task.metric} {score:.2f}"
+            run.save(checkpoint)
+            bar.advance(note=note)
+        if run.segment < settings.segments:
+            progress.say(f"no better for {_PATIENCE} files: fine-tuning ends early")
     best = folder / _file_of(run.best_segment)
     if best.exists():  # or else it was moved, and then the process ended
         best.replace(artifact)
@@ -87,7 +84,7 @@ def recover(
     return run.best
 
 
-def _measure(run: Run, evaluator: Evaluator, path: Path, number: int) -> TrialResult:
+def _measure(run: FineTuning, evaluator: Evaluator, path: Path, number: int) -> TrialResult:
     represented = run.represented
     limit = evaluator.limits.get(SIZE)
     if limit is not None:

@@ -36,7 +36,7 @@ from autocompress.precisions import (
     Uniform,
 )
 from autocompress.recovery import RecoveryBudget, RecoverySettings
-from autocompress.recovery.fine_tuning import Run
+from autocompress.recovery.fine_tuning import FineTuning
 from autocompress.structures import (
     Curvature,
     Dense,
@@ -482,7 +482,7 @@ def _recovered() -> Iterator[Case]:
         settings = RecoverySettings(RecoveryBudget(steps=12), dropout=0.0, segments=2)
         plan = CompressionPlan(treatments=treatments)
         with tempfile.TemporaryDirectory() as folder:
-            run = Run(model.eval(), task, source, plan, settings, Path(folder) / "none")
+            run = FineTuning(model.eval(), task, source, plan, settings, Path(folder) / "none")
             for _ in range(settings.segments):
                 run.train_segment()
         factors: dict[str, dict[str, Factor]] = {

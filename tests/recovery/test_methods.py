@@ -149,7 +149,7 @@ def test_levels_are_trained_and_codes_stay(source: Source) -> None:
     model = Represented(teacher(), source, plan)
     before = model.factors()["embedding.weight"]["weight"].values.copy()
     tokens = Classification().tokens[:50]
-    model(tokens).square().sum().backward()
+    model.model(tokens).square().sum().backward()
     with torch.no_grad():
         for latent in model.latents:
             assert latent.grad is not None

@@ -48,7 +48,7 @@ def test_it_computes_what_the_file_will(
         for latent in model.latents:
             latent += 0.01 * torch.randn_like(latent)
         model.refresh()
-        ours = model.eval()(Classification().tokens[:50])
+        ours = model.model.eval()(Classification().tokens[:50])
     Encoder(source).write(plan, tmp_path / "model.acz", model.factors())
     reloaded = autocompress.load(tmp_path / "model.acz", Classifier())
     with torch.no_grad():
@@ -61,7 +61,7 @@ def test_it_computes_what_the_file_will(
 def test_gradients_reach_every_factor(structure: Structure, source: Source) -> None:
     treatment = Treatment(structure=structure, precision=EntropyStep(step=0.1))
     model, _ = represented(source, treatment)
-    model(Classification().tokens[:50]).square().sum().backward()
+    model.model(Classification().tokens[:50]).square().sum().backward()
     assert all(latent.grad is not None for latent in model.latents)
     assert all(
         bool(latent.grad.abs().sum() > 0) for latent in model.latents if latent.grad is not None

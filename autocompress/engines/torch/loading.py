@@ -7,6 +7,7 @@ import os
 import torch
 from torch import nn
 
+from autocompress.architectures import ARCHITECTURES
 from autocompress.artifact import Artifact, open_artifact
 from autocompress.engines.torch.factored import factorized
 from autocompress.errors import ArtifactError
@@ -23,9 +24,10 @@ def load(
     Args:
         artifact: An artifact or the path of its file.
         model: A module of the architecture that was compressed, to be filled in place. May be
-            left out for language models, which the artifact describes itself.
+            left out where the artifact describes how to build it.
         factored: Whether low rank, GroupReduce and tensor trains run as stored, where that takes
-            fewer multiplications. Hidden states are then projected once for all that read them.
+            fewer multiplications. Modules keep their classes and attributes; a weight that is
+            asked for is decoded. Hidden states are projected once for all that read them.
             This saves memory; recurrent layers step through time in Python, which takes longer.
 
     Raises:
@@ -52,13 +54,11 @@ def fill(model: nn.Module, artifact: Artifact) -> nn.Module:
 
 
 def _build(artifact: Artifact) -> nn.Module:
-    from autocompress.lm.model import LanguageModel, LanguageModelConfig
-
-    config = dict(artifact.model_config or {})
-    architecture = config.pop("architecture", None)
-    if architecture != "recurrent_lm":
+    description = artifact.model_config or {}
+    architecture = str(description.get("architecture", ""))
+    if architecture not in ARCHITECTURES:
         raise ArtifactError(
             f"'{artifact.path}' does not describe how to build its model; "
             "pass a module of its architecture: `load(path, model=...)`"
         )
-    return LanguageModel(LanguageModelConfig.from_json(config))
+    return ARCHITECTURES[architecture](description)

@@ -11,17 +11,8 @@ from toys import Classification, Classifier, teacher, toy_corpus, toy_model
 
 import autocompress
 from autocompress.encoding.encoder import Encoder, uncompressed_plan
-from autocompress.errors import ModelError
 from autocompress.knowledge.source import Source
-from autocompress.layers.modules import FactoredEmbedding, FactoredRecurrent
-from autocompress.layers.operators import (
-    DenseOperator,
-    GroupedOperator,
-    LowRankOperator,
-    Operator,
-    Projection,
-    TensorTrainOperator,
-)
+from autocompress.layers.factors import Factors
 from autocompress.lm import LanguageModeling, load_model, perplexity, read_corpus
 from autocompress.plan import CompressionPlan, Treatment
 from autocompress.precisions import EntropyStep, Float32, Precision, Uniform
@@ -99,8 +90,7 @@ def test_factors_give_what_decoded_weights_give(
 ) -> None:
     path = compressed(case, tmp_path / "model.acz", structure, precision, shared=False)
     factored = check_alike(path, case[0])
-    operators = [module for module in factored.modules() if isinstance(module, Operator)]
-    assert any(not isinstance(operator, DenseOperator) for operator in operators)
+    assert any(isinstance(module, Factors) for module in factored.modules())
 
 
 @pytest.mark.parametrize("structure", STRUCTURES[:2], ids=lambda one: one.label())
@@ -121,9 +111,9 @@ def test_every_hidden_state_is_projected_once(case: Case, tmp_path: Path) -> Non
         projected.append(arguments[0].shape[:-1].numel())
 
     sites = {site.name for site in case[1].calibration.sites}
-    shared = {module for module in model.modules() if isinstance(module, Projection)}
-    recurrent = next(m for m in model.modules() if isinstance(m, FactoredRecurrent))
-    layers = sum(name.startswith("weight_hh") for name in recurrent.operators)
+    shared = {module for module in model.modules() if isinstance(module, Factors)}
+    recurrent = next(m for m in model.modules() if isinstance(m, nn.RNNBase))
+    layers = recurrent.num_layers
     assert len(sites) == layers
     for projection in shared:
         projection.register_forward_pre_hook(count)
@@ -163,9 +153,12 @@ def test_models_of_ones_own(tmp_path: Path, batch_first: bool) -> None:
     empty.lstm.batch_first = batch_first
     dense = autocompress.load(tmp_path / "model.acz", model)
     factored = autocompress.load(tmp_path / "model.acz", empty, factored=True)
-    assert isinstance(factored.embedding, FactoredEmbedding)
-    assert isinstance(factored.lstm, FactoredRecurrent)
-    assert isinstance(factored.head, nn.Linear)
+    runs = {name.rpartition(".")[0] for name, module in factored.named_modules()
+            if isinstance(module, Factors)}  # fmt: skip
+    assert runs == {"embedding", "lstm"}
+    assert isinstance(factored.embedding, nn.Embedding)
+    assert type(factored.lstm).__name__ == "LSTM"
+    assert isinstance(factored.lstm, nn.LSTM)
     with torch.inference_mode():
         torch.testing.assert_close(factored(task.tokens), dense(task.tokens), rtol=1e-4, atol=1e-5)
 
@@ -178,19 +171,8 @@ def test_what_saves_nothing_stays_as_it_is(tmp_path: Path) -> None:
     )
     autocompress.compress(teacher(), plan, Classification(), tmp_path / "model.acz")
     model = autocompress.load(tmp_path / "model.acz", Classifier(), factored=True)
-    assert isinstance(model.embedding, nn.Embedding)
-    assert isinstance(model.lstm, nn.LSTM)
-
-
-def operator_of(structure: Structure, weight: np.ndarray[Any, np.dtype[np.float32]]) -> Operator:
-    factors = {name: factor.values for name, factor in structure.factorize(weight, None).items()}
-    if isinstance(structure, LowRank):
-        return LowRankOperator(factors["left"], Projection(factors["right"]))
-    if isinstance(structure, GroupReduce):
-        return GroupedOperator(structure, factors)
-    assert isinstance(structure, TensorTrain)
-    rows, cols = weight.shape
-    return TensorTrainOperator(structure, (rows, cols), factors)
+    assert type(model.embedding) is nn.Embedding
+    assert type(model.lstm) is nn.LSTM
 
 
 @pytest.mark.parametrize("shape", [(37, 13), (13, 37), (64, 64), (101, 7)])
@@ -200,33 +182,39 @@ def operator_of(structure: Structure, weight: np.ndarray[Any, np.dtype[np.float3
      TensorTrain(rank=3), TensorTrain(rank=2, modes=4)],
     ids=lambda one: one.label(),
 )  # fmt: skip
-def test_operators_are_the_weight(structure: Structure, shape: tuple[int, int]) -> None:
+def test_products_are_the_weight(structure: Structure, shape: tuple[int, int]) -> None:
     weight = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     if structure.misfit(shape) is not None:
         pytest.skip("does not fit")
     factors = {name: f.values for name, f in structure.factorize(weight, None).items()}
     matrix = torch.from_numpy(structure.reconstruct(factors))
-    operator = operator_of(structure, weight)
+    product = Factors(structure, [shape], tensors(structure, shape, factors)).products[0]
     x = torch.randn(4, 5, shape[1], generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(operator(x), x @ matrix.T, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(product.times(x), x @ matrix.T, rtol=1e-4, atol=1e-4)
+    part = product.times(x, torch.ones(4), slice(2, 6))
+    torch.testing.assert_close(part, x @ matrix.T[:, 2:6] + 1, rtol=1e-4, atol=1e-4)
     ids = torch.arange(shape[0]).reshape(1, -1)
-    torch.testing.assert_close(operator.rows(ids)[0], matrix, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(product.rows(ids)[0], matrix, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(product.weight(), matrix, rtol=1e-4, atol=1e-4)
+
+
+def tensors(
+    structure: Structure, shape: tuple[int, int], factors: dict[str, Any]
+) -> dict[str, Any]:
+    """Turn all factors but those of whole numbers into tensors."""
+    whole = structure.integer_shapes(shape)
+    return {n: f if n in whole else torch.from_numpy(f) for n, f in factors.items()}
 
 
 def test_multiplications_are_counted() -> None:
     weight = np.random.default_rng(0).standard_normal((64, 27)).astype(np.float32)
-    assert operator_of(LowRank(rank=5), weight).multiplications == 5 * (64 + 27)
+
+    def count(structure: Structure) -> int:
+        factors = {name: f.values for name, f in structure.factorize(weight, None).items()}
+        return Factors(
+            structure, [(64, 27)], tensors(structure, (64, 27), factors)
+        ).multiplications
+
+    assert count(LowRank(rank=5)) == 5 * (64 + 27)
     # 4 x 4 x 4 by 3 x 3 x 3: 9 * 3 * 4 * 2 and 4 * 3 * 2 * 3 * 4 * 2 and 16 * 2 * 3 * 4
-    assert operator_of(TensorTrain(rank=2), weight).multiplications == 216 + 576 + 384
-
-
-def test_inputs_of_other_dimensions_are_refused() -> None:
-    module = nn.GRU(3, 3)
-    operators: dict[str, Operator] = {
-        name: DenseOperator(value.detach())
-        for name, value in module.named_parameters()
-        if name.startswith("weight")
-    }
-    recurrent = FactoredRecurrent(module, operators, emits_projections=False)
-    with pytest.raises(ModelError, match="three dimensions"):
-        recurrent(torch.zeros(4, 3))
+    assert count(TensorTrain(rank=2)) == 216 + 576 + 384

@@ -1,0 +1,74 @@
+"""Copies of a user's model, so that the model itself is never touched."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_TABLES = ("_parameters", "_buffers", "_modules")
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """Return a copy, also of a model that holds tensors which it computed.
+
+    Hooks that compute a weight, as those of `torch.nn.utils.weight_norm`, leave such behind;
+    PyTorch copies no tensor that has a graph.
+
+    Raises:
+        Exception: Whatever an object raises that cannot be copied.
+    """
+    held = [value for module in model.modules() for value in vars(module).values()]
+    lists = [part for value in held if isinstance(value, list) for part in value]
+    computed = [t for t in (*held, *lists) if isinstance(t, Tensor) and not t.is_leaf]
+    return copy.deepcopy(model, {id(tensor): tensor.detach().clone() for tensor in computed})
+
+
+@contextmanager
+def untouched(model: nn.Module) -> Iterator[nn.Module]:
+    """Yield a copy of a model in evaluation mode, to do with it whatever is of use.
+
+    A model that cannot be copied is yielded itself. Afterwards its tensors, gradients, modes and
+    attributes are what they were; hooks are to be removed by whoever adds them.
+    """
+    try:
+        twin = copied(model)
+    except Exception:  # whatever a user's object raises
+        with _put_back(model):
+            yield model.eval()
+    else:
+        yield twin.eval()
+
+
+@contextmanager
+def _put_back(model: nn.Module) -> Iterator[None]:
+    modules: list[tuple[nn.Module, dict[str, Any], dict[str, dict[str, Any]]]] = [
+        (module, dict(vars(module)), {name: dict(vars(module)[name]) for name in _TABLES})
+        for module in model.modules()
+    ]
+    tensors = {
+        id(tensor): (tensor, tensor.detach().clone(), tensor.grad, tensor.requires_grad)
+        for _, _, tables in modules
+        for tensor in (*tables["_parameters"].values(), *tables["_buffers"].values())
+        if tensor is not None
+    }
+    for tensor, _, _, _ in tensors.values():
+        tensor.grad = None  # gradients are added up in place
+    try:
+        yield
+    finally:
+        for module, attributes, tables in modules:
+            vars(module).clear()
+            vars(module).update(attributes)
+            for name, table in tables.items():
+                vars(module)[name].clear()
+                vars(module)[name].update(table)
+        with torch.no_grad():
+            for tensor, values, gradient, requires in tensors.values():
+                tensor.copy_(values)
+                tensor.grad = gradient
+                tensor.requires_grad_(requires)
