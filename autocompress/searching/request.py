@@ -64,7 +64,8 @@ class Request:
             raise SearchError(f"`sampler` must be one of {known}, but got '{self.sampler}'")
         if self.is_timed and self.effort.jobs > 1:
             raise SearchError("jobs side by side disturb each other's latency; use one job")
-        if self.is_timed and not ENGINES[self.engine].measures_latency:
+        engine = ENGINES[self.engine] if self.is_timed or self.space.engine else None
+        if self.is_timed and engine is not None and not engine.measures_latency:
             raise ExportError(
                 f"engine '{self.engine}' measures no latency; choose another engine in the search "
                 "space, or leave the latency out"

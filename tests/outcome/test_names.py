@@ -8,8 +8,18 @@ from autocompress.outcome.names import check_names
 
 @pytest.mark.parametrize(
     "name",
-    ["size_bytes", "latency", "latency_ms", "trial", "artifact", "label", "onnx", "seconds"]
-    + ["rise", "accuracy", "valid_accuracy", "test_accuracy", "test_speed", "rejected", "front"],
+    [
+        *("size_bytes", "latency", "latency_ms", "trial", "artifact", "label", "onnx", "seconds"),
+        *(
+            "rise",
+            "accuracy",
+            "valid_accuracy",
+            "test_accuracy",
+            "test_speed",
+            "rejected",
+            "front",
+        ),
+    ],
 )
 def test_names_of_the_tool_are_taken(name: str) -> None:
     with pytest.raises(ObjectiveError, match=f"'{name}' is taken") as error:

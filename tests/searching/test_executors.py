@@ -121,7 +121,7 @@ def test_a_process_that_dies_is_told(tmp_path: Path) -> None:
 def test_what_cannot_be_copied_is_refused() -> None:
     lock = threading.Lock()
     held = Objective("held", "minimize", lambda _: float(lock.locked()))
-    with pytest.raises(SearchError, match="can be copied to other processes.*; use one job"):
+    with pytest.raises(SearchError, match=r"can be copied to other processes.*; use one job"):
         executing(bench_of(Classification(), held), 2)
 
 

@@ -104,7 +104,7 @@ def test_all_is_measured_where_nothing_is_limited(source: Source, tmp_path: Path
 def test_a_plan_that_misses_a_limit_is_not_encoded(source: Source, tmp_path: Path) -> None:
     evaluator = evaluator_of(source, of_phase("plan"), limits={"own": Limit(5.0)})
     found = evaluator.attempt(3, plan_of(source), tmp_path / "model.acz")
-    assert found == GivenUp(3, "own above 5kg", {"own": pytest.approx(0.4)})
+    assert found == GivenUp(3, "own above 5kg", {"own": 0.4})
     assert not (tmp_path / "model.acz").exists()
 
 
@@ -181,7 +181,7 @@ def test_predictions_depend_on_the_file_alone(source: Source, tmp_path: Path) ->
 def test_a_trial_does_everything_once(
     source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Entries are checked, factorized and decoded once, though estimated and predicted too."""
+    """Entries are factorized and decoded once, though they are estimated and predicted too."""
     known = with_sensitivities(source, teacher(), Classification(), tmp_path / "known.json")
     evaluator = evaluator_of(known, limits={"size_bytes": Budget(10**6).limit})
     plan, done = plan_of(known), Counter[str]()
@@ -195,11 +195,12 @@ def test_a_trial_does_everything_once(
 
         monkeypatch.setattr(owner, name, counted)
 
-    watch(Dense, "misfit")
+    entries = len(plan.treatments)
     watch(Dense, "factorize")
     evaluator.attempt(0, plan, tmp_path / "a.acz")
-    entries = len(plan.treatments)
-    assert done == {"misfit": entries, "factorize": entries}
+    assert done == {"factorize": entries}
     watch(opened, "decode_factors")
+    watch(Dense, "misfit")
     evaluator.attempt(1, plan, tmp_path / "b.acz")
-    assert done == {"misfit": entries, "factorize": entries, "decode_factors": entries}
+    # A plan that is known to fit is not checked again; what is read from a file is.
+    assert done == {"factorize": entries, "decode_factors": entries, "misfit": entries}
