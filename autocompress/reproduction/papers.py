@@ -9,7 +9,8 @@ import numpy as np
 
 from autocompress.errors import ModelError
 from autocompress.knowledge.source import Source
-from autocompress.knowledge.weights import Role, Weight
+from autocompress.knowledge.weights import Weight
+from autocompress.layers.base import Role
 from autocompress.plan import CompressionPlan, Treatment
 from autocompress.precisions import Float16, Float32, Precision, Uniform
 from autocompress.structures import (

@@ -107,9 +107,7 @@ def test_jobs_side_by_side_would_disturb_each_other(subject: Subject, out: Path)
 
 
 def test_other_models_have_no_latency(out: Path) -> None:
-    with pytest.raises(
-        ExportError, match=r"architectures .*recurrent_lm.* can be"
-    ):
+    with pytest.raises(ExportError, match=r"architectures .*recurrent_lm.* can be"):
         autocompress.search(teacher(), Classification(), latency_budget="0.5x", trials=1, out=out)
 
 
