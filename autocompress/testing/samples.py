@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -67,17 +68,31 @@ class _Holder(nn.Module):
         return x
 
 
-class _Nothing(Task):
-    """Tells how often rows are used, and nothing else."""
+class Running(Task):
+    """Runs a model on one batch, and scores nothing."""
 
     metric = "nothing"
 
+    def __init__(self, batch: tuple[Any, ...]) -> None:
+        """Take the arguments of the model's `forward`."""
+        self._batch = batch
+
     def evaluate(self, model: nn.Module, split: str) -> float:
+        """Return zero."""
         del model, split
         return 0.0
 
-    def calibration_batches(self) -> Iterator[Tensor]:
-        yield torch.zeros(1)
+    def calibration_batches(self) -> Iterator[tuple[Any, ...]]:
+        """Yield the batch."""
+        yield self._batch
+
+    def forward(self, model: nn.Module, batch: tuple[Any, ...]) -> Any:
+        """Run the model."""
+        return model(*batch)
+
+
+class _Holding(Running):
+    """Tells how often the rows of matrices are used."""
 
     def row_frequencies(self, model: nn.Module) -> Mapping[str, NDArray[np.float64]]:
         return {name: frequencies(weight.shape[0]) for name, weight in model.state_dict().items()}
@@ -86,7 +101,7 @@ class _Nothing(Task):
 def stored(weights: Mapping[str, Matrix], treatment: Treatment, path: Path) -> Artifact:
     """Write matrices into a file, all by one treatment, and open it."""
     plan = CompressionPlan(treatments=dict.fromkeys(weights, treatment))
-    return compress(_Holder(weights), plan, _Nothing(), path)
+    return compress(_Holder(weights), plan, _Holding((torch.zeros(1),)), path)
 
 
 def by_shape(shapes: tuple[Shape, ...]) -> dict[str, Matrix]:
