@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from autocompress.artifact import Artifact
 from autocompress.encoding.compress import compress
 from autocompress.knowledge.task import Task
+from autocompress.knowledge.weights import ModelWeights
 from autocompress.plan import CompressionPlan, Treatment
 from autocompress.structures import Curvature, Matrix, Shape
 
@@ -56,7 +57,7 @@ def curvature(shape: Shape, *, diagonal: bool = False) -> Curvature:
     return Curvature(sensitivities, np.diag(moment).copy() if diagonal else moment)
 
 
-class _Holder(nn.Module):
+class Holder(nn.Module):
     """Holds matrices under names such as "w7x5"."""
 
     def __init__(self, weights: Mapping[str, Matrix]) -> None:
@@ -65,6 +66,7 @@ class _Holder(nn.Module):
             self.register_parameter(name, nn.Parameter(torch.from_numpy(values.copy())))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return what comes in."""
         return x
 
 
@@ -100,8 +102,14 @@ class _Holding(Running):
 
 def stored(weights: Mapping[str, Matrix], treatment: Treatment, path: Path) -> Artifact:
     """Write matrices into a file, all by one treatment, and open it."""
-    plan = CompressionPlan(treatments=dict.fromkeys(weights, treatment))
-    return compress(_Holder(weights), plan, _Holding((torch.zeros(1),)), path)
+    model, task = Holder(weights), _Holding((torch.zeros(1),))
+    return compress(model, plan_of(model, treatment), task, path)
+
+
+def plan_of(model: nn.Module, treatment: Treatment) -> CompressionPlan:
+    """Return the plan that treats all weights of a model alike."""
+    weights = ModelWeights.of(model).weights
+    return CompressionPlan(treatments=dict.fromkeys(weights, treatment))
 
 
 def by_shape(shapes: tuple[Shape, ...]) -> dict[str, Matrix]:

@@ -27,7 +27,9 @@ class WideZero(Precision):
         step, largest = self._step(factor), float(np.abs(factor.values).max(initial=0))
         if step > 0 and np.isfinite(step) and largest / step < 2**30 and largest + step < 3e38:
             return None
-        return f"`0 < |weight| / step < 2^30` must hold, but got step={step:g}, largest={largest:g}"
+        return (
+            f"`0 < |weight| / step < 2^30` must hold, but got step={step:g}, largest={largest:g}"
+        )
 
     def encode(self, factor):
         step = self._step(factor)

@@ -39,7 +39,7 @@ def _factors(item: ItemRecord, values: Mapping[str, Matrix], like: Tensor) -> Fa
     structure, shapes = item.treatment.structure, [member.shape for member in item.members]
     whole = structure.integer_shapes(stacked_shape(shapes))
     numbers = {
-        key: nn.Parameter(torch.from_numpy(value).to(like), requires_grad=False)
+        key: nn.Parameter(torch.tensor(value).to(like), requires_grad=False)
         for key, value in values.items()
         if key not in whole
     }
