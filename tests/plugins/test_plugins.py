@@ -35,19 +35,14 @@ def install(target: Path) -> Path:
     return target
 
 
-def run(*arguments: str, path: tuple[Path, ...] = ()) -> str:
-    """Run Python in a process of its own; return what it says, errors last."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(map(str, (*path, ROOT))),
-        "OMP_NUM_THREADS": "1",
-    }
+def run(*arguments: str, path: tuple[Path, ...] = (), expect: int = 0) -> str:
+    """Run Python in a process of its own; return what it says, or, where it must fail, why."""
+    search = os.pathsep.join(map(str, (*path, ROOT)))
+    environment = {**os.environ, "PYTHONPATH": search, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, *arguments]
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=False, timeout=600
-    )
-    assert done.returncode in (0, 2) or "Error" in done.stderr, done.stderr
-    return done.stdout + done.stderr[-4000:] if done.returncode else done.stdout
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == expect, done.stderr
+    return done.stderr if expect else done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +54,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder(tmp_path_factory: pytest.TempPathFactory, site: Path) -> Path:
     """Go from plan to recovery with the toys installed; return where the files lie."""
     folder = tmp_path_factory.mktemp("journey")
-    said = run(str(PLUGINS / "journey.py"), str(folder), path=(site,))
-    assert "Traceback" not in said, said
+    run(str(PLUGINS / "journey.py"), str(folder), path=(site,))
     return folder
 
 
@@ -70,8 +64,8 @@ def test_a_plugin_is_one_short_file(toy: Path) -> None:
 
 
 def test_plugins_go_from_plan_to_recovery(folder: Path) -> None:
-    assert (folder / "recovery" / "model.acz").exists()
-    assert (folder / "out" / "front.json").exists() or list((folder / "out").iterdir())
+    for name in ("toy.acz", "recovery/model.acz", "out/report.md"):
+        assert (folder / name).stat().st_size > 0
 
 
 def test_files_of_plugins_are_inspected(folder: Path, site: Path) -> None:
@@ -81,8 +75,7 @@ def test_files_of_plugins_are_inspected(folder: Path, site: Path) -> None:
     assert weights["gated.value"]["precision"] == "wide zero 0.05"
 
 
-def test_who_lacks_a_plugin_is_told_which(folder: Path) -> None:
-    said = run("-m", "autocompress", "inspect", str(folder / "toy.acz"))
-    assert "'toy_signs'" in said or "'toy_wide_zero'" in said
-    assert "toy-plugins" in said
+def test_who_lacks_a_plugin_is_told_whose_it_is(folder: Path) -> None:
+    said = run("-m", "autocompress", "inspect", str(folder / "toy.acz"), expect=1)
+    assert "needs precision 'toy_wide_zero', which package 'toy-plugins' 1.0 has" in said
     assert "Traceback" not in said
