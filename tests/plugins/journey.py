@@ -128,9 +128,7 @@ def treated(model: nn.Module, task: Task) -> CompressionPlan:
     return plan
 
 
-def stored_and_loaded(
-    model: nn.Module, task: Task, plan: CompressionPlan, folder: Path
-) -> None:
+def stored_and_loaded(model: nn.Module, task: Task, plan: CompressionPlan, folder: Path) -> None:
     """Write a file, and load it decoded and as factors."""
     artifact = autocompress.compress(model, plan, task, folder / "toy.acz")
     assert artifact.plan == plan
