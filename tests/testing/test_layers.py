@@ -7,8 +7,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from autocompress.layers.base import LAYERS, Plain, Product, Products, Role, adapter_of
-from autocompress.layers.linear import LinearAdapter
+from autocompress.layers.base import (
+    LAYERS,
+    LayerAdapter,
+    Plain,
+    Products,
+    Role,
+    adapter_of,
+)
 from autocompress.testing import check_layer
 
 VECTORS = torch.randn(5, 3, 6, generator=torch.Generator().manual_seed(0))
@@ -58,22 +64,25 @@ class Odd(nn.Module):
         return functional.linear(functional.linear(x, self.weight), self.weight)
 
 
-class Good(LinearAdapter):
+class Good(LayerAdapter):
     layer = Odd
 
-    def run(self, module: nn.Module, product: Products, input: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
-        return product("weight").times(product("weight").times(input))
+    def roles(self, module: nn.Module) -> dict[str, Role]:
+        return {"weight": "linear"}
+
+    def run(self, module: nn.Module, product: Products, *given: Any, **named: Any) -> Any:
+        return product("weight").times(product("weight").times(given[0]))
 
 
 class Half(Good):
-    def run(self, module: nn.Module, product: Products, input: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
-        weight: Product = Plain(module.weight)  # type: ignore[arg-type]
-        return product("weight").times(weight.times(input))
+    def run(self, module: nn.Module, product: Products, *given: Any, **named: Any) -> Any:
+        assert isinstance(module, Odd)
+        return product("weight").times(Plain(module.weight).times(given[0]))
 
 
 class Wrong(Good):
-    def run(self, module: nn.Module, product: Products, input: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
-        return product("weight").times(input)
+    def run(self, module: nn.Module, product: Products, *given: Any, **named: Any) -> Any:
+        return product("weight").times(given[0])
 
 
 class Unknown(Good):
@@ -82,19 +91,19 @@ class Unknown(Good):
 
 
 class Unable(Good):
-    def run(self, module: nn.Module, product: Products, input: torch.Tensor) -> Any:  # type: ignore[override]
+    def run(self, module: nn.Module, product: Products, *given: Any, **named: Any) -> Any:
         return NotImplemented
 
 
 class Careless(Good):
-    def run(self, module: nn.Module, product: Products, input: torch.Tensor) -> Any:  # type: ignore[override]
+    def run(self, module: nn.Module, product: Products, *given: Any, **named: Any) -> Any:
         module.train()
-        return super().run(module, product, input)
+        return super().run(module, product, *given)
 
 
 class Cut(Good):
-    def run(self, module: nn.Module, product: Products, input: torch.Tensor) -> Any:  # type: ignore[override]
-        return product("weight").times(product("weight").times(input).detach())
+    def run(self, module: nn.Module, product: Products, *given: Any, **named: Any) -> Any:
+        return product("weight").times(product("weight").times(given[0]).detach())
 
 
 @pytest.mark.parametrize(
