@@ -138,8 +138,9 @@ class Scored:
 
     @property
     def onnx(self) -> Path | None:
-        """The exported model that was measured, where latency counts."""
-        return self.artifact.with_suffix(ONNX) if LATENCY in self.values else None
+        """The exported model that was measured, where latency counts and the engine writes one."""
+        path = self.artifact.with_suffix(ONNX)
+        return path if LATENCY in self.values and path.exists() else None
 
     def to_json(self, metric: str) -> dict[str, Any]:
         """Return the numbers as a JSON object; the metric's names tell the split."""

@@ -13,12 +13,14 @@ from autocompress.artifact import Artifact, open_artifact
 from autocompress.encoding.encoder import Encoder, uncompressed_plan
 from autocompress.engines.base import ENGINES, Engine, Latency
 from autocompress.engines.torch import fill
+from autocompress.errors import AutocompressError
 from autocompress.knowledge.source import Source
 from autocompress.knowledge.task import Task
 from autocompress.plan import CompressionPlan, Treatment
 from autocompress.precisions import Float32, Uniform
 from autocompress.structures import Dense, LowRank, Structure
-from autocompress.testing.rules import check_since, require, untouched
+from autocompress.testing import samples
+from autocompress.testing.rules import check_since, require, state_of, untouched
 
 _ROUNDING = 1e-3  # of a score, for sums in another order
 _ENDING = ".acz"
@@ -44,7 +46,8 @@ def check_engine(engine: type[Engine], model: nn.Module, task: Task) -> None:
     check_since(engine)
     fits = engine.suffix is None or (engine.suffix[:1] == "." and engine.suffix != _ENDING)
     require(fits, "`suffix` must be None, or begin with a dot", suffix=engine.suffix)
-    with TemporaryDirectory() as folder, untouched(f"engine '{name}'", model=model.state_dict()):
+    before = state_of(model)
+    with TemporaryDirectory() as folder, untouched(f"engine '{name}'"):
         artifacts = _artifacts(Source.of(model, task), Path(folder))
         made = engine(copy.deepcopy(model), artifacts[0])
         scores = [_check_score(made, artifact, model, task) for artifact in artifacts]
@@ -52,6 +55,8 @@ def check_engine(engine: type[Engine], model: nn.Module, task: Task) -> None:
         require(again == scores[0], "equal artifacts must have equal scores", again=again)
         _check_latency(made, artifacts[0])
         _check_files(made, artifacts)
+        _check_misfit(made, Path(folder))
+    require(state_of(model) == before, f"engine '{name}' must not reach the user's model")
 
 
 def _artifacts(source: Source, folder: Path) -> list[Artifact]:
@@ -96,6 +101,20 @@ def _check_latency(engine: Engine, artifact: Artifact) -> None:
     ordered = 0 < latency.p50_ms <= latency.p95_ms < math.inf
     sane = 0 < latency.ratio < math.inf and 0 <= latency.noise < math.inf and latency.rounds > 0
     require(ordered and sane, "a latency must be positive and finite", got=latency)
+
+
+def _check_misfit(engine: Engine, folder: Path) -> None:
+    """Require an error of this package for what is the artifact of another model."""
+    exact = Treatment(structure=Dense(), precision=Float32())
+    other = samples.stored(samples.by_shape(((3, 2),)), exact, folder / f"other{_ENDING}")
+    where = f"engine '{engine.name}' must raise ArtifactError for another model's artifact"
+    try:
+        engine.load(other)
+    except AutocompressError:
+        return
+    except Exception as error:
+        raise AssertionError(f"{where}; but got {type(error).__name__}: {error}") from error
+    raise AssertionError(where)
 
 
 def _check_files(engine: Engine, artifacts: list[Artifact]) -> None:

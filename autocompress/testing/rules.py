@@ -170,3 +170,46 @@ def as_shape(array: NDArray[Any]) -> tuple[int, int]:
     """Return the shape of a matrix."""
     rows, cols = array.shape
     return rows, cols
+
+
+def arguments(batch: Any) -> tuple[Any, ...]:
+    """Return the arguments of `forward`: a tuple as it is, anything else as the only one."""
+    return batch if isinstance(batch, tuple) else (batch,)
+
+
+def tensors_of(value: Any) -> list[torch.Tensor]:
+    """Return the floating-point tensors of an output, however it is nested."""
+    if isinstance(value, torch.Tensor):
+        return [value] if value.is_floating_point() else []
+    parts = value.values() if isinstance(value, Mapping) else value
+    return [one for part in parts for one in tensors_of(part)] if nests(value) else []
+
+
+def nests(value: object) -> bool:
+    """Whether a value is made of others."""
+    return isinstance(value, tuple | list | Mapping)
+
+
+def check_outputs(found: Any, expected: Any, rule: str, tolerance: float = 1e-4) -> None:
+    """Require that two outputs are the same but for rounding, relative to the largest number."""
+    mine, theirs = tensors_of(found), tensors_of(expected)
+    require(
+        [one.shape for one in mine] == [one.shape for one in theirs] != [],
+        rule,
+        shapes=[one.shape for one in mine],
+        expected=[one.shape for one in theirs],
+    )
+    for one, other in zip(mine, theirs, strict=True):
+        off = float((one.detach() - other.detach()).abs().max())
+        scale = float(other.detach().abs().max())
+        require(off <= tolerance * scale, rule, off_by=off, largest=scale)
+
+
+def state_of(module: torch.nn.Module) -> list[Any]:
+    """Return what must stay as it is of a module that is only looked at."""
+    gradients = {name: fingerprint(one.grad) for name, one in module.named_parameters()}
+    hooks = [
+        (name, one.training, len(one._forward_hooks), len(one._forward_pre_hooks), type(one))
+        for name, one in module.named_modules()
+    ]
+    return [fingerprint(module.state_dict()), gradients, hooks]

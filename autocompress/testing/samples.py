@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from autocompress.artifact import Artifact
 from autocompress.encoding.compress import compress
 from autocompress.knowledge.task import Task
+from autocompress.knowledge.weights import ModelWeights
 from autocompress.plan import CompressionPlan, Treatment
 from autocompress.structures import Curvature, Matrix, Shape
 
@@ -55,7 +57,7 @@ def curvature(shape: Shape, *, diagonal: bool = False) -> Curvature:
     return Curvature(sensitivities, np.diag(moment).copy() if diagonal else moment)
 
 
-class _Holder(nn.Module):
+class Holder(nn.Module):
     """Holds matrices under names such as "w7x5"."""
 
     def __init__(self, weights: Mapping[str, Matrix]) -> None:
@@ -64,20 +66,35 @@ class _Holder(nn.Module):
             self.register_parameter(name, nn.Parameter(torch.from_numpy(values.copy())))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return what comes in."""
         return x
 
 
-class _Nothing(Task):
-    """Tells how often rows are used, and nothing else."""
+class Running(Task):
+    """Runs a model on one batch, and scores nothing."""
 
     metric = "nothing"
 
+    def __init__(self, batch: tuple[Any, ...]) -> None:
+        """Take the arguments of the model's `forward`."""
+        self._batch = batch
+
     def evaluate(self, model: nn.Module, split: str) -> float:
+        """Return zero."""
         del model, split
         return 0.0
 
-    def calibration_batches(self) -> Iterator[Tensor]:
-        yield torch.zeros(1)
+    def calibration_batches(self) -> Iterator[tuple[Any, ...]]:
+        """Yield the batch."""
+        yield self._batch
+
+    def forward(self, model: nn.Module, batch: tuple[Any, ...]) -> Any:
+        """Run the model."""
+        return model(*batch)
+
+
+class _Holding(Running):
+    """Tells how often the rows of matrices are used."""
 
     def row_frequencies(self, model: nn.Module) -> Mapping[str, NDArray[np.float64]]:
         return {name: frequencies(weight.shape[0]) for name, weight in model.state_dict().items()}
@@ -85,8 +102,14 @@ class _Nothing(Task):
 
 def stored(weights: Mapping[str, Matrix], treatment: Treatment, path: Path) -> Artifact:
     """Write matrices into a file, all by one treatment, and open it."""
-    plan = CompressionPlan(treatments=dict.fromkeys(weights, treatment))
-    return compress(_Holder(weights), plan, _Nothing(), path)
+    model, task = Holder(weights), _Holding((torch.zeros(1),))
+    return compress(model, plan_of(model, treatment), task, path)
+
+
+def plan_of(model: nn.Module, treatment: Treatment) -> CompressionPlan:
+    """Return the plan that treats all weights of a model alike."""
+    weights = ModelWeights.of(model).weights
+    return CompressionPlan(treatments=dict.fromkeys(weights, treatment))
 
 
 def by_shape(shapes: tuple[Shape, ...]) -> dict[str, Matrix]:

@@ -263,6 +263,11 @@ def test_what_is_as_in_an_earlier_version_is_stored_once() -> None:
     assert not (GOLDEN / f"version{FORMAT_VERSION}" / "sources").exists()
 
 
+def test_a_version_adds_less_than_a_hundred_bytes() -> None:
+    for path in NEWEST:
+        assert path.stat().st_size <= home(path).stat().st_size + 100
+
+
 def test_a_file_that_holds_something_else_is_not_described_as_alike(tmp_path: Path) -> None:
     document = describe_case(open_artifact(GOLDEN / "version1" / "dense.acz"))
     with pytest.raises(ValueError, match="holds something else"):

@@ -7,12 +7,14 @@ from torch.nn import functional
 from toys import Classification, Classifier, teacher
 
 from autocompress.encoding.encoder import uncompressed_plan
+from autocompress.knowledge.calibration import Calibration
 from autocompress.knowledge.source import Source
+from autocompress.knowledge.weights import ModelWeights
+from autocompress.layers.factors import Factors
 from autocompress.lm import LanguageModel, LanguageModelConfig
 from autocompress.plan import CompressionPlan, Treatment
 from autocompress.precisions import EntropyStep
 from autocompress.recovery.represented import Represented
-from autocompress.recovery.thin import ThinEmbedding, ThinLinear, thin_modules
 from autocompress.structures import LowRank
 
 THIN = Treatment(structure=LowRank(rank=3), precision=EntropyStep(step=0.1))
@@ -30,35 +32,37 @@ def test_the_weight_is_never_formed(monkeypatch: pytest.MonkeyPatch) -> None:
     source = source_of(teacher())
     plan = plan_of(source, "embedding.weight")
     tokens = Classification().tokens[:20]
-    formed = Represented(teacher(), source, plan)
-    weights = dict(formed._items["embedding.weight"].weights())
+    formed = Represented(teacher(), source, plan).model
     whole = teacher()
     with torch.no_grad():
-        whole.embedding.weight.copy_(weights["embedding.weight"])
+        whole.embedding.weight.copy_(formed.get_submodule("embedding").weight)  # type: ignore[arg-type]
 
     def fail(*_: object) -> None:
         raise AssertionError("formed")
 
     monkeypatch.setattr(LowRank, "reconstruct", fail)
-    model = Represented(teacher(), source, plan).eval()
-    scores = model(tokens)
+    represented = Represented(teacher(), source, plan)
+    scores = represented.model.eval()(tokens)
     torch.testing.assert_close(scores, whole(tokens), rtol=1e-4, atol=1e-4)
     scores.square().sum().backward()
-    assert all(latent.grad is not None for latent in model.latents)
+    assert all(latent.grad is not None for latent in represented.latents)
 
 
 def test_a_tied_weight_is_thin_in_both_places() -> None:
     config = LanguageModelConfig(
         cell="gru", vocab_size=30, embedding_size=8, hidden_size=8, tied=True
     )
-    model = LanguageModel(config)
-    modules = thin_modules(model, ("embedding.weight", "decoder.weight"))
-    assert modules is not None
-    assert isinstance(modules["embedding"], ThinEmbedding)
-    assert isinstance(modules["decoder"], ThinLinear)
-    assert modules["decoder"].bias is model.decoder.bias
-    assert thin_modules(model, ("gru.weight_hh_l0",)) is None
-    assert thin_modules(nn.Linear(3, 4), ("weight",)) is None
+    original = LanguageModel(config)
+    tied = Source(ModelWeights.of(original), Calibration({}, ()))
+    model = Represented(original, tied, plan_of(tied, "embedding.weight")).model
+    thin = {path: module for path, module in model.named_modules() if isinstance(module, Factors)}
+    assert set(thin) == {"embedding.weight_factors"}  # one and the same in both places
+    embedding, decoder = model.get_submodule("embedding"), model.get_submodule("decoder")
+    assert isinstance(embedding, nn.Embedding)
+    assert isinstance(decoder, nn.Linear)
+    assert decoder.get_submodule("weight_factors") is embedding.get_submodule("weight_factors")
+    assert "weight" not in {*embedding._parameters, *decoder._parameters}
+    assert torch.equal(decoder.weight, embedding.weight)
 
 
 def test_models_may_use_the_weight_in_ways_of_their_own() -> None:
@@ -73,5 +77,5 @@ def test_models_may_use_the_weight_in_ways_of_their_own() -> None:
     source = source_of(teacher())
     plan = plan_of(source, "embedding.weight")
     tokens = Classification().tokens[:20]
-    usual = Represented(teacher(), source, plan).eval()(tokens)
-    torch.testing.assert_close(Represented(own, source, plan).eval()(tokens), usual)
+    usual = Represented(teacher(), source, plan).model.eval()(tokens)
+    torch.testing.assert_close(Represented(own, source, plan).model.eval()(tokens), usual)
