@@ -174,7 +174,7 @@ class ByKind:
         return self._adapter.validate_python(value)
 
     def _tagged(self) -> Iterator[Any]:
-        """Yield the classes that have their name as kind; whatever else there is spoils nothing."""
+        """Yield the classes that have their name as kind; other ones spoil nothing."""
         for name, registered in tuple(self._registry.registered.items()):
             kind = getattr(registered, "model_fields", {}).get("kind")
             if kind and get_args(kind.annotation) == (name,) and self._accepts(registered):
