@@ -6,7 +6,7 @@ import random
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -131,6 +131,8 @@ def check_model(method: BaseModel, registry: Registry[Any]) -> None:
         kind=kind,
         registered=registry.get(str(kind)),
     )
+    tag = get_args(cls.model_fields["kind"].annotation)
+    require(tag == (kind,), f"`kind` must be annotated as Literal['{kind}']", annotation=tag)
     check_since(cls)
     require(cls.model_config.get("frozen"), f"{cls.__name__} must stay frozen")
     hash(method)

@@ -94,9 +94,14 @@ class Trusting(Dense):
         return {"count": count, **super().factorize(weight, *known)}
 
 
+class Loose(Dense):
+    kind: str = "dense"  # type: ignore[assignment]
+
+
 @pytest.mark.parametrize(
     ("broken", "rule"),
     [
+        (Loose(), r"`kind` must be annotated as Literal\['dense'\]"),
         (Wider(), "must have the announced shapes"),
         (Scaling(), "must not modify `weight`"),
         (Shuffling(), "leave the global random state alone"),
