@@ -182,7 +182,7 @@ def mixed_plan() -> CompressionPlan:
         "head.weight": treat(LowRank(rank=1), Float32()),
         "decoder.bias": treat(Dense(), Uniform(bits=4, group="tensor")),
         "lstm.bias_ih_l0": treat(Dense(), Uniform(bits=8, group="row")),
-        "norm.running_mean": treat(Dense(), EntropyStep(step=1.0)),
+        "norm.weight": treat(Dense(), EntropyStep(step=1.0)),
     }
     return CompressionPlan(treatments=treatments)
 

@@ -13,7 +13,16 @@ PACKAGE = Path(__file__).parents[1] / "autocompress"
 FILES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = (
     *("errors", "registry", "support", "structures", "precisions", "coders", "plan"),
-    *("architectures", "artifact", "outcome", "layers", "knowledge", "encoding", "engines"),
+    *(
+        "architectures",
+        "artifact",
+        "outcome",
+        "layers",
+        "knowledge",
+        "weights",
+        "encoding",
+        "engines",
+    ),
     *("lm", "trial", "recovery", "reporting", "tracking", "searching", "reproduction"),
     *("__init__", "testing", "cli", "__main__"),
 )

@@ -17,8 +17,10 @@ from torch import nn
 from autocompress.errors import ModelError
 from autocompress.knowledge.curvature import measure_curvatures
 from autocompress.knowledge.task import Task
-from autocompress.knowledge.weights import ModelWeights, Site, find_sites, first_names
+from autocompress.knowledge.tensors import tensors_of
+from autocompress.knowledge.weights import ModelWeights, Site, find_sites
 from autocompress.layers.copies import untouched
+from autocompress.layers.memory import first_names
 from autocompress.structures import Curvature, matrix_shape
 from autocompress.support.files import write_whole
 
@@ -92,7 +94,7 @@ def _load(path: Path) -> dict[str, Curvature] | None:
 
 
 def _row_frequencies(model: nn.Module, task: Task) -> dict[str, NDArray[np.float64]]:
-    tensors = model.state_dict(keep_vars=True)
+    tensors = tensors_of(model)
     firsts = first_names(tensors)
     frequencies = {}
     for name, given in task.row_frequencies(model).items():

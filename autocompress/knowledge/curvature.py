@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from autocompress.knowledge.task import Task
-from autocompress.knowledge.weights import first_names
+from autocompress.knowledge.tensors import tensors_of
 from autocompress.layers.base import ALL, Plain
 from autocompress.layers.copies import untouched
+from autocompress.layers.memory import first_names
 from autocompress.layers.watching import Watching
 from autocompress.structures import Curvature
 
@@ -53,7 +54,7 @@ def measure_curvatures(
     """
     threads = torch.get_num_threads()
     with untouched(model) as watched, untouched(model) as teacher:
-        tensors = watched.state_dict(keep_vars=True)
+        tensors = tensors_of(watched)
         firsts = {n: f for n, f in first_names(tensors).items() if tensors[n].dim() == 2}
         accounts = {name: _Account(tensors[name]) for name in dict.fromkeys(firsts.values())}
         watching = Watching(watched, {name: accounts[first] for name, first in firsts.items()})

@@ -15,6 +15,7 @@ from autocompress.errors import PlanError
 from autocompress.knowledge.calibration import Calibration, calibrate
 from autocompress.knowledge.task import Task
 from autocompress.knowledge.weights import ModelWeights, Weight
+from autocompress.layers.copies import plain
 from autocompress.structures import Curvature, Shape, stacked_shape
 
 
@@ -47,6 +48,7 @@ class Source:
             ModelError: If the model cannot be compressed, such as for NaN in a weight.
         """
         weights = ModelWeights.of(model)  # refuses NaN first of all
+        model = plain(model)
         calibration = calibrate(model, task, cache)
         return cls(weights, calibration, task.model_config(model), task.assets())
 

@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from autocompress.errors import ModelError
+from autocompress.knowledge.tensors import as_array, as_weight, check_readable, tensors_of
 from autocompress.layers.base import ALL, Plain, Role, adapter_of
+from autocompress.layers.copies import plain
+from autocompress.layers.memory import first_names
 from autocompress.layers.watching import Watching
 from autocompress.structures import Matrix, matrix_shape
 
@@ -58,9 +61,18 @@ class Site:
 class ModelWeights:
     """All tensors of a model, taken out once.
 
+    Weights are the floating-point parameters. All else is stored exactly as it is: buffers, such
+    as the statistics of batch normalisation, masks and tables of positions, parameters of other
+    dtypes, and parameters without elements.
+
+    A weight that a module computes from others, as by `torch.nn.utils.parametrizations`, is known
+    by the name and the value with which the module computes, and what it is made of is not
+    listed. Weights are tied if they are one tensor, or lie in the same memory in the same layout.
+    Views of one memory that only overlap are weights apart, each with values of its own.
+
     Attributes:
-        weights: The floating-point tensors by name, in state-dict order.
-        buffers: Tensors of other dtypes by name, to be stored as they are.
+        weights: The weights by name, in state-dict order.
+        buffers: All other tensors by name, to be stored as they are.
         sha256: Hash of all names, dtypes, shapes and values.
     """
 
@@ -73,40 +85,37 @@ class ModelWeights:
         """Take the tensors out of a model.
 
         Raises:
-            ModelError: If there are no weights, or a weight is empty or not finite everywhere.
+            ModelError: If a tensor cannot be read, there are no weights, or a weight is not
+                finite everywhere.
         """
-        roles = _roles(model)
-        tensors: dict[str, torch.Tensor] = model.state_dict(keep_vars=True)
+        check_readable(model)
+        model = plain(model)
+        roles, tensors = _roles(model), tensors_of(model)
         groups: dict[str, list[str]] = {}
         for name, first in first_names(tensors).items():
             groups.setdefault(first, []).append(name)
         weights: dict[str, Weight] = {}
         buffers: dict[str, NDArray[Any]] = {}
         digest = hashlib.sha256()
-        for first, *aliases in groups.values():
+        for names in groups.values():
+            first, *aliases = names
             tensor = tensors[first].detach().cpu()
             digest.update(f"{first} {aliases} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
             digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
-            if not tensor.is_floating_point():
-                buffers |= dict.fromkeys((first, *aliases), tensor.numpy())
+            is_parameter = any(isinstance(tensors[name], nn.Parameter) for name in names)
+            if not (is_parameter and tensor.is_floating_point() and tensor.numel()):
+                buffers |= dict.fromkeys(names, as_array(first, tensor))
                 continue
-            values = tensor.to(torch.float32).contiguous().numpy()
+            values = as_weight(tensor)
             _check_finite(first, values)
-            weights[first] = Weight(first, tuple(aliases), roles.get(first, "other"), values)
+            role = next((roles[name] for name in names if name in roles), "other")
+            weights[first] = Weight(first, tuple(aliases), role, values)
         if not weights:
             raise ModelError("a model needs at least one floating-point weight, but this has none")
         return cls(weights, buffers, digest.hexdigest())
 
 
-def first_names(tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
-    """Map every state-dict name to the first name under which the same tensor appears."""
-    firsts: dict[int, str] = {}
-    return {name: firsts.setdefault(id(tensor), name) for name, tensor in tensors.items()}
-
-
 def _check_finite(name: str, values: NDArray[np.float32]) -> None:
-    if values.size == 0:
-        raise ModelError(f"weight '{name}' has no elements, shape {values.shape}")
     bad = int(values.size - np.isfinite(values).sum())
     if bad:
         raise ModelError(
@@ -143,7 +152,7 @@ def find_sites(model: nn.Module, run: Callable[[], object]) -> tuple[Site, ...]:
     """
     found: list[tuple[str, list[str]]] = []
     outputs: list[tuple[list[str], list[torch.Tensor]]] = []
-    tensors = model.state_dict(keep_vars=True)
+    tensors = tensors_of(model)
     spies = {name: _Spy(tensor) for name, tensor in tensors.items() if tensor.dim() == 2}
     hooks = []
     for path, module in model.named_modules():

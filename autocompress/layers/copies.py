@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from autocompress.errors import ModelError
+from autocompress.layers.memory import place_of
+from autocompress.layers.parametrized import is_parametrized, make_plain
 
 _TABLES = ("_parameters", "_buffers", "_modules")
 
@@ -17,7 +21,8 @@ def copied(model: nn.Module) -> nn.Module:
     """Return a copy, also of a model that holds tensors which it computed.
 
     Hooks that compute a weight, as those of `torch.nn.utils.weight_norm`, leave such behind;
-    PyTorch copies no tensor that has a graph.
+    PyTorch copies no tensor that has a graph. Tensors that are one by their memory remain so,
+    which PyTorch does not see to.
 
     Raises:
         Exception: Whatever an object raises that cannot be copied.
@@ -25,7 +30,44 @@ def copied(model: nn.Module) -> nn.Module:
     held = [value for module in model.modules() for value in vars(module).values()]
     lists = [part for value in held if isinstance(value, list) for part in value]
     computed = [t for t in (*held, *lists) if isinstance(t, Tensor) and not t.is_leaf]
-    return copy.deepcopy(model, {id(tensor): tensor.detach().clone() for tensor in computed})
+    copies: dict[int, Any] = {id(tensor): tensor.detach().clone() for tensor in computed}
+    firsts: dict[Hashable, Tensor] = {}
+    for tensor in (*model.parameters(), *model.buffers()):
+        first = firsts.setdefault(place_of(tensor), tensor)
+        if first is not tensor:
+            twin = copy.deepcopy(first, copies).detach()
+            is_parameter = isinstance(tensor, nn.Parameter)
+            copies[id(tensor)] = nn.Parameter(twin, tensor.requires_grad) if is_parameter else twin
+    return copy.deepcopy(model, copies)
+
+
+def needed_copy(model: nn.Module, why: str) -> nn.Module:
+    """Return a copy that cannot be done without.
+
+    Raises:
+        ModelError: If the model cannot be copied; it says why a copy is needed.
+    """
+    try:
+        return copied(model)
+    except Exception as error:  # whatever a user's object raises
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ModelError(
+            f"{why}, but `copy.deepcopy` of the model fails ({reason}); give it a `__deepcopy__`"
+        ) from error
+
+
+def plain(model: nn.Module) -> nn.Module:
+    """Return a model itself, or a copy in evaluation mode that computes none of its weights.
+
+    Raises:
+        ModelError: If a weight is computed that cannot become a parameter, or in a model that
+            cannot be copied.
+    """
+    if not is_parametrized(model):
+        return model
+    twin = needed_copy(model, "weights that are computed from others are made plain in a copy")
+    make_plain(twin.eval())
+    return twin
 
 
 @contextmanager

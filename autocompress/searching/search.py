@@ -12,6 +12,7 @@ from torch import nn
 
 from autocompress.knowledge.task import Task
 from autocompress.knowledge.weights import ModelWeights
+from autocompress.layers.copies import plain
 from autocompress.outcome.limits import (
     Budget,
     Limit,
@@ -119,6 +120,7 @@ def search(
         fallback=instead_of_samples(timeout, seed) if timeout and may_end else None,
     )
     ModelWeights.of(model)  # refuses what cannot be compressed, before anything is written
+    model = plain(model)
     return conduct(model, task, request, SearchFolder(Path(out or Path("runs") / request.name)))
 
 

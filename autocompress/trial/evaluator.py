@@ -18,6 +18,7 @@ from autocompress.engines.torch import TorchEngine
 from autocompress.errors import ArtifactError
 from autocompress.knowledge.source import Source
 from autocompress.knowledge.task import Task
+from autocompress.layers.copies import plain
 from autocompress.outcome.limits import Limit, excesses
 from autocompress.outcome.measured import Measured
 from autocompress.outcome.metric import Direction
@@ -90,6 +91,7 @@ class Evaluator:
             extra: What is measured beside size and metric.
             cache: A folder that keeps what takes long to learn, or None.
         """
+        model = plain(model)
         encoder = Encoder(Source.of(model, task, cache))
         engine = engine_of(TorchEngine.name, model, encoder)
         return cls(encoder, engine, task, objectives_of(task, extra), limits or {})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +14,7 @@ from autocompress.engines.base import ENGINES, Engine
 from autocompress.knowledge.prediction import predicted_loss_rise
 from autocompress.knowledge.source import Source
 from autocompress.knowledge.task import Task
+from autocompress.layers.copies import needed_copy
 from autocompress.outcome.names import LATENCY, LATENCY_MS, LATENCY_NOISE, LATENCY_P95_MS
 from autocompress.outcome.objectives import Objective, latency_objective, size_objective
 
@@ -50,7 +50,7 @@ def engine_of(name: str, model: nn.Module, encoder: Encoder) -> Engine:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "uncompressed.acz"
         encoder.write(uncompressed_plan(encoder.source), path)
-        return ENGINES[name](copy.deepcopy(model), open_artifact(path))
+        return ENGINES[name](needed_copy(model, "an engine runs a copy"), open_artifact(path))
 
 
 def times(engine: Engine, model: nn.Module) -> dict[str, float]:

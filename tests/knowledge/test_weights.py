@@ -148,8 +148,6 @@ def test_roles_tell_what_a_weight_does() -> None:
         "convolution.bias": "bias",
         "norm.weight": "other",
         "norm.bias": "bias",
-        "norm.running_mean": "other",
-        "norm.running_var": "other",
         "head.weight": "linear",
         "head.bias": "bias",
         "decoder.bias": "bias",
@@ -172,11 +170,13 @@ def test_weights_come_in_the_order_of_the_state() -> None:
     assert weights == [name for name in tiny_model().state_dict() if name in weights]
 
 
-def test_integers_are_buffers_of_their_own_dtype_and_shape() -> None:
+def test_buffers_are_of_their_own_dtype_and_shape() -> None:
     buffers = ModelWeights.of(tiny_model()).buffers
     assert {name: (str(array.dtype), array.shape) for name, array in buffers.items()} == {
         "positions": ("int32", (5,)),
         "allowed": ("bool", (2, 2)),
+        "norm.running_mean": ("float32", (6,)),
+        "norm.running_var": ("float32", (6,)),
         "norm.num_batches_tracked": ("int64", ()),
     }
 
@@ -184,7 +184,8 @@ def test_integers_are_buffers_of_their_own_dtype_and_shape() -> None:
 def test_a_shared_buffer_is_found_under_all_its_names() -> None:
     part = nn.BatchNorm1d(4)
     model = nn.Sequential(part, nn.Linear(4, 4), part)
-    names = {"0.num_batches_tracked", "2.num_batches_tracked"}
+    statistics = ("num_batches_tracked", "running_mean", "running_var")
+    names = {f"{number}.{key}" for number in (0, 2) for key in statistics}
     assert set(ModelWeights.of(model).buffers) == names
 
 
@@ -217,16 +218,17 @@ def with_value(name: str, value: float) -> Tiny:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("name", ["head.bias", "lstm.weight_hh_l1", "norm.running_var"])
+@pytest.mark.parametrize("name", ["head.bias", "lstm.weight_hh_l1", "norm.weight"])
 def test_a_weight_that_is_not_finite_is_named(name: str, value: float) -> None:
     with pytest.raises(ModelError, match=rf"'{name}' holds 1 NaN or infinite value of"):
         ModelWeights.of(with_value(name, value))
 
 
-def test_an_empty_weight_is_named() -> None:
-    model = nn.ParameterDict({"none": nn.Parameter(torch.zeros(0, 3))})
-    with pytest.raises(ModelError, match=r"weight 'none' has no elements, shape \(0, 3\)"):
-        ModelWeights.of(model)
+def test_a_parameter_without_elements_is_no_weight() -> None:
+    parameters = {"none": torch.zeros(0, 3), "some": torch.ones(2)}
+    found = ModelWeights.of(nn.ParameterDict(parameters))
+    assert list(found.weights) == ["some"]
+    assert found.buffers["none"].shape == (0, 3)
 
 
 def test_a_model_without_weights_is_refused() -> None:

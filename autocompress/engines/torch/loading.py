@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,6 +12,8 @@ from autocompress.architectures import ARCHITECTURES
 from autocompress.artifact import Artifact, open_artifact
 from autocompress.engines.torch.factored import factorized
 from autocompress.errors import ArtifactError
+from autocompress.layers.memory import part
+from autocompress.layers.parametrized import make_plain
 
 
 def load(
@@ -24,7 +27,10 @@ def load(
     Args:
         artifact: An artifact or the path of its file.
         model: A module of the architecture that was compressed, to be filled in place. May be
-            left out where the artifact describes how to build it.
+            left out where the artifact describes how to build it. Weights that it computes from
+            others (`torch.nn.utils.parametrizations`, `weight_norm`, `prune`) become plain
+            parameters of the stored values; weights that it ties, but the artifact holds apart,
+            are parted.
         factored: Whether low rank, GroupReduce and tensor trains run as stored, where that takes
             fewer multiplications. Modules keep their classes and attributes; a weight that is
             asked for is decoded. Hidden states are projected once for all that read them.
@@ -41,16 +47,31 @@ def load(
 def fill(model: nn.Module, artifact: Artifact) -> nn.Module:
     """Replace a module's weights by those of an artifact; return it in evaluation mode.
 
+    The module then computes what was measured, whatever it was before: weights that it computes
+    from others, as by `torch.nn.utils.parametrizations`, `weight_norm` or `prune`, become plain
+    parameters of the stored values, and weights that it ties although the artifact holds
+    different ones are parted. What the artifact ties and the module does not gets equal values.
+    What `get_extra_state` of its modules returns stays, unless it is a tensor.
+
     Raises:
         ArtifactError: If names or shapes differ between the module and the artifact.
     """
-    state = {name: torch.from_numpy(values) for name, values in artifact.state_dict().items()}
+    make_plain(model.eval())
+    state: dict[str, Any] = {n: torch.from_numpy(a) for n, a in artifact.state_dict().items()}
+    own = {name: value for name, value in model.state_dict().items() if name not in state}
+    extra = {name: value for name, value in own.items() if not isinstance(value, torch.Tensor)}
     try:
-        model.load_state_dict(state)
+        model.load_state_dict({**state, **extra})
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise ArtifactError(f"'{artifact.path}' does not fit the model: {reason}") from error
-    return model.eval()
+    together = part(model, state)
+    if together:
+        raise ArtifactError(
+            f"'{artifact.path}' does not fit the model: it holds other values for {together[0]!r} "
+            "than for the weight that the model ties it to; part the two"
+        )
+    return model
 
 
 def _build(artifact: Artifact) -> nn.Module:

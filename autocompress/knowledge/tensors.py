@@ -1,0 +1,99 @@
+"""The tensors of a model's state as arrays, and models that have none to be read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from autocompress.errors import ModelError
+
+EXTRA_STATE = "_extra_state"
+_RESERVED = "__metadata__"
+
+
+def tensors_of(model: nn.Module) -> dict[str, Tensor]:
+    """Return all tensors of a model's state by name, parameters as such.
+
+    What `get_extra_state` of a module returns is among them if it is a tensor; all else that it
+    may return belongs to the module and is not looked at.
+    """
+    state: dict[str, Any] = model.state_dict(keep_vars=True)
+    return {name: value for name, value in state.items() if isinstance(value, Tensor)}
+
+
+def check_readable(model: nn.Module) -> None:
+    """Refuse a model whose tensors cannot be read, before any work.
+
+    Raises:
+        ModelError: If it is scripted, quantized or not initialised, or has a tensor that is
+            sparse or on the meta device, or a name that files cannot have.
+    """
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"a model must be an `nn.Module`, but got {type(model).__name__}")
+    for path, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise ModelError(
+                f"module '{path}' is scripted or traced, so that nothing of it can be watched; "
+                "hand in the module that it was made from"
+            )
+        if ".quantized" in type(module).__module__ and "torch" in type(module).__module__:
+            raise ModelError(
+                f"module '{path}' is quantized by PyTorch already ({type(module).__name__}); "
+                "hand in the model as it was before"
+            )
+    state: dict[str, Any] = model.state_dict(keep_vars=True)
+    for name, value in state.items():
+        reason = _fault(name, value)
+        if reason:
+            raise ModelError(f"'{name}' of the model's state {reason}")
+
+
+def _fault(name: str, value: Any) -> str | None:
+    if name == _RESERVED or name.startswith(":"):
+        return "has a name that files keep for themselves; give it another one"
+    if not isinstance(value, Tensor):
+        is_extra = name.rpartition(".")[2] == EXTRA_STATE
+        return None if is_extra else f"is no tensor but a {type(value).__name__}; leave it out"
+    if is_lazy(value):
+        return "has no shape yet; run the model once before compression"
+    if value.is_meta:
+        return "is on the meta device and has no values; load its weights first"
+    if value.is_quantized:
+        return "is quantized by PyTorch already; hand in the model as it was before"
+    if value.layout != torch.strided:
+        return f"is stored as {value.layout}; make it dense with `.to_dense()`"
+    return None
+
+
+def as_array(name: str, tensor: Tensor) -> NDArray[Any]:
+    """Return a tensor as an array that holds exactly the same numbers.
+
+    What numpy has no type for, such as bfloat16, becomes single precision.
+
+    Raises:
+        ModelError: If there is no type that holds them.
+    """
+    tensor = tensor.detach().cpu().resolve_conj().resolve_neg()
+    if tensor.dtype in (torch.complex128, torch.complex32):
+        single = tensor.to(torch.complex64)
+        if not torch.equal(single.to(tensor.dtype), tensor):
+            raise ModelError(
+                f"'{name}' of the model's state holds complex numbers in double precision, which "
+                "files cannot; make it complex64"
+            )
+        tensor = single
+    elif tensor.is_floating_point() and tensor.itemsize < 4 and tensor.dtype != torch.float16:
+        tensor = tensor.to(torch.float32)
+    array: NDArray[Any] = tensor.contiguous().numpy()
+    return array
+
+
+def as_weight(tensor: Tensor) -> NDArray[np.float32]:
+    """Return a floating-point tensor as an array in single precision."""
+    array: NDArray[np.float32] = tensor.detach().cpu().to(torch.float32).contiguous().numpy()
+    return array
