@@ -97,9 +97,7 @@ class LowRank(Structure):
         row_frequencies: NDArray[np.float64] | None,
         curvature: Curvature,
     ) -> dict[str, Factor]:
-        damped = curvature.damped(_DAMPING)
-        moment = damped.moment if damped.moment.ndim == 2 else np.diag(damped.moment)
-        root = np.linalg.cholesky(moment)
+        damped, root = _root(curvature)
         transformed = weight @ root
         values, vectors = np.linalg.eigh((transformed * damped.rows[:, None]).T @ transformed)
         energies, basis = values[::-1][: self.rank], vectors[:, ::-1][:, : self.rank]
@@ -125,6 +123,24 @@ class LowRank(Structure):
     def thin(self, factors: Mapping[str, Any]) -> Thin:
         """Return one block."""
         return Thin([factors["left"]], [factors["right"]])
+
+
+def _root(curvature: Curvature) -> tuple[Curvature, NDArray[np.float64]]:
+    """Return a curvature, damped as little as may be, and a root of its moment.
+
+    A moment of few vectors, summed up in single precision, may need more than the least damping
+    to be positive definite.
+    """
+    damping = _DAMPING
+    while True:
+        damped = curvature.damped(damping)
+        moment = damped.moment if damped.moment.ndim == 2 else np.diag(damped.moment)
+        try:
+            return damped, np.linalg.cholesky(moment)
+        except np.linalg.LinAlgError:
+            if damping > 1:
+                raise
+            damping *= 10
 
 
 def truncated_svd(

@@ -137,3 +137,12 @@ def test_without_curvature_the_elements_are_fitted() -> None:
     by_loss = LowRank(rank=4, fit="loss").factorize(weight, None)
     assert all(np.array_equal(plain[name].values, by_loss[name].values) for name in plain)
     assert LowRank(rank=4, fit="loss").label() == "rank 4 by loss"
+
+
+def test_a_moment_that_is_not_quite_definite_is_damped_more() -> None:
+    weight = gaussian((12, 6))
+    basis = np.linalg.qr(np.random.default_rng(0).standard_normal((6, 6)))[0]
+    moment = (basis * np.array([1.0, 0.5, 0.1, 0.0, -1e-6, -1e-5])) @ basis.T
+    factors = LowRank(rank=6, fit="loss").factorize(weight, None, Curvature(np.ones(12), moment))
+    product = factors["left"].values @ factors["right"].values
+    np.testing.assert_allclose(product, weight, atol=1e-3)
