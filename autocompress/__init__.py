@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from autocompress.engines.torch import load
     from autocompress.errors import AutocompressError
     from autocompress.knowledge.task import Task
-    from autocompress.outcome.objectives import Budget, Measured, Objective
+    from autocompress.outcome.limits import Budget
+    from autocompress.outcome.measured import Measured
+    from autocompress.outcome.objectives import Objective
     from autocompress.outcome.results import SearchResult, TrialResult
     from autocompress.plan import CompressionPlan, Treatment
     from autocompress.searching.search import search
@@ -20,9 +22,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "Artifact": "artifact",
     "AutocompressError": "errors",
-    "Budget": "outcome.objectives",
+    "Budget": "outcome.limits",
     "CompressionPlan": "plan",
-    "Measured": "outcome.objectives",
+    "Measured": "outcome.measured",
     "Objective": "outcome.objectives",
     "SearchResult": "outcome.results",
     "Task": "knowledge.task",

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from threading import RLock
 from types import ModuleType
-from typing import Annotated, Any, TypeVar, Union, cast
+from typing import Annotated, Any, TypeVar, Union, cast, get_args
 
 from pydantic import Field, GetCoreSchemaHandler, TypeAdapter
 from pydantic_core import CoreSchema, core_schema
@@ -142,7 +142,7 @@ class ByKind:
         """Say what the field holds.
 
         Args:
-            registry: Of pydantic models with a field `kind`, a literal.
+            registry: Of pydantic models with a field `kind`, a literal of the registered name.
             accepts: Which of the registered classes the field takes.
             model: From a registered class to the model that is validated in its stead, which has
                 the same kind.
@@ -166,9 +166,16 @@ class ByKind:
         kind = value.get("kind") if isinstance(value, Mapping) else getattr(value, "kind", None)
         if isinstance(kind, str) and kind not in self._registry.registered:
             self._registry.load()
-        known = tuple(filter(self._accepts, self._registry.registered.values()))
+        known = tuple(self._tagged())
         if self._adapter is None or known != self._known:
             models: Any = Union[tuple(map(self._model, known))]  # noqa: UP007
             self._adapter = TypeAdapter(Annotated[models, Field(discriminator="kind")])
             self._known = known
         return self._adapter.validate_python(value)
+
+    def _tagged(self) -> Iterator[Any]:
+        """Yield the classes that have their name as kind; other ones spoil nothing."""
+        for name, registered in tuple(self._registry.registered.items()):
+            kind = getattr(registered, "model_fields", {}).get("kind")
+            if kind and get_args(kind.annotation) == (name,) and self._accepts(registered):
+                yield registered

@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     arguments = parser.parse_args()
     model, vocabulary = load_model(arguments.model)
-    evaluator = Evaluator(model, LanguageModeling(read_corpus(arguments.data, vocabulary)))
+    evaluator = Evaluator.of(model, LanguageModeling(read_corpus(arguments.data, vocabulary)))
     weights = evaluator.source.weights.weights.values()
     names = [weight.name for weight in weights if weight.role in ("embedding", "linear")]
     rows, cols = evaluator.source.weights.weights[names[0]].matrix.shape

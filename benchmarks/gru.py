@@ -32,7 +32,7 @@ from autocompress.lm import (
     read_corpus,
     train,
 )
-from autocompress.outcome.objectives import Budget
+from autocompress.outcome.limits import Budget
 from autocompress.plan import CompressionPlan
 from autocompress.trial.evaluator import Evaluator
 
@@ -62,7 +62,7 @@ class Subject:
     """A model to be stored in files of given sizes."""
 
     def __init__(self, model: LanguageModel, corpus: Corpus, folder: Path) -> None:
-        self.evaluator = Evaluator(model, LanguageModeling(corpus))
+        self.evaluator = Evaluator.of(model, LanguageModeling(corpus))
         self._path = folder / "model.acz"
         self.n_weights = sum(weight.numel() for weight in model.parameters())
         self.valid = self._measure(uncompressed_plan(self.evaluator.source))[1]

@@ -18,7 +18,7 @@ from ptb_small import RESULTS
 
 from autocompress import search
 from autocompress.lm import LanguageModeling, load_model, read_corpus
-from autocompress.outcome.objectives import LATENCY
+from autocompress.outcome.names import LATENCY
 from autocompress.outcome.results import SearchResult
 
 TRIALS = 26

@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     arguments = parser.parse_args()
     model, vocabulary = load_model(arguments.model)
-    evaluator = Evaluator(model, LanguageModeling(read_corpus(arguments.data, vocabulary)))
+    evaluator = Evaluator.of(model, LanguageModeling(read_corpus(arguments.data, vocabulary)))
     with TemporaryDirectory() as folder:
         points = list(measure(evaluator, Path(folder) / "model.acz"))
     write(points)

@@ -49,7 +49,7 @@ from autocompress.lm import (
     perplexity,
     read_corpus,
 )
-from autocompress.outcome.objectives import Budget
+from autocompress.outcome.limits import Budget
 from autocompress.plan import CompressionPlan, Treatment
 from autocompress.precisions import Float16, Float32, Precision, Uniform
 from autocompress.structures import Dense, LowRank, Pruned, Structure
@@ -97,7 +97,7 @@ def main() -> None:
 
 def own_points(model: LanguageModel, corpus: Corpus, folder: Path) -> Iterator[Point]:
     """Measure what this tool writes: its own plans, low rank and pruning."""
-    evaluator = Evaluator(model, LanguageModeling(corpus))
+    evaluator = Evaluator.of(model, LanguageModeling(corpus))
     source = evaluator.source
 
     def measured(series: str, name: str, plan: CompressionPlan) -> Point:

@@ -33,7 +33,8 @@ from autocompress import search
 from autocompress.errors import PlanError
 from autocompress.lm import LanguageModeling, load_model, read_corpus
 from autocompress.reporting.insight import volumes
-from autocompress.searching.folder import SamplerName, SearchFolder
+from autocompress.searching.folder import SearchFolder
+from autocompress.searching.settings import SamplerName
 from autocompress.searching.space.language import load_space
 from autocompress.searching.space.questions import ask_plan
 from autocompress.searching.study import Study
@@ -102,7 +103,7 @@ def main() -> None:
                     if name == OWN:
                         made: Any = own(model, task, seed, Path(folder))
                     else:
-                        made = plain(Evaluator(model, task, cache=Path(folder)), name, seed)
+                        made = plain(Evaluator.of(model, task, cache=Path(folder)), name, seed)
                 path.write_text(json.dumps(made) + "\n")
             runs[name].append(json.loads(path.read_text()))
     write(runs)

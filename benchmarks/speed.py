@@ -22,7 +22,7 @@ import autocompress
 from autocompress.encoding.encoder import Encoder
 from autocompress.knowledge.source import Source
 from autocompress.lm import LanguageModeling, load_model, read_corpus
-from autocompress.outcome.objectives import Budget
+from autocompress.outcome.limits import Budget
 
 
 def main() -> None:

@@ -31,13 +31,13 @@ from autocompress.structures import (
     GroupReduce,
     LowRank,
     Pruned,
-    Shape,
     Structure,
     TensorTrain,
     VectorQuantized,
 )
+from autocompress.testing.samples import SHAPES as SHAPES
+from autocompress.testing.samples import frequencies as frequencies
 
-SHAPES: tuple[Shape, ...] = ((1, 8), (7, 5), (64, 64), (130, 33))
 STRUCTURES: tuple[Structure, ...] = (
     Dense(),
     LowRank(rank=1),
@@ -92,13 +92,6 @@ each_precision = pytest.mark.parametrize(
 def gaussian(shape: tuple[int, ...], seed: int = 0, scale: float = 1.0) -> NDArray[np.float32]:
     """Return normal values."""
     return (scale * np.random.default_rng(seed).standard_normal(shape)).astype(np.float32)
-
-
-def frequencies(rows: int) -> NDArray[np.float64]:
-    """Return counts that fall as those of words do; the last row never occurs."""
-    counts: NDArray[np.float64] = np.floor(1000 / np.arange(1, rows + 1))
-    counts[-1] = 0
-    return counts
 
 
 class Tiny(nn.Module):

@@ -150,3 +150,17 @@ def test_what_is_registered_later_is_taken_too() -> None:
         Drawing.model_validate({"shape": {"kind": "hexagon"}})
     SHAPES.register("hexagon")(Hexagon)
     assert Drawing.model_validate({"shape": {"kind": "hexagon"}}).shape == Hexagon()
+
+
+def test_what_is_registered_wrongly_spoils_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Loose(Shape):
+        kind: str = "loose"
+
+    wrong = {"ring": Circle, "loose": Loose, "int": int, "hexagon": Hexagon}
+    monkeypatch.setattr(SHAPES, "_items", {**SHAPES._items, **wrong})
+    assert (
+        Drawing.model_validate({"shape": {"kind": "circle", "radius": 1}}).shape.kind == "circle"
+    )
+    for kind in ("ring", "loose", "int"):
+        with pytest.raises(ValidationError, match=r"expected tags: 'circle', 'square', 'hexagon'"):
+            Drawing.model_validate({"shape": {"kind": kind}})

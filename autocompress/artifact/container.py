@@ -90,10 +90,11 @@ def read_container(path: Path) -> Contents:
     """
     try:
         if path.exists() and not path.is_file():
-            raise ArtifactError(f"cannot read artifact '{path}': it is no ordinary file")
+            raise OSError("it is no ordinary file")
         data = path.read_bytes()
-    except OSError as error:
-        raise ArtifactError(f"cannot read artifact '{path}': {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # a null byte in a name is a ValueError
+        reason = getattr(error, "strerror", None) or error
+        raise ArtifactError(f"cannot read artifact {str(path)!r}: {reason}") from error
     return parse_container(path, data)
 
 

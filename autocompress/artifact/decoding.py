@@ -54,13 +54,13 @@ def decode_factors(item: ItemRecord, data: Bytes) -> dict[str, Matrix]:
     misfit = structure.misfit(shape)
     if misfit:
         raise PlanError(misfit)
-    decoder = _Factors(item, data)
+    reader = _Factors(item, data)
     integers = {
-        name: decoder.integers(name, factor_shape)
+        name: reader.integers(name, factor_shape)
         for name, factor_shape in structure.integer_shapes(shape).items()
     }
     factors = {
-        name: decoder.numbers(name, factor_shape, precision)
+        name: reader.numbers(name, factor_shape, precision)
         for name, factor_shape in structure.factor_shapes(shape, integers).items()
     }
     return integers | factors

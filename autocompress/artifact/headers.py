@@ -68,7 +68,7 @@ def _version1(file: Path, text: bytes, items: Mapping[str, NDArray[Any]]) -> Hea
     """Read a header of version 1 and compare its checksums, one for each item."""
     header = Header1.model_validate_json(text)
     for item in header.items:
-        if item.name in items and zlib.crc32(items[item.name]) != item.crc32:
+        if item.name in items and zlib.crc32(items[item.name].data) != item.crc32:
             raise ArtifactError(
                 f"'{file}' is damaged: the checksum of item {item.name!r} does not match; "
                 "copy it again"

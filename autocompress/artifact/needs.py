@@ -53,7 +53,7 @@ def _nested(structure: Structure) -> Iterator[Structure]:
 def _provider(what: str, kind: str) -> str:
     """Name the package that has a kind, and a version that does."""
     method = _REGISTRIES[what][kind]
-    package = method.__module__.partition(".")[0]
+    package = str(method.__module__).partition(".")[0]
     if package == _OURS:
         return f"{_OURS} {method.since}"
     for point in entry_points(group=_REGISTRIES[what].group, name=kind):

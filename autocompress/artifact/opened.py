@@ -124,7 +124,7 @@ class Artifact:
 
     def _decoded(self, item: ItemRecord) -> dict[str, Matrix]:
         with self._decoding(item):
-            factors = decode_factors(item, memoryview(self.contents.items[item.name]))
+            factors = decode_factors(item, self.contents.items[item.name].data)
         self._check_finite(item, factors.values())
         for factor in factors.values():
             factor.flags.writeable = False

@@ -74,7 +74,7 @@ def lay_out(tensors: Tensors, metadata: Mapping[str, str]) -> tuple[bytes, list[
             "shape": list(array.shape),
             "data_offsets": [first, last],
         }
-        pieces.append(memoryview(flat.view(np.uint8)))
+        pieces.append(flat.view(np.uint8).data)
         first = last
     text = json.dumps(table, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % _ALIGNMENT)

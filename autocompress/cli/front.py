@@ -15,6 +15,7 @@ from autocompress.cli.output import a_folder, as_json, print_result
 def front(folder: Path, as_json: bool) -> None:
     """Show the front of the search in FOLDER, whether it is finished, running or interrupted."""
     from autocompress.searching.folder import SearchFolder
+    from autocompress.searching.summary import summary
 
     search = SearchFolder(folder)
-    print_result(search.result(sum(trial.seconds for trial in search.trials())), as_json)
+    print_result(summary(search, sum(trial.seconds for trial in search.trials())), as_json)

@@ -19,7 +19,7 @@ from autocompress.cli.output import (
 if TYPE_CHECKING:
     from autocompress.outcome.results import SearchResult
     from autocompress.recovery import RecoverySettings
-    from autocompress.searching.folder import SamplerName
+    from autocompress.searching.settings import SamplerName
 
 
 a_count = click.IntRange(min=1)
@@ -69,7 +69,7 @@ def search(
     --max-rise and --timeout none of the first trials is good enough, the nearest is fine-tuned.
     """
     from autocompress.lm import LanguageModeling, load_model, read_corpus
-    from autocompress.outcome.objectives import Budget, LatencyBudget, parse_rise, parse_seconds
+    from autocompress.outcome.limits import Budget, parse_latency, parse_rise, parse_seconds
     from autocompress.searching.search import search as run
     from autocompress.searching.space.language import load_space
 
@@ -77,7 +77,7 @@ def search(
     rise = None if max_rise is None else parse_rise(max_rise)
     if timeout is not None:
         parse_seconds(timeout)  # refused before the model is read
-    latency = None if latency_budget is None else LatencyBudget.parse(latency_budget)
+    latency = None if latency_budget is None else parse_latency(latency_budget)
     chosen = None if space is None else load_space(space)
     fine_tuning = _fine_tuning(recover, dropout, distillation, seed)
     network, vocabulary = load_model(model)

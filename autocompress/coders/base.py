@@ -43,4 +43,7 @@ class Coder(ABC):
 
 
 CODERS: Registry[type[Coder]] = Registry("coder", "autocompress.coders")
-"""All coders by their names; a new one is a file that registers its class here."""
+"""All coders by their names; a new one is a file that registers its class here.
+
+Whatever is installed takes part: integers are written by whichever coder is shortest.
+"""

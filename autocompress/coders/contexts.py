@@ -52,9 +52,9 @@ class ContextCoder(Coder):
 
     def encode(self, codes: Codes) -> bytes | None:
         """Return the columns' means, the tables and the coded words."""
-        magnitudes = np.abs(codes)
-        if codes.shape[0] < _FEWEST_ROWS or magnitudes.max() >= _LARGEST:
+        if codes.shape[0] < _FEWEST_ROWS or not -_LARGEST < codes.min() <= codes.max() < _LARGEST:
             return None
+        magnitudes = np.abs(codes)
         means = np.searchsorted(_MEANS, magnitudes.mean(axis=0)).clip(0, _MEANS.size - 1)
         contexts = np.empty(codes.shape, dtype=np.int64)
         expectation = _Expectation(codes.shape[0], means)

@@ -41,6 +41,8 @@ class Encoder:
         self.source = source
         self._kept: OrderedDict[tuple[str, Treatment], Encoded] = OrderedDict()
         self._kept_bytes = 0
+        self._fitting: set[tuple[str, Treatment]] = set()
+        self._covering: set[tuple[str, ...]] = set()
 
     def __reduce__(self) -> tuple[type[Encoder], tuple[Source]]:
         return Encoder, (self.source,)
@@ -67,15 +69,22 @@ class Encoder:
         frequencies, curvature = self.source.frequencies(name), self.source.curvature(name)
         return treatment.structure.factorize(matrix, frequencies, curvature)
 
-    def encode(self, name: str, treatment: Treatment) -> Encoded:
+    def encode(
+        self, name: str, treatment: Treatment, factors: Mapping[str, Factor] | None = None
+    ) -> Encoded:
         """Encode one entry of a plan: a weight, or the stacked weights of a site.
+
+        Args:
+            name: The entry.
+            treatment: How it is stored.
+            factors: What `factorize` has given for it, if that is known already.
 
         Raises:
             PlanError: If the treatment does not fit; the message names both.
         """
         key = name, treatment.stored
         if key not in self._kept:
-            factors = self.factorize(*key)
+            factors = factors or self.factorize(*key)
             self._keep(key, encode_factors(self.source.members(name), *key, factors))
         self._kept.move_to_end(key)
         record, data = self._kept[key]
@@ -122,10 +131,16 @@ class Encoder:
             self._kept_bytes -= len(dropped)
 
     def _check_fit(self, name: str, treatment: Treatment) -> None:
+        if (name, treatment.stored) in self._fitting:
+            return
         structure, precision = treatment.structure, treatment.precision
         _check(name, treatment, structure.misfit(self.source.shape(name)))
-        if not precision.needs_row_frequencies:
-            return
+        if precision.needs_row_frequencies:
+            self._check_frequencies(name, treatment)
+        self._fitting.add((name, treatment.stored))
+
+    def _check_frequencies(self, name: str, treatment: Treatment) -> None:
+        structure = treatment.structure
         if self.source.frequencies(name) is None:
             reason = "its rows have no frequencies, on which the steps are to depend"
             _check(name, treatment, reason)
@@ -136,6 +151,8 @@ class Encoder:
             _check(name, treatment, reason)
 
     def _check_coverage(self, plan: CompressionPlan) -> None:
+        if tuple(plan.treatments) in self._covering:
+            return
         treated: dict[str, str] = {}
         for name in plan.treatments:
             for weight in self.source.members(name):
@@ -150,6 +167,7 @@ class Encoder:
             raise PlanError(
                 f"the plan leaves out: {', '.join(missing)}; every weight needs an entry"
             )
+        self._covering.add(tuple(plan.treatments))
 
 
 def encode_factors(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from autocompress.artifact.decoding import decode_matrix
 from autocompress.encoding.encoder import Encoder, encode_factors
-from autocompress.knowledge.prediction import predicted_rise
+from autocompress.knowledge.prediction import predicted_loss_rise
 from autocompress.plan import CompressionPlan, Treatment
 from autocompress.structures import Curvature, Factor, Structure, stacked_shape
 
@@ -18,19 +18,33 @@ class Estimate(NamedTuple):
 
     Attributes:
         size_bytes: Bytes of its numbers in the file.
-        rise: Rise of the loss, nats for a language model; where no curvature is known, half the
-            squared error relative to the squared weight; NaN for a site.
+        loss_rise: Rise of the loss, nats for a language model; where no curvature is known, half
+            the squared error relative to the squared weight; NaN for a site.
     """
 
     size_bytes: float
-    rise: float
+    loss_rise: float
+
+
+class Outlook(NamedTuple):
+    """What a plan is expected to cost.
+
+    Attributes:
+        size_bytes: Bytes of all numbers; header and vocabulary come on top.
+        loss_rise: Rise of the loss; those of single weights add up.
+        factors: By the entries that had to be factorized for it, their factors.
+    """
+
+    size_bytes: float
+    loss_rise: float
+    factors: dict[str, dict[str, Factor]]
 
 
 class Estimator:
     """Encodes some hundred rows of a weight's factors, evenly spread, and extrapolates to all.
 
     Structures with factors of whole numbers have no part that stands for the whole; they are
-    encoded as they are, and so are sites.
+    encoded as they are, and so are sites. What was estimated once is remembered.
     """
 
     def __init__(self, encoder: Encoder, rows: int) -> None:
@@ -43,6 +57,7 @@ class Estimator:
         self._encoder, self._rows = encoder, rows
         self._source = encoder.source
         self._factorized: tuple[str, dict[Structure, dict[str, Factor]]] = ("", {})
+        self._known: dict[tuple[str, Treatment], Estimate] = {}
 
     def estimate(self, name: str, treatment: Treatment) -> Estimate:
         """Estimate one entry of a plan.
@@ -50,6 +65,12 @@ class Estimator:
         Raises:
             PlanError: If the treatment does not fit; the message names both.
         """
+        key = name, treatment.stored
+        if key not in self._known:
+            self._known[key] = self._estimate(*key)
+        return self._known[key]
+
+    def _estimate(self, name: str, treatment: Treatment) -> Estimate:
         members = self._source.members(name)
         n_rows, n_cols = stacked_shape([weight.values.shape for weight in members])
         stride = max(1, n_rows // max(self._rows, n_cols))
@@ -71,7 +92,7 @@ class Estimator:
         if len(members) > 1:
             return Estimate(size, math.nan)
         error = decode_matrix(record, data) - part[0].matrix
-        return Estimate(size, share * predicted_rise(self._source, name, error, stride))
+        return Estimate(size, share * predicted_loss_rise(self._source, name, error, stride))
 
     def _factorize(self, name: str, treatment: Treatment) -> dict[str, Factor]:
         """Factorize a weight; the factors of one weight are kept while it is the one asked for."""
@@ -90,6 +111,24 @@ class Estimator:
             PlanError: If the plan does not fit the model.
         """
         return sum(self.estimate(name, one).size_bytes for name, one in plan.treatments.items())
+
+    def outlook(self, plan: CompressionPlan) -> Outlook:
+        """Estimate a whole plan; what is encoded already counts with its size.
+
+        Raises:
+            PlanError: If the plan does not fit the model.
+        """
+        size = loss_rise = 0.0
+        factors: dict[str, dict[str, Factor]] = {}
+        for name, treatment in plan.treatments.items():
+            estimate = self.estimate(name, treatment)
+            loss_rise += estimate.loss_rise
+            known = self._encoder.known_bytes(name, treatment)
+            size += estimate.size_bytes if known is None else known
+            of, factorized = self._factorized
+            if known is None and of == name and treatment.structure in factorized:
+                factors[name] = factorized[treatment.structure]
+        return Outlook(size, loss_rise, factors)
 
 
 def _thinned(factor: Factor, stride: int) -> Factor:

@@ -6,7 +6,7 @@ from autocompress.knowledge.source import Source
 from autocompress.structures import Curvature, Matrix
 
 
-def predicted_rise(source: Source, name: str, error: Matrix, stride: int = 1) -> float:
+def predicted_loss_rise(source: Source, name: str, error: Matrix, stride: int = 1) -> float:
     """Return by how much the loss should rise for an error in a weight.
 
     Args:

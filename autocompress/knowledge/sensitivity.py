@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from autocompress.knowledge.prediction import predicted_rise
+from autocompress.knowledge.prediction import predicted_loss_rise
 from autocompress.knowledge.source import Source
 from autocompress.knowledge.task import Task
 from autocompress.structures import Curvature
@@ -69,7 +69,7 @@ def _measure(source: Source, model: nn.Module, task: Task) -> dict[str, float]:
         tensors[name].copy_(torch.from_numpy(weight.values + error))
         differences = _losses(probed, model, task) - base
         tensors[name].copy_(exact)
-        predicted = predicted_rise(source, name, error.reshape(weight.matrix.shape))
+        predicted = predicted_loss_rise(source, name, error.reshape(weight.matrix.shape))
         # What is lost in the noise of the measurement is at most as large as the noise.
         noise = float(differences.std()) / math.sqrt(len(differences))
         rise = max(float(differences.mean()), noise)

@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from autocompress.outcome.objectives import Direction, Split
+from autocompress.outcome.metric import Direction
+from autocompress.outcome.objectives import Split
 
 
 class Task(ABC):

@@ -5,13 +5,15 @@ Knows neither torch nor Optuna nor MLflow, so that a finished search is read in 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autocompress.outcome.objectives import LATENCY, SIZE, Direction, Limit, excesses, rise_limit
+from autocompress.outcome.limits import Limit, asked_limits, excesses, resolved
+from autocompress.outcome.metric import Direction, change_of, cost
+from autocompress.outcome.names import LATENCY, SIZE
+from autocompress.outcome.origin import SAMPLER, Aim
 from autocompress.plan import CompressionPlan
 
 ONNX = ".onnx"
@@ -32,9 +34,12 @@ class TrialResult:
         seconds: How long it took, in seconds of wall time.
         cpu_seconds: Processor time it took, all threads together.
         rejected: Why the trial was given up before it was measured whole, or None.
-        predicted: The rise of the loss that calibration predicts, or None where it cannot.
+        predicted: By how much the loss should rise according to calibration, or None where that
+            is not known.
         losses: Losses on the first parts of the validation data, as far as the task tells them.
-        origin: What made the plan: "sampler", or the opening that it is.
+        origin: What made the plan, for people: "sampler", or the opening that it is.
+        family: Of an opening, the kind of plans that it is one of; None of the sampler's.
+        aim: Of an opening, what it was aimed at.
     """
 
     number: int
@@ -47,7 +52,9 @@ class TrialResult:
     rejected: str | None = None
     predicted: float | None = None
     losses: tuple[float, ...] = ()
-    origin: str = "sampler"
+    origin: str = SAMPLER
+    family: str | None = None
+    aim: Aim | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -57,19 +64,21 @@ class TrialResult:
     def to_json(self) -> dict[str, Any]:
         """Return the result as a JSON object."""
         fields = {name: value for name, value in vars(self).items() if name != "plan"}
+        fields["aim"] = None if self.aim is None else asdict(self.aim)
         return {**fields, "values": dict(self.values), "plan": self.plan.to_json()}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> TrialResult:
-        """Read a result that `to_json` gave.
+        """Read a result that `to_json` gave, of an earlier version as well.
 
         Raises:
             PlanError: If the plan is none.
             TypeError: If a key is missing or unknown.
         """
         plan = CompressionPlan.from_json(document["plan"])
-        losses = tuple(document.get("losses", ()))
-        return cls(**{**document, "plan": plan, "losses": losses})
+        losses, aim = tuple(document.get("losses", ())), document.get("aim")
+        read = {"plan": plan, "losses": losses, "aim": None if aim is None else Aim(**aim)}
+        return cls(**{**document, **read})
 
 
 def pareto_front(
@@ -85,9 +94,8 @@ def pareto_front(
         directions: By objective name, whether less or more of it is better.
     """
     results = list(results)
-    signs = {name: 1 if direction == "minimize" else -1 for name, direction in directions.items()}
     points = {
-        result.number: tuple(sign * result.values[name] for name, sign in signs.items())
+        result.number: tuple(cost(result.values[name], way) for name, way in directions.items())
         for result in sorted(results, key=lambda result: result.number)
         if result.feasible
     }
@@ -130,8 +138,9 @@ class Scored:
 
     @property
     def onnx(self) -> Path | None:
-        """The exported model that was measured, where latency counts."""
-        return self.artifact.with_suffix(ONNX) if LATENCY in self.values else None
+        """The exported model that was measured, where latency counts and the engine writes one."""
+        path = self.artifact.with_suffix(ONNX)
+        return path if LATENCY in self.values and path.exists() else None
 
     def to_json(self, metric: str) -> dict[str, Any]:
         """Return the numbers as a JSON object; the metric's names tell the split."""
@@ -201,21 +210,15 @@ class SearchResult:
 
         Infinite for any change of a baseline of zero.
         """
-        before, now = self.baseline.values[self.metric], scored.values[self.metric]
-        if before == 0:
-            return math.copysign(math.inf, now) if now else 0.0
-        return now / before - 1
+        return change_of(scored.values[self.metric], self.baseline.values[self.metric])
 
     @property
     def bounds(self) -> dict[str, Limit]:
-        """All limits by the name of their objective."""
-        bounds = {} if self.budget_bytes is None else {SIZE: Limit(self.budget_bytes)}
-        if self.max_rise is not None:
-            direction = self.directions[self.metric]
-            baseline = self.baseline.values[self.metric]
-            bounds[self.metric] = rise_limit(baseline, self.max_rise, direction)
-        further = self.limits.items()
-        return bounds | {name: Limit(bound, self.directions[name]) for name, bound in further}
+        """All limits by the name of their objective, as absolute bounds."""
+        asked = asked_limits(
+            self.directions, self.metric, self.budget_bytes, self.max_rise, self.limits
+        )
+        return resolved(asked, self.baseline.values)
 
     def miss(self, scored: Scored) -> float:
         """Return by how much a model misses the limit that it misses most, in shares of it."""
@@ -233,8 +236,8 @@ class SearchResult:
         """Return the candidate with the best metric, or with a limit on its rise the smallest."""
         if self.max_rise is not None:
             return min(candidates, key=lambda scored: scored.size_bytes, default=None)
-        sign = 1 if self.directions[self.metric] == "minimize" else -1
-        return min(candidates, key=lambda scored: sign * scored.values[self.metric], default=None)
+        way = self.directions[self.metric]
+        return min(candidates, key=lambda one: cost(one.values[self.metric], way), default=None)
 
     def title(self, scored: Scored) -> str:
         """Name one of the models, as in "trial 7" and "trial 7, fine-tuned"."""

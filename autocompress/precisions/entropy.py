@@ -64,7 +64,7 @@ class EntropyStep(Precision):
         if largest > _LARGEST_CODE:
             rule = f"`|weight| / step <= {_LARGEST_CODE}` must hold"
             return f"{rule}, but step={self.step:g} gives {largest:.3g}"
-        if magnitude + float(steps.max()) > np.finfo(np.float32).max:
+        if magnitude + float(steps.max()) > float(np.finfo(np.float32).max):
             return f"`|weight| + step` must be a float32, but step={self.step:g} is too large"
         return None
 

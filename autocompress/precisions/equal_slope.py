@@ -70,7 +70,7 @@ class EqualSlope(Precision):
         if not finest > 0 or magnitude / finest > _LARGEST_CODE / 2:
             rule = f"`|weight| / step <= {_LARGEST_CODE // 2}` must hold"
             return f"{rule}, but slope={self.slope:g} gives steps of {finest:.3g}"
-        if not magnitude + widest < np.finfo(np.float32).max / 2:
+        if not magnitude + widest < float(np.finfo(np.float32).max) / 2:
             return f"`|weight| + step` must be a float32, but slope={self.slope:g} is too large"
         return None
 

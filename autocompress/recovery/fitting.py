@@ -6,14 +6,13 @@ import math
 from pathlib import Path
 
 from autocompress.encoding.encoder import Encoder
-from autocompress.outcome.objectives import Budget
 from autocompress.recovery.represented import Represented
 
 _FINEST_BYTES = 2  # of each number that is stored in steps
 _FITTINGS, _FILLING, _SLACK, _LARGEST_STRIDE = 12, 0.997, 0.003, 0.5
 
 
-def fit_steps(represented: Represented, encoder: Encoder, budget: Budget, path: Path) -> None:
+def fit_steps(represented: Represented, encoder: Encoder, limit_bytes: int, path: Path) -> None:
     """Widen or narrow the steps until the file just fits the budget, or has 16 bits a number.
 
     Training moves the numbers, and with them the bits that they need. One octave of all steps is
@@ -22,7 +21,7 @@ def fit_steps(represented: Represented, encoder: Encoder, budget: Budget, path: 
     Args:
         represented: The factors; the steps of its plan are changed.
         encoder: Of the model.
-        budget: The limit on the file.
+        limit_bytes: The limit on the file.
         path: A file to write to.
     """
     octave_bytes = represented.n_stepped / 8
@@ -31,8 +30,8 @@ def fit_steps(represented: Represented, encoder: Encoder, budget: Budget, path: 
     for _ in range(_FITTINGS if octave_bytes else 0):
         encoder.write(represented.plan, path, represented.factors())
         size = path.stat().st_size
-        excess = size - _FILLING * budget.limit_bytes
-        if -_SLACK * budget.limit_bytes <= excess <= (1 - _FILLING) * budget.limit_bytes:
+        excess = size - _FILLING * limit_bytes
+        if -_SLACK * limit_bytes <= excess <= (1 - _FILLING) * limit_bytes:
             return
         if excess < 0 and size > _FINEST_BYTES * represented.n_stepped:
             return  # a budget so wide is not worth filling

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from autocompress.errors import BudgetError
-from autocompress.outcome.objectives import parse_seconds
+from autocompress.outcome.limits import parse_seconds
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,9 @@ from torch import nn
 
 from autocompress.knowledge.task import Task
 from autocompress.layers.copies import untouched
-from autocompress.outcome.objectives import format_bytes
+from autocompress.outcome.limits import format_bytes
+from autocompress.outcome.metric import cost
+from autocompress.outcome.names import SIZE
 from autocompress.outcome.results import TrialResult
 from autocompress.plan import CompressionPlan
 from autocompress.recovery.fine_tuning import FineTuning
@@ -34,8 +36,8 @@ def recover(
     """Fine-tune a model in the representation of a plan and keep the best file.
 
     After each segment of the budget the factors are written into a file, which is reloaded and
-    measured; with a size budget, entropy-constrained steps are first widened or narrowed until
-    the file just fits. While pruning goes on, or earlier steps of the papers' pipeline, there is
+    measured; with a limit on the size, steps are first widened or narrowed until the file just
+    fits. While pruning goes on, or earlier steps of the papers' pipeline, there is
     nothing to measure yet. The best that is feasible stays in `folder / "model.acz"`. Training
     ends early after three files in a row that are no better, but not in the first half, where
     large steps of training hide what has been gained. Called again, it continues after the last
@@ -84,8 +86,9 @@ def recover(
 
 def _measure(run: FineTuning, evaluator: Evaluator, path: Path, number: int) -> TrialResult:
     represented = run.represented
-    if evaluator.budget is not None:
-        fit_steps(represented, evaluator.encoder, evaluator.budget, path)
+    limit = evaluator.limits.get(SIZE)
+    if limit is not None:
+        fit_steps(represented, evaluator.encoder, int(limit.bound), path)
     return evaluator.run(number, represented.plan, path, represented.factors())
 
 
@@ -103,11 +106,10 @@ def clean_up(folder: Path) -> None:
 
 def _better(result: TrialResult, best: TrialResult, task: Task) -> bool:
     """Whether a file is to be kept: feasible before not, then measured, by metric, by size."""
-    sign = 1 if task.direction == "minimize" else -1
 
     def rank(trial: TrialResult) -> tuple[bool, bool, float]:
         if task.metric not in trial.values:
             return True, True, trial.size_bytes
-        return not trial.feasible, False, sign * trial.values[task.metric]
+        return not trial.feasible, False, cost(trial.values[task.metric], task.direction)
 
     return rank(result) < rank(best)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from autocompress.outcome.objectives import LATENCY_MS, SIZE, Budget, format_bytes
+from autocompress.outcome.limits import excesses, format_bytes
+from autocompress.outcome.names import LATENCY_MS, SIZE
 from autocompress.reporting.insight import worsening
 from autocompress.support.files import write_whole
 
@@ -50,7 +51,7 @@ def summary_lines(result: SearchResult) -> list[str]:
     ]
     if result.budget_bytes is not None:
         spare = result.budget_bytes - best.size_bytes
-        share = -Budget(result.budget_bytes).excess(best.size_bytes)
+        share = -result.bounds[SIZE].excess(best.size_bytes)
         lines.append(f"{format_bytes(spare)} ({100 * share:.1f} %) of the budget are left")
     if result.max_rise is not None:
         points = 100 * (result.max_rise - worsening(result, best.values))
@@ -139,9 +140,9 @@ def _failure(result: SearchResult) -> str:
     if result.smallest_bytes is None:
         return "no trial has finished"
     budget = result.budget_bytes
-    if budget is None or Budget(budget).excess(result.smallest_bytes) <= 0:
+    excess = excesses({SIZE: result.smallest_bytes}, result.bounds).get(SIZE, 0.0)
+    if budget is None or excess <= 0:
         return f"no plan found is{_limits(result)}{_nearest(result)}"
-    excess = Budget(budget).excess(result.smallest_bytes)
     distance = f"{100 * excess:.1f} % above" if excess < 1 else f"{1 + excess:.1f} times"
     return (
         f"no plan fits {format_bytes(budget)}: the smallest file found has "

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from matplotlib.ticker import MaxNLocator
 
-from autocompress.outcome.objectives import LATENCY, LATENCY_MS, SIZE, format_bytes
+from autocompress.outcome.limits import format_bytes
+from autocompress.outcome.names import LATENCY, LATENCY_MS, SIZE
 
 if TYPE_CHECKING:
     from autocompress.outcome.results import Scored, SearchResult, TrialResult

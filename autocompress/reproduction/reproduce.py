@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from torch import nn
 from autocompress.encoding.encoder import uncompressed_plan
 from autocompress.errors import SearchError
 from autocompress.knowledge.task import Task
-from autocompress.outcome.objectives import Budget, format_bytes
+from autocompress.outcome.limits import Budget, format_bytes
+from autocompress.outcome.names import SIZE
 from autocompress.plan import CompressionPlan
 from autocompress.recovery import RecoveryBudget, RecoverySettings, clean_up, recover
 from autocompress.reproduction.accounting import accounted_bytes
@@ -69,7 +70,7 @@ class _Run:
         self, model: nn.Module, task: Task, out: Path, steps: int, segments: int, seed: int
     ) -> None:
         self._model, self._task, self._out = model, task, out
-        self._evaluator = Evaluator(model, task, cache=out)
+        self._evaluator = Evaluator.of(model, task, cache=out)
         source = self._evaluator.source
         self._plans = {method.key: method.plan(source) for method in METHODS}
         for plan in self._plans.values():
@@ -104,8 +105,7 @@ class _Run:
         own_plan = self._own_plan(f"{folder}/own", plain.size_bytes)
         own = self._compressed(f"{folder}/own", own_plan)
         recovered = self._recovered(folder, plan, None)
-        own_budget = Budget(recovered.size_bytes)
-        own_recovered = self._recovered(f"{folder}/own", own_plan, own_budget)
+        own_recovered = self._recovered(f"{folder}/own", own_plan, recovered.size_bytes)
         pairs: dict[Track, Pair] = {
             "plain": Pair(plain, own),
             "recovered": Pair(recovered, own_recovered),
@@ -116,14 +116,14 @@ class _Run:
         """Return the best plan within a number of bytes among the first trials of a search."""
 
         def choose() -> dict[str, Any]:
-            budget = Budget(limit_bytes)
+            evaluator = self._within(limit_bytes)
             space = load_space("size")
             ladders = tuple(plan for plan in space.uniform if plan.ladder)
             space = space.model_copy(update={"uniform": ladders})
-            candidates = openings(space, self._evaluator.encoder, budget)[:_OPENINGS]
+            candidates = openings(space, self._evaluator.encoder, limit_bytes)[:_OPENINGS]
             path = self._out / folder / "candidate.acz"
             results = [
-                self._evaluator.within(budget).run(number, candidate.plan, path)
+                evaluator.run(number, candidate.plan, path)
                 for number, candidate in enumerate(candidates)
             ]
             path.unlink()
@@ -144,7 +144,7 @@ class _Run:
 
         return Point(**self._once(f"{folder}/measured.json", measure))
 
-    def _recovered(self, folder: str, plan: CompressionPlan, budget: Budget | None) -> Point:
+    def _recovered(self, folder: str, plan: CompressionPlan, limit_bytes: int | None) -> Point:
         """Fine-tune in the representation of a plan and measure the best file."""
         place = f"{folder}/recovered-{self._settings.budget.steps}-steps"
         artifact = self._out / place / "model.acz"
@@ -153,7 +153,7 @@ class _Run:
             result = recover(
                 self._model,
                 self._task,
-                self._evaluator.within(budget),
+                self._within(limit_bytes),
                 plan,
                 artifact.parent,
                 self._settings,
@@ -164,6 +164,10 @@ class _Run:
         point = Point(**self._once(f"{place}/measured.json", measure))
         clean_up(artifact.parent)
         return point
+
+    def _within(self, limit_bytes: int | None) -> Evaluator:
+        limits = {} if limit_bytes is None else {SIZE: Budget(limit_bytes).limit}
+        return replace(self._evaluator, limits=limits)
 
     def _point(self, size_bytes: int, valid: float, artifact: Path) -> dict[str, Any]:
         return asdict(Point(size_bytes, valid, self._evaluator.score(artifact, "test")))

@@ -1,68 +1,121 @@
-"""Trials side by side, in processes of their own."""
+"""Where jobs are done: in this process, or side by side in others on this machine.
+
+Executors are told what to do and give results back; study, folder and tracking remain with the
+one process that owns them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, Protocol
 
 import cloudpickle
 
 from autocompress.errors import AutocompressError, SearchError
 from autocompress.outcome.results import TrialResult
-from autocompress.plan import CompressionPlan
-from autocompress.support.signals import deaf
-from autocompress.trial.evaluator import Evaluator, GivenUp, Hurdle
+from autocompress.searching.jobs import Bench, Job
+from autocompress.support.signals import interrupts_ignored
+from autocompress.trial.looks import GivenUp
 
 Outcome = TrialResult | GivenUp | AutocompressError
+"""What a job has given, or the error that it failed with."""
 
 
-class Job(NamedTuple):
-    """One trial to be made."""
+class Executor(Protocol):
+    """Does jobs.
 
-    number: int
-    plan: CompressionPlan
-    path: Path
-    hurdles: Sequence[Hurdle]
-
-
-class Workers:
-    """Makes trials: one in this process, or several in as many others.
-
-    Each uses one processor core. Other processes are told what to do and give results back;
-    study, folder and tracking remain with this one.
+    Attributes:
+        capacity: How many jobs can be under way at a time.
     """
 
-    def __init__(self, evaluator: Evaluator, count: int) -> None:
-        """Start the processes, if there is to be more than one.
+    capacity: int
 
-        Args:
-            evaluator: Copied to each; tasks, models and objectives may be anything that
-                cloudpickle can copy.
-            count: How many trials are made at the same time.
+    @property
+    def n_begun(self) -> int:
+        """How many jobs are under way."""
+
+    def begin(self, job: Job) -> None:
+        """Begin a job; there must be room for it."""
+
+    def next(self) -> tuple[Job, Outcome]:
+        """Wait for the end of a job that is under way.
 
         Raises:
-            SearchError: If the evaluator cannot be copied.
+            SearchError: If what was to do it is lost, or cannot do any.
         """
-        self.count = count
-        self._evaluator = evaluator
+
+
+def executing(bench: Bench, jobs: int) -> AbstractContextManager[Executor]:
+    """Return an executor for so many jobs at a time, which ends with the block.
+
+    Args:
+        bench: What the jobs work with.
+        jobs: With one, this process does them; with more, as many others.
+
+    Raises:
+        SearchError: If the bench cannot be copied to other processes.
+    """
+    return _here(bench) if jobs == 1 else LocalProcesses(bench, jobs)
+
+
+@contextmanager
+def _here(bench: Bench) -> Iterator[Executor]:
+    yield ThisProcess(bench)
+
+
+class ThisProcess:
+    """Does one job at a time, when it is asked for the next outcome."""
+
+    capacity = 1
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
         self._waiting: list[Job] = []
+
+    @property
+    def n_begun(self) -> int:
+        """How many jobs wait to be done."""
+        return len(self._waiting)
+
+    def begin(self, job: Job) -> None:
+        """Keep a job until `next` does it."""
+        self._waiting.append(job)
+
+    def next(self) -> tuple[Job, Outcome]:
+        """Do the job that was begun first."""
+        job = self._waiting.pop(0)
+        return job, _outcome(self._bench, job)
+
+
+class LocalProcesses:
+    """Does several jobs side by side in as many processes, each on one processor core."""
+
+    def __init__(self, bench: Bench, capacity: int) -> None:
+        """Start the processes.
+
+        Args:
+            bench: Copied to each; tasks, models and objectives may be anything that cloudpickle
+                can copy.
+            capacity: How many there are to be.
+
+        Raises:
+            SearchError: If the bench cannot be copied.
+        """
+        self.capacity = capacity
         self._busy: dict[int, Job] = {}
         self._processes: list[Any] = []
         self._pipes: list[Connection] = []
-        if count > 1:
-            self._start(_pickled(evaluator))
+        self._start(_pickled(bench))
 
-    def _start(self, evaluator: bytes) -> None:
+    def _start(self, bench: bytes) -> None:
         context = get_context("spawn")  # a fork would inherit the locks of other threads
-        for _ in range(self.count):
+        for _ in range(self.capacity):
             here, there = context.Pipe()
-            process = context.Process(target=_work, args=(there, evaluator), daemon=True)
-            with deaf():
+            process = context.Process(target=_work, args=(there, bench), daemon=True)
+            with interrupts_ignored():
                 process.start()
             there.close()
             self._processes.append(process)
@@ -70,15 +123,16 @@ class Workers:
 
     @property
     def n_begun(self) -> int:
-        """How many trials are under way."""
-        return len(self._waiting) + len(self._busy)
+        """How many jobs are under way."""
+        return len(self._busy)
 
     def begin(self, job: Job) -> None:
-        """Begin a trial; one must be free."""
-        if not self._pipes:
-            self._waiting.append(job)
-            return
-        free = next(index for index in range(self.count) if index not in self._busy)
+        """Send a job to a process that has none.
+
+        Raises:
+            SearchError: If that process has died.
+        """
+        free = next(index for index in range(self.capacity) if index not in self._busy)
         self._busy[free] = job
         try:
             self._pipes[free].send(job)
@@ -86,14 +140,11 @@ class Workers:
             raise self._death(free, job) from error
 
     def next(self) -> tuple[Job, Outcome]:
-        """Wait for the end of a trial; of several in one process, the earliest comes first.
+        """Wait for the end of a job.
 
         Raises:
-            SearchError: If a process has died, or cannot load the evaluator.
+            SearchError: If a process has died, or cannot load the bench.
         """
-        if not self._pipes:
-            job = self._waiting.pop(0)
-            return job, _outcome(self._evaluator, job)
         ready = wait([self._pipes[index] for index in self._busy])
         index = min(i for i in self._busy if self._pipes[i] in ready)
         job = self._busy.pop(index)
@@ -108,21 +159,16 @@ class Workers:
     def _death(self, index: int, job: Job) -> SearchError:
         self._processes[index].join(1)
         return SearchError(
-            f"the process of trial {job.number} died (exit code "
+            f"the process of {job.title} died (exit code "
             f"{self._processes[index].exitcode}); use fewer jobs if memory ran out, and in a "
             "script call the search below `if __name__ == '__main__':`"
         )
 
-    def __enter__(self) -> Workers:
+    def __enter__(self) -> LocalProcesses:
         """Do nothing: the processes run already."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """End the processes at once; what they have not finished is lost."""
         for process in self._processes:
             process.kill()
@@ -130,9 +176,9 @@ class Workers:
             process.join()
 
 
-def _pickled(evaluator: Evaluator) -> bytes:
+def _pickled(bench: Bench) -> bytes:
     try:
-        data: bytes = cloudpickle.dumps(evaluator)
+        data: bytes = cloudpickle.dumps(bench)
     except Exception as error:
         raise SearchError(
             f"several jobs need a model, a task and objectives that can be copied to other "
@@ -141,11 +187,11 @@ def _pickled(evaluator: Evaluator) -> bytes:
     return data
 
 
-def _work(pipe: Connection, evaluator: bytes) -> None:
-    """Make trials in a process of its own until the other end is closed."""
+def _work(pipe: Connection, bench: bytes) -> None:
+    """Do jobs in a process of its own until the other end is closed."""
     with suppress(EOFError, ConnectionError):
         try:
-            own: Evaluator = cloudpickle.loads(evaluator)
+            own: Bench = cloudpickle.loads(bench)
         except Exception as error:  # whatever a user's classes raise
             pipe.recv()
             pipe.send(SearchError(f"another process cannot load the task: {error}; use one job"))
@@ -154,8 +200,8 @@ def _work(pipe: Connection, evaluator: bytes) -> None:
             pipe.send(_outcome(own, pipe.recv()))
 
 
-def _outcome(evaluator: Evaluator, job: Job) -> Outcome:
+def _outcome(bench: Bench, job: Job) -> Outcome:
     try:
-        return evaluator.attempt(*job)
+        return job.carry_out(bench)
     except AutocompressError as error:
         return error

@@ -2,67 +2,90 @@
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Mapping
 
 from autocompress.encoding.encoder import uncompressed_plan
-from autocompress.knowledge.task import Task
-from autocompress.outcome.objectives import Budget
+from autocompress.errors import AutocompressError
+from autocompress.knowledge.source import Source
+from autocompress.outcome.limits import Budget, Limit
+from autocompress.outcome.names import LATENCY, SIZE
 from autocompress.outcome.results import TrialResult
 from autocompress.plan import CompressionPlan
-from autocompress.recovery import RecoverySettings, clean_up, recover
+from autocompress.recovery import RecoverySettings, clean_up
+from autocompress.searching.executors import Executor
 from autocompress.searching.folder import TRIAL, SearchFolder
+from autocompress.searching.jobs import RecoveryJob
 from autocompress.support import progress
 from autocompress.support.files import write_json
-from autocompress.trial.evaluator import Evaluator
-
-REGAINED = 0.1
-"""A rise of the metric, in shares of the baseline, that fine-tuning can be trusted to regain."""
 
 
-def recover_best(
+def recovery_jobs(
     folder: SearchFolder,
-    model: nn.Module,
-    task: Task,
-    evaluator: Evaluator,
+    source: Source,
+    metric: str,
+    limits: Mapping[str, Limit],
     best: TrialResult,
     settings: RecoverySettings,
-) -> None:
-    """Fine-tune the best plan, then the control, each once; what is finished is kept.
+) -> dict[str, RecoveryJob]:
+    """Return the fine-tuning of the best plan and that of its control, by their names.
 
     The control tells apart what recovery regains from what any further training of the model
     would gain: it is the uncompressed model, trained alike and for as long.
 
     Args:
         folder: The search.
-        model: The original model.
-        task: Gives the training losses.
-        evaluator: Measures files under the search's budget.
+        source: The model.
+        metric: Name of the task's metric.
+        limits: Those of the search, as absolute bounds.
         best: The trial whose plan is taken.
         settings: How to fine-tune.
+    """
+    own = dict(limits)
+    if SIZE not in limits and _has_steps(best.plan):
+        # Training moves the numbers, and with them the bytes that they need.
+        own[SIZE] = Budget(best.size_bytes).limit
+    of_trade = (SIZE, LATENCY, metric)  # what the uncompressed model is not meant to keep
+    free = {name: limit for name, limit in limits.items() if name not in of_trade}
+    asked = {"recovered": (best.plan, own), "control": (uncompressed_plan(source), free)}
+    return {
+        name: RecoveryJob(
+            best.number, plan, folder.recovered(name, settings.key), settings, judged
+        )
+        for name, (plan, judged) in asked.items()
+    }
+
+
+def carry_out(jobs: Mapping[str, RecoveryJob], executor: Executor) -> None:
+    """Fine-tune what is not fine-tuned yet, each once; what is finished is kept.
+
+    Args:
+        jobs: By their names.
+        executor: Does them.
 
     Raises:
-        SearchError: If the task has no training losses.
+        SearchError: If the task has no training losses, or a process dies.
+        ObjectiveError: If a model diverged and an objective is no finite number.
     """
-    unlimited = evaluator.within(None)
-    measure = evaluator
-    if evaluator.budget is None and _has_steps(best.plan):
-        # Training moves the numbers, and with them the bytes that they need.
-        measure = evaluator.within(Budget(best.size_bytes))
-    jobs: list[tuple[str, Evaluator, CompressionPlan]] = [
-        ("recovered", measure, best.plan),
-        ("control", unlimited, uncompressed_plan(evaluator.source)),
-    ]
-    for name, judge, plan in jobs:
-        artifact = folder.recovered(name, settings.label())
-        record = artifact.with_name(TRIAL)
-        if not record.exists():
-            progress.say(f"fine-tuning the {name} model for {settings.label()}")
-            result = recover(model, task, judge, plan, artifact.parent, settings, best.number)
-            write_json(record, result.to_json())
-            clean_up(artifact.parent)
+    waiting = [(name, job) for name, job in jobs.items() if not job.path.with_name(TRIAL).exists()]
+    while waiting or executor.n_begun:
+        while waiting and executor.n_begun < executor.capacity:
+            name, job = waiting.pop(0)
+            progress.say(f"fine-tuning the {name} model for {job.settings.label()}")
+            executor.begin(job)
+        done, outcome = executor.next()
+        if isinstance(outcome, AutocompressError):
+            raise outcome
+        assert isinstance(done, RecoveryJob)
+        assert isinstance(outcome, TrialResult)
+        write_json(done.path.with_name(TRIAL), outcome.to_json())
+        clean_up(done.path.parent)
+
+
+def is_begun(folder: SearchFolder, settings: RecoverySettings) -> bool:
+    """Whether a fine-tuning was begun, perhaps by a call that was interrupted."""
+    return folder.recovered("recovered", settings.key).parent.exists()
 
 
 def _has_steps(plan: CompressionPlan) -> bool:
     """Whether the size of a plan's file can be adjusted by the width of steps."""
-    precisions = [treatment.precision for treatment in plan.treatments.values()]
-    return any(precision.widened(1.0) != precision for precision in precisions)
+    return any(treatment.precision.has_steps for treatment in plan.treatments.values())

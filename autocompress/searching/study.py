@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,15 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from autocompress.outcome.objectives import SIZE, Direction, Limit, excesses
+from autocompress.outcome.limits import Limit, excesses
+from autocompress.outcome.metric import Direction
+from autocompress.outcome.origin import SAMPLED, Aim, Origin
 from autocompress.outcome.results import TrialResult
-from autocompress.searching.folder import SamplerName
+from autocompress.searching.settings import SamplerName
 from autocompress.searching.space.tables import Range, Scalar
 
-SAMPLER = "sampler"
 _ERROR, _ORIGIN, _REJECTED, _MISFIT = "error", "origin", "rejected", "misfit"
+_FAMILY, _AIM = "family", "aim"
 _POPULATION = 16  # small, since searches have tens to hundreds of trials
 
 
@@ -78,23 +81,23 @@ class Study:
         running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return [trial.number for trial in running]
 
-    def begun(self) -> set[str]:
+    def begun(self) -> set[Origin]:
         """Return the origins of all trials but those that were abandoned."""
         return {
-            trial.user_attrs.get(_ORIGIN, SAMPLER)
+            _origin(trial.user_attrs)
             for trial in self._study.get_trials(deepcopy=False)
             if trial.state is not TrialState.FAIL
             or _ERROR in trial.user_attrs
             or _MISFIT in trial.user_attrs
         }
 
-    def ask(self, opening: tuple[str, Mapping[str, Scalar]] | None = None) -> Asking:
+    def ask(self, opening: tuple[Origin, Mapping[str, Scalar]] | None = None) -> Asking:
         """Begin the next trial: an opening, by its origin and answers, or as the sampler says."""
         self._study.sampler = self._make_sampler()
         waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         if opening is not None and not waiting:
             origin, answers = opening
-            self._study.enqueue_trial(dict(answers), user_attrs={_ORIGIN: origin})
+            self._study.enqueue_trial(dict(answers), user_attrs=_attributes(origin))
         self._in_flight += 1
         return Asking(self._study.ask())
 
@@ -108,9 +111,15 @@ class Study:
             self._study.tell(result.number, state=TrialState.PRUNED)
         self._end()
 
-    def reject(self, number: int, excess: float, reason: str) -> None:
-        """End a trial whose file would be above the budget by a share of it."""
-        self._constrain(number, {SIZE: excess}, reason)
+    def reject(self, number: int, excesses: Mapping[str, float], reason: str) -> None:
+        """End a trial that was given up before there was a file.
+
+        Args:
+            number: The trial's.
+            excesses: By objective, by how much its limit is missed, as far as that is known.
+            reason: Why.
+        """
+        self._constrain(number, excesses, reason)
         self._study.tell(number, state=TrialState.PRUNED)
         self._end()
 
@@ -175,7 +184,7 @@ class Asking:
     def __init__(self, trial: optuna.Trial) -> None:
         self._trial = trial
         self.number = trial.number
-        self.origin: str = trial.user_attrs.get(_ORIGIN, SAMPLER)
+        self.origin = _origin(trial.user_attrs)
 
     def pick(self, name: str, options: tuple[Scalar, ...]) -> Scalar:
         """Choose one of the options."""
@@ -189,3 +198,17 @@ class Asking:
             suggest = self._trial.suggest_int
         answer: int | float = suggest(name, interval.low, interval.high, log=interval.log)
         return answer
+
+
+def _attributes(origin: Origin) -> dict[str, Any]:
+    aim = None if origin.aim is None else asdict(origin.aim)
+    return {_ORIGIN: origin.label, _FAMILY: origin.family, _AIM: aim}
+
+
+def _origin(attributes: Mapping[str, Any]) -> Origin:
+    if _ORIGIN not in attributes:
+        return SAMPLED
+    aim = attributes.get(_AIM)
+    return Origin(
+        attributes[_ORIGIN], attributes.get(_FAMILY), None if aim is None else Aim(**aim)
+    )

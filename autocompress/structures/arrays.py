@@ -22,6 +22,15 @@ def whole(values: Any) -> Indices:
     return np.rint(numbers).astype(np.int64)
 
 
+def like(values: NDArray[Any], other: Any) -> Any:
+    """Return an array as a tensor where another one is, of its type and on its device."""
+    if isinstance(other, np.ndarray):
+        return values
+    import torch
+
+    return torch.from_numpy(values).to(other)
+
+
 def permuted(array: Matrix, axes: list[int]) -> Matrix:
     """Return an array, or a tensor, with its axes in another order."""
     permute = getattr(array, "permute", None)

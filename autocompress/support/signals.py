@@ -10,7 +10,7 @@ from types import FrameType
 
 
 @contextmanager
-def shielded() -> Iterator[None]:
+def interrupts_held() -> Iterator[None]:
     """Hold Ctrl-C back until the block is done.
 
     An interrupt in the middle of a transaction would leave its database locked. Only the main
@@ -30,7 +30,7 @@ def shielded() -> Iterator[None]:
 
 
 @contextmanager
-def deaf() -> Iterator[None]:
+def interrupts_ignored() -> Iterator[None]:
     """Ignore Ctrl-C; a process started within goes on ignoring it.
 
     A terminal sends Ctrl-C to all processes of a command, but what it means is for the first of

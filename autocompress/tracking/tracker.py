@@ -101,7 +101,7 @@ class Tracker:
             metrics = {**result.values, "seconds": result.seconds}
             metrics["cpu_seconds"] = result.cpu_seconds
             if result.predicted is not None:
-                metrics["predicted_rise"] = result.predicted
+                metrics["predicted_loss_rise"] = result.predicted
             self._log_metrics(run_id, metrics)
             self._log_plan(run_id, result.plan)
             self._client.log_artifact(run_id, str(artifact))

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from autocompress.outcome.objectives import SIZE
+from autocompress.outcome.names import SIZE
 from autocompress.tracking.figures import mlflow_key
 
 if TYPE_CHECKING:

@@ -1,87 +1,41 @@
-"""One plan, measured. Knows neither Optuna nor MLflow."""
+"""One plan, measured. Knows neither Optuna nor MLflow, and no engine by name."""
 
 from __future__ import annotations
 
-import copy
-import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 from torch import nn
 
 from autocompress.artifact import Artifact, open_artifact
-from autocompress.encoding.encoder import Encoder, uncompressed_plan
+from autocompress.encoding.encoder import Encoder, Factors, uncompressed_plan
 from autocompress.encoding.estimates import Estimator
-from autocompress.engines.torch import fill
+from autocompress.engines.base import Engine
+from autocompress.engines.torch import TorchEngine
 from autocompress.errors import ArtifactError
-from autocompress.knowledge.prediction import predicted_rise
 from autocompress.knowledge.source import Source
 from autocompress.knowledge.task import Task
+from autocompress.outcome.limits import Limit, excesses
+from autocompress.outcome.measured import Measured
+from autocompress.outcome.metric import Direction
+from autocompress.outcome.names import SIZE
 from autocompress.outcome.objectives import (
-    LATENCY,
-    LATENCY_MS,
-    SIZE,
-    Budget,
-    Direction,
-    Limit,
-    Measured,
     Objective,
+    Phase,
     Split,
-    excesses,
-    size_objective,
+    directions_of,
+    limited,
 )
 from autocompress.outcome.results import TrialResult
 from autocompress.plan import CompressionPlan
-from autocompress.structures import Factor
 from autocompress.support.threads import one_thread
-
-if TYPE_CHECKING:
-    from autocompress.engines.onnx.engine import OnnxEngine
+from autocompress.trial.looks import GivenUp, Hurdle, foreseen, seen
+from autocompress.trial.measuring import engine_of, objectives_of, predicted, times
 
 _ROWS = 256
-_EXCESS = 0.25  # what an estimate from so few rows is off by at the most, and then some
-_LOOKS = {8: 5.0, 16: 4.0, 32: 3.0}
-"""After so many parts, how many standard errors make a difference clear (p < 0.003 each)."""
-_FAR_WORSE = 10.0  # predictions are off by a factor of seven where a rise is next to nothing
-
-
-@dataclass(frozen=True)
-class Hurdle:
-    """A measured trial that a plan must not be clearly worse than, to be measured whole.
-
-    Attributes:
-        losses: The trial's losses on the first parts of the validation data.
-        size_bytes: The hurdle stands for files of at least this size.
-        reason: Why a plan that is worse is of no interest.
-        predicted: The rise of the loss that was predicted for the trial, or None.
-    """
-
-    losses: tuple[float, ...]
-    size_bytes: int
-    reason: str
-    predicted: float | None = None
-
-
-@dataclass(frozen=True)
-class GivenUp:
-    """A plan that was given up before it was encoded.
-
-    Attributes:
-        number: The trial's number.
-        reason: Why.
-        excess: By how much the file is estimated to be above the budget, in shares of it; below
-            0 if it fits.
-    """
-
-    number: int
-    reason: str
-    excess: float
 
 
 class _Look(NamedTuple):
@@ -93,42 +47,52 @@ class _Look(NamedTuple):
     predicted: float | None = None
 
 
+@dataclass(frozen=True)
 class Evaluator:
     """Carries out plans and measures them, always from the artifact reloaded from its file.
 
     Attributes:
         encoder: Carries out plans.
-        objectives: Size first, then the task's metric, then the user's own.
-        budget: The limit on the size, or None.
-        limits: By name, the limits on other objectives.
-        deployed: Runs models in ONNX Runtime, where latency is an objective; or None.
+        engine: Runs what they give.
+        task: Scores what runs.
+        objectives: What is measured, by phases; size first, then the task's metric.
+        limits: By objective name, what a plan must keep to be feasible.
+        ending: The phases after which a trial ends if a limit on their objectives is missed: what
+            would follow is then not worth its time.
     """
 
-    def __init__(
-        self,
+    encoder: Encoder
+    engine: Engine
+    task: Task
+    objectives: tuple[Objective, ...]
+    limits: Mapping[str, Limit] = field(default_factory=dict)
+    ending: tuple[Phase, ...] = ("file", "engine")
+    _estimator: Estimator = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_estimator", Estimator(self.encoder, _ROWS))
+
+    @classmethod
+    def of(
+        cls,
         model: nn.Module,
         task: Task,
-        budget: Budget | None = None,
+        limits: Mapping[str, Limit] | None = None,
         extra: Sequence[Objective] = (),
         cache: Path | None = None,
-        *,
-        latency: bool = False,
-    ) -> None:
-        self.encoder = Encoder(Source.of(model, task, cache))
-        self._model = copy.deepcopy(model)
-        self._task = task
-        self.budget = budget
-        metric = Objective(
-            task.metric, task.direction, lambda measured: task.evaluate(measured.model, "valid")
-        )
-        self.objectives = (size_objective(), metric, *extra)
-        self.limits = {
-            objective.name: Limit(objective.limit, objective.direction)
-            for objective in extra
-            if objective.limit is not None
-        }
-        self._estimator: Estimator | None = None
-        self.deployed = self._engine() if latency else None
+    ) -> Evaluator:
+        """Make the evaluator of a model that runs in torch.
+
+        Args:
+            model: It is not changed.
+            task: Knows the data.
+            limits: By objective name.
+            extra: What is measured beside size and metric.
+            cache: A folder that keeps what takes long to learn, or None.
+        """
+        encoder = Encoder(Source.of(model, task, cache))
+        engine = engine_of(TorchEngine.name, model, encoder)
+        return cls(encoder, engine, task, objectives_of(task, extra), limits or {})
 
     @property
     def source(self) -> Source:
@@ -138,41 +102,17 @@ class Evaluator:
     @property
     def directions(self) -> dict[str, Direction]:
         """By objective name, whether less or more of it is better."""
-        size, metric, *extra = (
-            (objective.name, objective.direction) for objective in self.objectives
-        )
-        latency: list[tuple[str, Direction]] = [(LATENCY, "minimize")] if self.deployed else []
-        return dict([size, metric, *latency, *extra])
-
-    def within(self, budget: Budget | None) -> Evaluator:
-        """Return an evaluator of the same model under another budget, or under none."""
-        other = copy.copy(self)
-        other.budget = budget
-        return other
-
-    def of(self, encoder: Encoder) -> Evaluator:
-        """Return an evaluator of the same model, of which more is known."""
-        other = copy.copy(self)
-        other.encoder = encoder
-        return other
-
-    def limited(self, name: str, limit: Limit) -> Evaluator:
-        """Return an evaluator of the same model under a further limit."""
-        other = copy.copy(self)
-        other.limits = {**self.limits, name: limit}
-        return other
+        return directions_of(self.objectives)
 
     def attempt(
         self, number: int, plan: CompressionPlan, path: Path, hurdles: Sequence[Hurdle] = ()
     ) -> TrialResult | GivenUp:
         """Measure a plan as `run` does, on one thread, unless cheaper looks rule it out.
 
-        First size and rise of the loss are estimated from a part of the rows; weights that are
-        encoded already count with their size. The plan is given up if the size is above the
-        budget by a quarter, or the rise ten times that of a hurdle. Then the first 8, 16 and 32
-        parts of the validation data are looked at: a plan is rejected if its losses are worse
-        than those of a hurdle on the same parts by more standard errors of the mean difference
-        than chance explains.
+        First what the plan alone tells is measured, and its size and rise of the loss are
+        estimated from a part of the rows; weights that are encoded already count with their
+        size. What `looks.foreseen` finds hopeless is given up, and so is what misses a limit on
+        an objective of the phase "plan". The file is looked at as `looks.seen` says.
 
         Raises:
             PlanError: If the plan does not fit the model.
@@ -180,45 +120,41 @@ class Evaluator:
         """
         self.encoder.check(plan)
         with one_thread():
-            reason, excess = self._hopeless(plan, hurdles)
-            if reason:
-                return GivenUp(number, reason, excess)
-            return self.run(number, plan, path, hurdles=hurdles)
+            given_up = self._give_up(number, plan, path, hurdles)
+            return given_up or self.run(number, plan, path, hurdles=hurdles)
 
-    def _hopeless(
-        self, plan: CompressionPlan, hurdles: Sequence[Hurdle]
-    ) -> tuple[str | None, float]:
-        """Say why a plan is not worth encoding, or None, and by how much it is too large."""
-        if self.budget is None and not hurdles:
-            return None, 0.0
-        if self._estimator is None:
-            self._estimator = Estimator(self.encoder, _ROWS)
-        size = rise = 0.0
-        for name, treatment in plan.treatments.items():
-            estimate = self._estimator.estimate(name, treatment)
-            rise += estimate.rise
-            known = self.encoder.known_bytes(name, treatment)
-            size += estimate.size_bytes if known is None else known
-        excess = -1.0 if self.budget is None else self.budget.excess(int(size))
-        if excess > _EXCESS:
-            return f"estimated to be {100 * excess:.0f} % above the budget", excess
-        for hurdle in hurdles:
-            is_larger = size > (1 + _EXCESS) * hurdle.size_bytes
-            if hurdle.predicted and is_larger and rise > _FAR_WORSE * hurdle.predicted:
-                return f"predicted to be far {hurdle.reason}", excess
-        return None, excess
+    def _give_up(
+        self, number: int, plan: CompressionPlan, path: Path, hurdles: Sequence[Hurdle]
+    ) -> GivenUp | None:
+        values = self._measured("plan", Measured(plan, path))
+        missed, known = self._missed("plan", values), excesses(values, self.limits)
+        if missed:
+            return GivenUp(number, missed, known)
+        limit = self.limits.get(SIZE)
+        if limit is None and not hurdles:
+            return None
+        outlook = self._estimator.outlook(plan)
+        if limit is not None:
+            known[SIZE] = limit.excess(int(outlook.size_bytes))
+        reason = foreseen(outlook, limit, hurdles)
+        if reason:
+            return GivenUp(number, reason, known)
+        for name, factors in outlook.factors.items():
+            self.encoder.encode(name, plan.treatments[name], factors)
+        return None
 
     def run(
         self,
         number: int,
         plan: CompressionPlan,
         path: Path,
-        factors: Mapping[str, Mapping[str, Factor]] | None = None,
+        factors: Factors | None = None,
         hurdles: Sequence[Hurdle] = (),
     ) -> TrialResult:
         """Carry out a plan into a file and measure that file.
 
-        A file above the budget is not evaluated any further.
+        Phase by phase, from the size to the metric; a file above the budget is not loaded, and
+        one that is too slow is not scored.
 
         Args:
             number: The trial's number.
@@ -232,16 +168,13 @@ class Evaluator:
             ObjectiveError: If an objective is not a finite number.
         """
         started, clock, cpu = time.time(), time.perf_counter(), time.process_time()
-        artifact = self._write(plan, path, factors)
-        look = self._look(plan, artifact, hurdles)
-        feasible = look.rejected is None and not any(
-            excess > 0 for excess in excesses(look.values, self.limits).values()
-        )
+        look = self._look(plan, self._write(plan, path, factors), hurdles)
+        missed = any(excess > 0 for excess in excesses(look.values, self.limits).values())
         return TrialResult(
             number=number,
             plan=plan,
             values=look.values,
-            feasible=feasible,
+            feasible=look.rejected is None and not missed,
             started=started,
             seconds=time.perf_counter() - clock,
             cpu_seconds=time.process_time() - cpu,
@@ -251,45 +184,35 @@ class Evaluator:
         )
 
     def _look(self, plan: CompressionPlan, artifact: Artifact, hurdles: Sequence[Hurdle]) -> _Look:
-        size = {SIZE: float(artifact.size_bytes)}
-        if self.budget is not None and self.budget.excess(artifact.size_bytes) > 0:
-            return _Look(size, f"above {self.budget}")
-        model, values = self._run_model(artifact)
-        values |= size
-        if self.deployed and excesses(values, self.limits).get(LATENCY, 0) > 0:
-            return _Look(values, "above the latency budget")
+        values = self._measured("plan", Measured(plan, artifact.path))
+        values |= self._measured("file", Measured(plan, artifact.path, artifact, None, values))
+        if missed := self._missed("file", values):
+            return _Look(values, missed)
+        model = self.engine.load(artifact)
+        loaded = Measured(plan, artifact.path, artifact, model, values)
+        if any(objective.phase == "engine" for objective in self.objectives):
+            values |= times(self.engine, model)
+        values |= self._measured("engine", loaded)
+        if missed := self._missed("engine", values):
+            return _Look(values, missed)
         hurdles = [one for one in hurdles if artifact.size_bytes >= one.size_bytes]
-        losses: tuple[float, ...] = ()
-        parts = iter(self._task.part_losses(model, "valid"))
-        for count, errors in _LOOKS.items():
-            losses += tuple(islice(parts, count - len(losses)))
-            for hurdle in hurdles:
-                if len(losses) == count and _clearly_worse(losses, hurdle.losses, errors):
-                    return _Look(values, hurdle.reason, losses)
-        measured = Measured(plan, artifact.path, artifact, model)
-        values |= {one.name: one.measure(measured) for one in self.objectives}
-        return _Look(values, None, losses, self._predicted(artifact, model))
+        losses, reason = seen(self.task.part_losses(model, "valid"), hurdles)
+        if reason:
+            return _Look(values, reason, losses)
+        values |= self._measured("model", loaded)
+        return _Look(values, None, losses, predicted(self.source, artifact))
 
-    def _run_model(self, artifact: Artifact) -> tuple[nn.Module, dict[str, float]]:
-        """Return the model that is to be scored, and how long it takes if that counts."""
-        if self.deployed is None:
-            return fill(self._model, artifact), {}
-        model = self.deployed.load(artifact)
-        latency = self.deployed.latency(model)
-        milliseconds = {LATENCY_MS: latency.p50_ms, "latency_p95_ms": latency.p95_ms}
-        return model, {LATENCY: latency.ratio, **milliseconds, "latency_noise": latency.noise}
+    def _measured(self, phase: Phase, measured: Measured) -> dict[str, float]:
+        own = (objective for objective in self.objectives if objective.phase == phase)
+        return {objective.name: objective.measure(measured) for objective in own}
 
-    def _predicted(self, artifact: Artifact, model: nn.Module) -> float | None:
-        """Return the predicted rise of the loss for the errors that a file makes."""
-        if not self.source.calibration.sensitivities:
-            return None
-        decoded = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-        state = artifact.state_dict() if self.deployed else decoded
-        weights = self.source.weights.weights
-        return sum(
-            predicted_rise(self.source, name, (state[name] - one.values).reshape(one.matrix.shape))
-            for name, one in weights.items()
-        )
+    def _missed(self, phase: Phase, values: Mapping[str, float]) -> str | None:
+        """Say which limit a phase has missed, if that is the end of the trial."""
+        for objective, limit in limited(self.objectives, self.limits, phase):
+            is_end = phase == "plan" or phase in self.ending
+            if is_end and limit.excess(values[objective.name]) > 0:
+                return objective.missed(limit)
+        return None
 
     def baseline(self, path: Path) -> dict[str, float]:
         """Store the model uncompressed, reload it and measure it like any plan.
@@ -299,7 +222,7 @@ class Evaluator:
         """
         plan = uncompressed_plan(self.source)
         artifact = self._write(plan, path)
-        values = self.within(None)._look(plan, artifact, ()).values
+        values = replace(self, limits={})._look(plan, artifact, ()).values
         state = artifact.state_dict()
         for name, weight in self.source.weights.weights.items():
             if not (state[name] == weight.values).all():
@@ -308,34 +231,12 @@ class Evaluator:
 
     def score(self, path: Path, split: Split) -> float:
         """Return the task's metric of an artifact on a split."""
-        artifact = open_artifact(path)
-        if self.deployed is None:
-            return float(self._task.evaluate(fill(self._model, artifact), split))
-        return float(self._task.evaluate(self.deployed.load(artifact), split))
+        return float(self.task.evaluate(self.engine.load(open_artifact(path)), split))
 
     def _write(
-        self,
-        plan: CompressionPlan,
-        path: Path,
-        factors: Mapping[str, Mapping[str, Factor]] | None = None,
+        self, plan: CompressionPlan, path: Path, factors: Factors | None = None
     ) -> Artifact:
         path.parent.mkdir(parents=True, exist_ok=True)
         with one_thread():
             self.encoder.write(plan, path, factors)
         return open_artifact(path)
-
-    def _engine(self) -> OnnxEngine:
-        from autocompress.engines.onnx.engine import OnnxEngine  # loads only for this
-
-        with TemporaryDirectory() as folder:
-            path = Path(folder) / "model.acz"
-            return OnnxEngine(self._model, self._write(uncompressed_plan(self.source), path))
-
-
-def _clearly_worse(losses: Sequence[float], others: Sequence[float], errors: float) -> bool:
-    """Tell from losses on the same parts whether the first ones are worse by so many errors."""
-    if len(losses) > len(others):
-        return False
-    differences = np.subtract(losses, others[: len(losses)])
-    error = float(differences.std(ddof=1)) / math.sqrt(len(differences))
-    return float(differences.mean()) > errors * error

@@ -55,7 +55,8 @@ def members(item: dict[str, Any], payload: bytes) -> Iterator[tuple[str, Array]]
     """Yield the weights of an item, by all of their names (section 3)."""
     shapes = [m["shape"] for m in item["members"]]
     sizes = [(s[0], prod(s[1:])) if len(s) > 1 else (1, prod(s)) for s in shapes]
-    streams, offset = {}, 0
+    streams: dict[str, dict[str, Array]] = {}
+    offset = 0
     for factor, records in item["factors"].items():
         streams[factor] = {}
         for record in records:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import lzma
+import os
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -162,6 +163,18 @@ def test_a_missing_file_is_named(path: Path) -> None:
 def test_a_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="cannot read artifact"):
         open_artifact(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["/dev/null", "/dev/zero", "pipe"])
+def test_what_is_no_ordinary_file_is_refused(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ArtifactError, match=r"cannot read artifact .*: it is no ordinary file"):
+        open_artifact(tmp_path / name)
+
+
+def test_a_name_that_no_file_can_have_is_refused() -> None:
+    with pytest.raises(ArtifactError, match=r"cannot read artifact 'a\\x00b': embedded null byte"):
+        open_artifact("a\0b")
 
 
 def test_a_foreign_safetensors_file_is_said_to_be_one(path: Path) -> None:
@@ -503,6 +516,19 @@ def test_changed_bytes_are_refused_or_harmless(path: Path, valid: bytes, seed: i
         damaged = bytearray(valid)
         damaged[place] ^= int(generator.integers(1, 256))
         path.write_bytes(damaged)
+        assert_refused_or_right(path)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_damage_under_a_checksum_that_matches_is_refused_or_harmless(
+    path: Path, newest: bytes, seed: int
+) -> None:
+    generator = np.random.default_rng(seed)
+    whole = newest[:43] + BLANK.encode() + newest[51:]
+    for place in generator.integers(51, len(whole), size=500):
+        damaged = bytearray(whole)
+        damaged[place] ^= int(generator.integers(1, 256))
+        path.write_bytes(sealed(bytes(damaged)))
         assert_refused_or_right(path)
 
 

@@ -43,7 +43,7 @@ def example() -> bytes:
     return data
 
 
-def annotations() -> list[tuple[int, int, str, str]]:
+def annotated() -> list[tuple[int, int, str, str]]:
     """Return offset, length, bytes and text of each annotated field."""
     pattern = r"^\| (\d+) \| (\d+) \| (?:`([0-9a-f ]+)`)? *\| (.*) \|$"
     found = re.findall(pattern, DOCUMENT.split("| offset |")[1], re.MULTILINE)
@@ -92,20 +92,20 @@ def test_the_example_is_what_is_written(path: Path) -> None:
 
 def test_annotations_are_true_and_cover_the_file() -> None:
     data, end = example(), 0
-    for first, size, digits, _ in annotations():
+    for first, size, digits, _ in annotated():
         assert first == end
         end = first + size
         if digits:
             assert bytes.fromhex(digits) == data[first:end]
     assert end == len(data)
-    assert sum(bool(digits) for _, _, digits, _ in annotations()) >= 18
+    assert sum(bool(digits) for _, _, digits, _ in annotated()) >= 18
 
 
 def test_annotated_tensors_lie_where_the_table_says() -> None:
     data = example()
     start = 8 + int.from_bytes(data[:8], "little")
     assert data[8:start].decode().rstrip(" ") == block("table").strip()
-    fields = annotations()
+    fields = annotated()
     for name, entry in json.loads(block("table")).items():
         if name == "__metadata__":
             assert f"the checksum, {entry['autocompress'][2:]}, in ASCII" == fields[2][3]
@@ -126,7 +126,7 @@ def test_the_header_is_what_the_document_says(path: Path) -> None:
 
 def test_annotated_streams_lie_where_the_header_says() -> None:
     start = 8 + int.from_bytes(example()[:8], "little")
-    table, fields = json.loads(block("table")), annotations()
+    table, fields = json.loads(block("table")), annotated()
     for item in json.loads(block("header"))["items"]:
         offset = start + table[item["name"]]["data_offsets"][0]
         for record in item["factors"]["weight"]:

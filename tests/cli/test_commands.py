@@ -24,6 +24,7 @@ from strategies import write_mixed
 from toys import toy_corpus, toy_model, write_corpus
 
 from autocompress.cli import main
+from autocompress.recovery import RecoveryBudget, RecoverySettings
 from autocompress.searching.folder import SearchFolder
 from autocompress.tracking import Tracker
 
@@ -381,7 +382,8 @@ def test_the_papers_pipeline_from_search_to_recovery(model: Path, corpus: Path, 
     done = run("search", model, *options, "--out", out, "--json")
     found = json.loads(done.stdout)
     recovered = found["recovered"][0]
-    assert "pipeline=1" in recovered["artifact"]
+    settings = RecoverySettings(RecoveryBudget(steps=40), pipeline=True)
+    assert Path(recovered["artifact"]).parent.name == f"recovered-{settings.key}"
     evaluated = run("evaluate", recovered["artifact"], "--data", corpus, "--json")
     perplexity = json.loads(evaluated.stdout)["perplexity"]
     assert perplexity == pytest.approx(recovered["valid_perplexity"], rel=1e-12)

@@ -9,7 +9,7 @@ from torch import nn
 from autocompress.encoding.encoder import Encoder
 from autocompress.encoding.estimates import Estimator
 from autocompress.errors import PlanError
-from autocompress.knowledge.prediction import predicted_rise
+from autocompress.knowledge.prediction import predicted_loss_rise
 from autocompress.knowledge.source import Source
 from autocompress.plan import Treatment
 from autocompress.precisions import EqualSlope, Precision, Uniform
@@ -54,7 +54,7 @@ def test_bytes_and_rise_are_near_those_of_all_rows(
     whole = Estimator(Encoder(source), 10**9).estimate(NAME, treatment)
     assert whole.size_bytes == len(Encoder(source).encode(NAME, treatment)[1])
     assert part.size_bytes == pytest.approx(whole.size_bytes, rel=0.2)
-    assert part.rise == pytest.approx(whole.rise, rel=0.25)
+    assert part.loss_rise == pytest.approx(whole.loss_rise, rel=0.25)
     assert part != whole
 
 
@@ -66,8 +66,9 @@ def test_what_has_no_parts_is_encoded_whole(source: Source) -> None:
 
 
 def test_the_rise_of_no_error_is_none(source: Source) -> None:
-    assert predicted_rise(source, NAME, np.zeros((ROWS, COLS), np.float32)) == 0
-    assert predicted_rise(source, NAME, source.weights.weights[NAME].matrix) == pytest.approx(0.5)
+    assert predicted_loss_rise(source, NAME, np.zeros((ROWS, COLS), np.float32)) == 0
+    whole = source.weights.weights[NAME].matrix
+    assert predicted_loss_rise(source, NAME, whole) == pytest.approx(0.5)
 
 
 def test_a_misfit_is_named(source: Source) -> None:

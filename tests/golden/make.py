@@ -14,16 +14,22 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from golden.cases import all_cases
+from golden.cases import Case, all_cases
 from golden.stored import (
     FORMAT_VERSION,
     Encoder,
+    compared,
     describe,
     describe_case,
+    home,
+    load_factors,
+    load_source,
     open_artifact,
+    recorded,
     save_factors,
     save_source,
     to_text,
@@ -42,13 +48,20 @@ def make(folder: Path) -> None:
     path = folder / f"version{FORMAT_VERSION}.acz"
     if path.exists():
         raise FileExistsError(f"'{path}' exists; a golden file is never made again")
+    earlier = [folder / f"version{number}.acz" for number in range(1, FORMAT_VERSION)]
+    like = [found for found in earlier if found.exists()]
     write_mixed(path)
-    document = json.dumps(describe(open_artifact(path)), indent=1)
-    path.with_suffix(".json").write_text(document + "\n", encoding="utf-8")
+    document = describe(open_artifact(path))
+    if like:
+        document = compared(document, like[-1], path)
+    text = json.dumps(document, indent=1)
+    path.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
 
 
 def make_cases(folder: Path) -> None:
     """Write the golden files of all cases, what they hold, and what they are made of.
+
+    What is there of an earlier version is written from what that one is made of.
 
     Raises:
         FileExistsError: If there is a folder of this version.
@@ -58,16 +71,31 @@ def make_cases(folder: Path) -> None:
         raise FileExistsError(f"'{cases}' exists; a golden file is never made again")
     cases.mkdir()
     for case in all_cases():
-        source = cases / "sources" / case.source_name
-        if not source.with_suffix(".json").exists():
-            save_source(case.source, source)
-        if case.factors is not None:
-            save_factors(case.factors, cases / "factors" / f"{case.name}.safetensors")
         path = cases / f"{case.name}.acz"
-        Encoder(case.source).write(case.plan, path, case.factors)
-        about = {"source": case.source_name, "trained": case.trained}
-        document = to_text({**about, **describe_case(open_artifact(path))})
-        path.with_suffix(".json").write_text(document, encoding="utf-8")
+        earlier = [folder / f"version{n}" / path.name for n in range(1, FORMAT_VERSION)]
+        like = [found for found in earlier if found.exists()]
+        document = _make_like(like[-1], path) if like else _make_new(case, path)
+        path.with_suffix(".json").write_text(to_text(document), encoding="utf-8")
+
+
+def _make_new(case: Case, path: Path) -> dict[str, Any]:
+    source = path.parent / "sources" / case.source_name
+    if not source.with_suffix(".json").exists():
+        save_source(case.source, source)
+    if case.factors is not None:
+        save_factors(case.factors, path.parent / "factors" / f"{case.name}.safetensors")
+    Encoder(case.source).write(case.plan, path, case.factors)
+    about = {"source": case.source_name, "trained": case.trained}
+    return {**about, **describe_case(open_artifact(path))}
+
+
+def _make_like(like: Path, path: Path) -> dict[str, Any]:
+    about = recorded(like)
+    source = load_source(home(like).parent / "sources" / about["source"])
+    factors = home(like).parent / "factors" / f"{like.stem}.safetensors"
+    stored = load_factors(factors) if factors.exists() else None
+    Encoder(source).write(open_artifact(like).plan, path, stored)
+    return compared(describe_case(open_artifact(path)), like, path)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,10 @@ A folder such as `version1` holds for each case
 - `factors/NAME.safetensors`: the factors that were handed to the encoder, where these come from a
   decomposition or from training, whose last bits differ between machines.
 
+What a case of an earlier version stores is not stored again: the description of a file that holds
+the same as that of an earlier version names it ("like") and says what differs. Its source and its
+factors are then those of the earlier case.
+
 All that is imported from the package by the golden tests is imported here.
 """
 
@@ -16,6 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -41,6 +46,7 @@ Factors = dict[str, dict[str, Factor]]
 
 _RAW = {"f2", "f4"}  # floats as they are, beside the coders of integers
 _UNFACTORED = {"dense", "pruned"}
+_OF_THE_VERSION = {"size_bytes", "sha256", "needs"}
 _UNMULTIPLIED = {*_UNFACTORED, "vector_quantized"}
 
 __all__ = [
@@ -52,15 +58,18 @@ __all__ = [
     "Factors",
     "Source",
     "Treatment",
+    "compared",
     "describe",
     "describe_case",
     "describe_kinds",
+    "home",
     "kinds_of_the_package",
     "load_factors",
     "load_source",
     "needs_factors",
     "open_artifact",
     "parts",
+    "recorded",
     "save_factors",
     "save_source",
     "streams",
@@ -79,7 +88,47 @@ def describe(artifact: Artifact) -> dict[str, Any]:
         "plan": artifact.plan.to_json(),
         "arrays": arrays,
         "assets": assets,
+        "needs": _as_json(artifact.contents.header.needs),
     }
+
+
+def _as_json(value: Any) -> Any:
+    return json.loads(json.dumps(value))
+
+
+def recorded(path: Path) -> dict[str, Any]:
+    """Return what was written down of a golden file when it was made."""
+    document = _read(path)
+    if "like" in document:
+        document = {**recorded(path.parent / document.pop("like")), **document}
+    # Fields that came later have their defaults.
+    document["plan"] = CompressionPlan.from_json(document["plan"]).to_json()
+    document.setdefault("needs", {})
+    return document
+
+
+def home(path: Path) -> Path:
+    """Return the golden file whose source and factors a golden file was made from."""
+    document = _read(path)
+    return home(path.parent / document["like"]) if "like" in document else path
+
+
+def _read(path: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    return document
+
+
+def compared(document: Mapping[str, Any], like: Path, of: Path) -> dict[str, Any]:
+    """Return a description as the difference to that of an earlier golden file.
+
+    Raises:
+        ValueError: If more differs than what the format version decides on.
+    """
+    earlier = recorded(like)
+    differing = {name: value for name, value in document.items() if value != earlier[name]}
+    if not differing.keys() <= _OF_THE_VERSION:
+        raise ValueError(f"'{of}' holds something else than '{like}': {sorted(differing)}")
+    return {"like": Path(os.path.relpath(like, of.parent)).as_posix(), **differing}
 
 
 def describe_case(artifact: Artifact) -> dict[str, Any]:

@@ -9,14 +9,10 @@ from strategies import mixed_plan, tiny_model, write_mixed
 
 from autocompress.artifact import open_artifact
 from autocompress.errors import BudgetError, ObjectiveError
-from autocompress.outcome.objectives import (
-    Budget,
-    Direction,
-    Measured,
-    Objective,
-    format_bytes,
-    size_objective,
-)
+from autocompress.outcome.limits import Budget, format_bytes
+from autocompress.outcome.measured import Measured
+from autocompress.outcome.metric import Direction
+from autocompress.outcome.objectives import Objective, size_objective
 
 
 @pytest.fixture
@@ -83,7 +79,7 @@ def test_less_than_a_byte_is_refused(text: str | int) -> None:
 
 @pytest.mark.parametrize(("size", "excess"), [(500, -0.5), (1000, 0), (1500, 0.5)])
 def test_excess_is_in_shares_of_the_limit(size: int, excess: float) -> None:
-    assert Budget(1000).excess(size) == excess
+    assert Budget(1000).limit.excess(size) == excess
 
 
 @pytest.mark.parametrize(

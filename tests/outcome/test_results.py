@@ -11,7 +11,8 @@ import pytest
 from strategies import mixed_plan
 
 from autocompress.errors import PlanError
-from autocompress.outcome.objectives import SIZE, Direction
+from autocompress.outcome.metric import Direction
+from autocompress.outcome.names import SIZE
 from autocompress.outcome.results import Scored, SearchResult, TrialResult, pareto_front
 
 PLAN = mixed_plan()

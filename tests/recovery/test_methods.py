@@ -76,13 +76,13 @@ def run(
     evaluator: Evaluator | None = None,
 ) -> TrialResult:
     """Recover; without an evaluator, the task is calibrated on and evaluated by as well."""
-    evaluator = evaluator or Evaluator(teacher(), task)
+    evaluator = evaluator or Evaluator.of(teacher(), task)
     return recover(teacher(), task, evaluator, plan, folder, options, 0)
 
 
 @pytest.fixture(scope="module")
 def evaluator() -> Evaluator:
-    return Evaluator(teacher(), Classification())
+    return Evaluator.of(teacher(), Classification())
 
 
 @pytest.fixture(scope="module")
@@ -280,7 +280,7 @@ def test_other_cells_recover_in_the_pipeline(tmp_path: Path, cell: str, tied: bo
     folder = toy_model(tmp_path / "model", corpus, cell=cell, tied=tied)
     model, vocabulary = load_model(folder)
     task = LanguageModeling(read_corpus(corpus, vocabulary))
-    evaluator = Evaluator(model, task)
+    evaluator = Evaluator.of(model, task)
     plan = plan_of(evaluator.source, HALF, Uniform(bits=8))
     before = evaluator.run(0, plan, tmp_path / "before.acz")
     options = settings(60, pipeline=True)

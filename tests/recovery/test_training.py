@@ -42,13 +42,14 @@ def coarse(evaluator: Evaluator) -> CompressionPlan:
 
 
 def run(folder: Path, task: Classification, budget: Budget | None = None) -> TrialResult:
-    evaluator = Evaluator(teacher(), task, budget)
+    limits = {} if budget is None else {"size_bytes": budget.limit}
+    evaluator = Evaluator.of(teacher(), task, limits)
     return recover(teacher(), task, evaluator, coarse(evaluator), folder, SETTINGS, 7)
 
 
 def test_recovery_regains_what_compression_lost(tmp_path: Path) -> None:
     task = Classification()
-    evaluator = Evaluator(teacher(), task)
+    evaluator = Evaluator.of(teacher(), task)
     before = evaluator.run(0, coarse(evaluator), tmp_path / "before.acz")
     after = run(tmp_path, task)
     assert before.values["accuracy"] < 0.9

@@ -16,7 +16,7 @@ from toys import Classification, Classifier
 
 from autocompress.encoding.encoder import Encoder
 from autocompress.knowledge.source import Source
-from autocompress.outcome.objectives import Direction
+from autocompress.outcome.metric import Direction
 from autocompress.outcome.results import Scored, SearchResult, TrialResult
 from autocompress.plan import CompressionPlan, Treatment
 from autocompress.reporting import pictures

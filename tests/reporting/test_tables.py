@@ -15,7 +15,7 @@ import pytest
 from matplotlib.image import imread
 from rich.console import Console
 
-from autocompress.outcome.objectives import Direction
+from autocompress.outcome.metric import Direction
 from autocompress.outcome.results import Scored, SearchResult, TrialResult, pareto_front
 from autocompress.plan import CompressionPlan
 from autocompress.reporting import pictures

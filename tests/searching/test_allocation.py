@@ -11,17 +11,16 @@ from toys import Classification, teacher
 from autocompress.encoding.encoder import Encoder
 from autocompress.encoding.estimates import Estimate, Estimator
 from autocompress.knowledge.source import Source
-from autocompress.outcome.objectives import Budget
 from autocompress.plan import Treatment
 from autocompress.precisions import EqualSlope, Float16
 from autocompress.searching.openings.allocation import (
     allocate,
     allocated,
     allocated_to_budget,
-    price_of_rise,
+    price_of_loss_rise,
     price_of_size,
     total_bytes,
-    total_rise,
+    total_loss_rise,
 )
 from autocompress.searching.openings.menus import Candidate, Menu, Option, hull, menus
 from autocompress.searching.openings.uniform import file_size, first_below
@@ -50,7 +49,7 @@ def everything(offered: dict[str, Menu]) -> Sequence[tuple[float, float]]:
         *([option.candidates[0] for option in menu] for menu in offered.values())
     )
     return [
-        (sum(c.estimate.size_bytes for c in plan), sum(c.estimate.rise for c in plan))
+        (sum(c.estimate.size_bytes for c in plan), sum(c.estimate.loss_rise for c in plan))
         for plan in plans
     ]
 
@@ -61,7 +60,7 @@ def test_no_plan_is_better_at_the_price(seed: int, price: float) -> None:
     offered = random_menus(seed)
     chosen = allocate(offered, price)
     least = min(rise + price * 8 * size for size, rise in everything(offered))
-    assert total_rise(chosen) + price * 8 * total_bytes(chosen) == pytest.approx(least)
+    assert total_loss_rise(chosen) + price * 8 * total_bytes(chosen) == pytest.approx(least)
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -70,7 +69,7 @@ def test_no_plan_of_no_more_bytes_has_a_lower_rise(seed: int) -> None:
     plans = everything(offered)
     for limit in np.linspace(min(size for size, _ in plans) + 0.01, 25, 7):
         chosen = allocate(offered, price_of_size(offered, limit))
-        size, rise = total_bytes(chosen), total_rise(chosen)
+        size, rise = total_bytes(chosen), total_loss_rise(chosen)
         assert size <= limit
         assert not any(s <= size + 1e-9 and r < rise - 1e-9 for s, r in plans)
 
@@ -80,8 +79,8 @@ def test_the_rise_that_was_asked_for_is_kept(seed: int) -> None:
     offered = random_menus(seed)
     rises = [rise for _, rise in everything(offered)]
     for asked in np.linspace(min(rises) + 0.01, max(rises), 5):
-        price = price_of_rise(offered, asked) * 0.999
-        assert total_rise(allocate(offered, price)) <= asked
+        price = price_of_loss_rise(offered, asked) * 0.999
+        assert total_loss_rise(allocate(offered, price)) <= asked
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -90,7 +89,7 @@ def test_the_hull_has_what_is_best_at_some_price(seed: int) -> None:
     offered = [option.candidates[0] for option in menu]
     corners = hull(offered)
     best = {
-        id(min(offered, key=lambda c: c.estimate.rise + price * c.estimate.size_bytes))
+        id(min(offered, key=lambda c: c.estimate.loss_rise + price * c.estimate.size_bytes))
         for price in np.logspace(-4, 4, 2000).tolist()
     }
     assert best <= {id(corner) for corner in corners}
@@ -126,7 +125,7 @@ def test_steeper_prices_take_fewer_bytes_and_cost_more(offered: dict[str, Menu])
     )
     assert len(option.candidates) > 3
     found = [option.at(price).estimate for price in np.logspace(-12, 0, 60).tolist()]
-    sizes, rises = [one.size_bytes for one in found], [one.rise for one in found]
+    sizes, rises = [one.size_bytes for one in found], [one.loss_rise for one in found]
     assert sizes == sorted(sizes, reverse=True)
     assert rises == sorted(rises)
 
@@ -145,7 +144,7 @@ def test_between_slopes_estimates_are_near_the_truth(
             treatment = found.treatment.model_copy(update={"precision": precision})
             truth = estimator.estimate(name, treatment)
             assert found.estimate.size_bytes == pytest.approx(truth.size_bytes, rel=0.2)
-            assert found.estimate.rise == pytest.approx(truth.rise, rel=0.4)
+            assert found.estimate.loss_rise == pytest.approx(truth.loss_rise, rel=0.4)
 
 
 def test_the_answers_lead_to_the_candidates(
@@ -163,7 +162,7 @@ def test_the_answers_lead_to_the_candidates(
 def test_an_allocation_is_fitted_to_the_budget(
     offered: dict[str, Menu], space: Space, source: Source, limit: int
 ) -> None:
-    family = allocated_to_budget(offered, space, Encoder(source), Budget(limit))
+    family = allocated_to_budget(offered, space, Encoder(source), limit)
     size = file_size(Encoder(source), family.at(1.0, space, source).plan)
     assert 0.97 * limit < size <= limit
 

@@ -6,7 +6,6 @@ from toys import Classification, teacher
 from autocompress.encoding.encoder import Encoder
 from autocompress.errors import SpaceError
 from autocompress.knowledge.source import Source
-from autocompress.outcome.objectives import Budget
 from autocompress.searching.openings.uniform import file_size, openings
 from autocompress.searching.space.language import Space, load_space
 from autocompress.searching.space.questions import UniformAsker, ask_plan, smallest_plan
@@ -100,15 +99,15 @@ def test_uniform_answers_repeat_the_plan(space: Space, source: Source) -> None:
 
 
 def test_openings_start_where_the_file_fits(space: Space, source: Source) -> None:
-    budget = Budget(12_000)
+    limit = 12_000
     sizes = [
         file_size(Encoder(source), opening.plan)
-        for opening in openings(space, Encoder(source), budget)
+        for opening in openings(space, Encoder(source), limit)
     ]
     ladder = sizes[-8:]
     assert ladder == sorted(ladder, reverse=True)
-    assert ladder[0] <= budget.limit_bytes
-    assert ladder[0] > 0.95 * budget.limit_bytes
+    assert ladder[0] <= limit
+    assert ladder[0] > 0.95 * limit
 
 
 def test_openings_without_a_budget_are_all_different(space: Space, source: Source) -> None:

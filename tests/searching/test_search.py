@@ -318,6 +318,14 @@ def test_a_folder_in_use_is_refused(folder: Path) -> None:
         autocompress.search(teacher(), Classification(), budget=BUDGET, out=folder)
 
 
+def test_an_objective_with_a_name_of_the_tools_is_refused_before_any_work(tmp_path: Path) -> None:
+    for name in ("label", "trial", "size_bytes", "accuracy", "test_accuracy"):
+        mine = Objective(name, "minimize", lambda measured: 1.0)
+        with pytest.raises(ObjectiveError, match=f"'{name}' is taken"):
+            autocompress.search(teacher(), Classification(), objectives=[mine], out=tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+
+
 def test_bad_arguments_are_refused_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(BudgetError, match="tiny"):
         autocompress.search(teacher(), Classification(), budget="tiny", out=tmp_path / "a")

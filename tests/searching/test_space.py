@@ -1,13 +1,15 @@
 from pathlib import Path
+from typing import Annotated, Literal
 
 import pytest
 from toys import teacher
 
 from autocompress.errors import SpaceError
 from autocompress.knowledge.weights import ModelWeights
+from autocompress.precisions import PRECISIONS, EntropyStep
 from autocompress.searching.space.language import Rule, Space, load_space, space_names
-from autocompress.searching.space.tables import Range
-from autocompress.structures import method_name
+from autocompress.searching.space.tables import Range, is_priced, scale_power
+from autocompress.structures import Priced, Scaled, Share, method_name
 
 RULE = """
 [[rules]]
@@ -129,3 +131,45 @@ def test_a_method_is_offered_once(tmp_path: Path) -> None:
 
 def test_only_the_papers_space_is_a_pipeline() -> None:
     assert [name for name in space_names() if load_space(name).pipeline] == ["papers"]
+
+
+class Wider(EntropyStep):
+    """What a user brings: a step by another name, and a rank that may be a share."""
+
+    kind: Literal["wider"] = "wider"  # type: ignore[assignment]
+    width: Annotated[float, Scaled(3), Priced()]
+    rank: Annotated[int, Share()] = 1
+
+
+def test_a_method_that_is_registered_later_is_offered_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = RULE.replace(
+        '{ kind = "uniform", bits = [4, 8] }',
+        '{ kind = "wider", step = 1.0, width = { low = 0.5, high = 1.5 } }',
+    )
+    with pytest.raises(SpaceError, match=r"'wider' .*'uniform'"):
+        load(text, tmp_path)
+    monkeypatch.setitem(PRECISIONS._items, "wider", Wider)
+    assert load(text, tmp_path).rules[0].precisions[0].width == Range(low=0.5, high=1.5)
+    with pytest.raises(SpaceError, match=r"precisions\.0\.wider\.width: Field required"):
+        load(text.replace("width", "wide"), tmp_path)
+
+
+def test_what_a_hyperparameter_means_is_marked_at_its_field(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(PRECISIONS._items, "wider", Wider)
+    assert scale_power("a.b/c/wider.width") == 3
+    assert scale_power("w/wider.step") == scale_power("w/entropy.step") == 1
+    assert scale_power("w/equal_slope.slope") == 2
+    assert scale_power("w/uniform.bits") == scale_power("w/pruned low_rank.rank") == 0
+    assert scale_power("w/precision") == scale_power("h:lstm/shared") == 0
+    assert is_priced("w/wider.width")
+    assert is_priced("w/equal_slope.slope")
+    assert not is_priced("w/entropy.step")
+
+
+def test_a_space_may_name_its_engine(tmp_path: Path) -> None:
+    assert load(RULE, tmp_path).engine is None
+    assert load('engine = "torch"\n' + RULE, tmp_path).engine == "torch"

@@ -4,18 +4,23 @@ from pathlib import Path
 import optuna
 import pytest
 
-from autocompress.outcome.objectives import SIZE, Direction, Limit
+from autocompress.outcome.limits import Limit
+from autocompress.outcome.metric import Direction
+from autocompress.outcome.names import SIZE
+from autocompress.outcome.origin import Aim, Origin
 from autocompress.outcome.results import TrialResult
 from autocompress.plan import CompressionPlan
-from autocompress.searching.folder import SamplerName
+from autocompress.searching.settings import SamplerName
 from autocompress.searching.space.tables import Range
 from autocompress.searching.study import Asking, Study
 
 DIRECTIONS: Mapping[str, Direction] = {SIZE: "minimize", "loss": "minimize"}
 LIMIT = Limit(150)
-FIRST: dict[str, dict[str, int | float | str]] = {
-    "one": {"kind": "b", "x": 3.0},
-    "two": {"kind": "a", "x": 1.0},
+ONE = Origin("one", "a family", Aim("scale", 0.1))
+TWO = Origin("two", "a family", Aim("scale", 0.1, 2))
+FIRST: dict[Origin, dict[str, int | float | str]] = {
+    ONE: {"kind": "b", "x": 3.0},
+    TWO: {"kind": "a", "x": 1.0},
 }
 
 
@@ -80,8 +85,9 @@ def test_an_interrupted_study_makes_the_same_plans(stop: int, tmp_path: Path) ->
 
 def test_a_trial_between_queue_and_start_is_not_repeated(tmp_path: Path) -> None:
     study = open_study(tmp_path)
-    attributes = {"origin": "one"}
-    study._study.enqueue_trial(FIRST["one"], user_attrs=attributes)  # killed right after this
+    aim = {"of": "scale", "value": 0.1, "attempt": 1}
+    attributes = {"origin": "one", "family": "a family", "aim": aim}
+    study._study.enqueue_trial(FIRST[ONE], user_attrs=attributes)  # killed right after this
     assert advance(open_study(tmp_path), 3)[:2] == [("b", 3.0), ("a", 1.0)]
 
 

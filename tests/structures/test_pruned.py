@@ -1,13 +1,14 @@
 """Magnitude pruning keeps the largest elements and nothing else."""
 
 import math
+from typing import Literal
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
 from strategies import each_shape, gaussian
 
-from autocompress.structures import Factor, LowRank, Matrix, Pruned, Shape
+from autocompress.structures import STRUCTURES, Dense, Factor, LowRank, Matrix, Pruned, Shape
 
 each_sparsity = pytest.mark.parametrize("sparsity", [0.2, 0.5, 0.85])
 
@@ -87,3 +88,18 @@ def test_what_the_inner_structure_refuses_is_refused() -> None:
     misfit = Pruned(sparsity=0.5, of=LowRank(rank=9)).misfit((8, 8))
     assert misfit is not None
     assert "rank=9" in misfit
+
+
+def test_whatever_says_that_it_is_prunable_can_be_pruned(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Halved(Dense):
+        kind: Literal["halved"] = "halved"  # type: ignore[assignment]
+
+    monkeypatch.setitem(STRUCTURES._items, "halved", Halved)
+    document = {"kind": "pruned", "sparsity": 0.5, "of": {"kind": "halved"}}
+    structure = Pruned.model_validate(document)
+    assert structure.of == Halved()
+    assert structure.method == "pruned halved"
+    assert structure.model_dump() == document
+    Halved.prunable = False
+    with pytest.raises(ValidationError, match=r"'halved' .* expected tags: 'dense'"):
+        Pruned.model_validate(document)

@@ -17,7 +17,7 @@ from autocompress.errors import PlanError
 from autocompress.plan import CompressionPlan
 from autocompress.precisions import EntropyStep, Float16, Float32, Precision
 from autocompress.structures import Matrix, Shape, TensorTrain
-from autocompress.structures.tensor_train import mode_sizes, paired_modes
+from autocompress.structures.modes import mode_sizes, paired_modes
 
 CASES = [
     pytest.param(shape, modes, id=f"{shape[0]}x{shape[1]}-{modes}")

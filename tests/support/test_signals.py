@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from autocompress.support.signals import shielded
+from autocompress.support.signals import interrupts_held
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +20,7 @@ def test_an_interrupt_waits_for_the_end_of_the_block() -> None:
     done = []
 
     def work() -> None:
-        with shielded():
+        with interrupts_held():
             os.kill(os.getpid(), signal.SIGINT)
             done.append("written")
 
@@ -31,14 +31,14 @@ def test_an_interrupt_waits_for_the_end_of_the_block() -> None:
 
 def test_without_an_interrupt_nothing_happens() -> None:
     before = signal.getsignal(signal.SIGINT)
-    with shielded():
+    with interrupts_held():
         assert signal.getsignal(signal.SIGINT) is not before
     assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_an_error_in_the_block_comes_first() -> None:
     def work() -> None:
-        with shielded():
+        with interrupts_held():
             os.kill(os.getpid(), signal.SIGINT)
             raise ValueError("broken")
 
@@ -50,7 +50,7 @@ def test_other_threads_may_use_it() -> None:
     entered = []
 
     def work() -> None:
-        with shielded():
+        with interrupts_held():
             entered.append(True)
 
     thread = threading.Thread(target=work)

@@ -1,6 +1,7 @@
 """Cheap looks before dear ones: what is given up, why, and what it costs."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,15 @@ from toys import Classification, teacher
 from autocompress.encoding import encoder as compression
 from autocompress.encoding.encoder import uncompressed_plan
 from autocompress.encoding.estimates import Estimator
-from autocompress.outcome.objectives import Budget, Limit, Objective, Split
+from autocompress.outcome.limits import Budget, Limit
+from autocompress.outcome.names import SIZE
+from autocompress.outcome.objectives import Objective, Split
 from autocompress.outcome.results import TrialResult
 from autocompress.plan import CompressionPlan, Treatment
 from autocompress.precisions import EntropyStep, Uniform
 from autocompress.structures import Dense
-from autocompress.trial.evaluator import Evaluator, GivenUp, Hurdle
+from autocompress.trial.evaluator import Evaluator
+from autocompress.trial.looks import GivenUp, Hurdle
 
 
 class InParts(Classification):
@@ -51,11 +55,11 @@ def attempt(evaluator: Evaluator, step: float, path: Path, *hurdles: Hurdle) -> 
 
 @pytest.fixture
 def evaluator() -> Evaluator:
-    return Evaluator(teacher(), InParts())
+    return Evaluator.of(teacher(), InParts())
 
 
 def evaluations(evaluator: Evaluator) -> int:
-    task: Any = evaluator._task
+    task: Any = evaluator.task
     return int(task.evaluations)
 
 
@@ -98,12 +102,12 @@ def test_other_parts_cannot_be_compared(evaluator: Evaluator, tmp_path: Path) ->
 
 
 def test_a_plan_far_above_the_budget_is_not_encoded(tmp_path: Path) -> None:
-    evaluator = Evaluator(teacher(), InParts(), Budget(5000))
+    evaluator = Evaluator.of(teacher(), InParts(), {SIZE: Budget(5000).limit})
     path = tmp_path / "large.acz"
     found = evaluator.attempt(3, uncompressed_plan(evaluator.source), path)
     assert isinstance(found, GivenUp)
     assert found.number == 3
-    assert found.excess > 5
+    assert found.excesses[SIZE] > 5
     assert not path.exists()
 
 
@@ -113,7 +117,7 @@ def test_a_plan_predicted_to_be_far_worse_is_not_encoded(
     path = tmp_path / "coarse.acz"
     rise = Estimator(evaluator.encoder, 256)
     plan = steps(evaluator, 1.5)
-    predicted = sum(rise.estimate(name, one).rise for name, one in plan.treatments.items())
+    predicted = sum(rise.estimate(name, one).loss_rise for name, one in plan.treatments.items())
     for share, is_given_up in ((0.09, True), (0.11, False)):
         hurdle = Hurdle((), 0, "worse than trial 7", share * predicted)
         found = evaluator.attempt(0, plan, path, [hurdle])
@@ -123,8 +127,8 @@ def test_a_plan_predicted_to_be_far_worse_is_not_encoded(
 
 
 def test_a_plan_a_little_above_the_budget_is_measured_by_its_file(tmp_path: Path) -> None:
-    size = attempt(Evaluator(teacher(), InParts()), 0.5, tmp_path / "m.acz").size_bytes
-    evaluator = Evaluator(teacher(), InParts(), Budget(size - 1))
+    size = attempt(Evaluator.of(teacher(), InParts()), 0.5, tmp_path / "m.acz").size_bytes
+    evaluator = Evaluator.of(teacher(), InParts(), {SIZE: Budget(size - 1).limit})
     result = attempt(evaluator, 0.5, tmp_path / "m.acz")
     assert result.size_bytes == size
     assert not result.feasible
@@ -155,13 +159,13 @@ def test_only_what_changed_is_encoded_again(
 
 
 def test_limits_on_objectives_decide_what_is_feasible(tmp_path: Path) -> None:
-    bits = Objective("bits", "minimize", lambda measured: 4.0, limit=3.0)
-    evaluator = Evaluator(teacher(), InParts(), extra=[bits])
+    bits = Objective("bits", "minimize", lambda measured: 4.0)
+    evaluator = Evaluator.of(teacher(), InParts(), {"bits": Limit(3.0)}, [bits])
     result = attempt(evaluator, 0.5, tmp_path / "m.acz")
     assert not result.feasible
     assert result.values["bits"] == 4.0
-    plain = Evaluator(teacher(), InParts())
+    plain = Evaluator.of(teacher(), InParts())
     accuracy = attempt(plain, 0.5, tmp_path / "m.acz").values["accuracy"]
     for bound, feasible in ((accuracy, True), (accuracy + 0.01, False)):
-        limited = plain.limited("accuracy", Limit(bound, "maximize"))
+        limited = replace(plain, limits={"accuracy": Limit(bound, "maximize")})
         assert attempt(limited, 0.5, tmp_path / "m.acz").feasible is feasible

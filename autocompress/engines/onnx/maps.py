@@ -13,6 +13,7 @@ from autocompress.artifact import Artifact
 from autocompress.artifact.records import ItemRecord
 from autocompress.engines.onnx.thin import GroupedMap, LowRankMap
 from autocompress.engines.onnx.weights import Dense, Map
+from autocompress.errors import ArtifactError
 from autocompress.plan import Runtime
 from autocompress.structures import Matrix, Thin, matrix_shape, stacked_shape
 
@@ -37,6 +38,7 @@ class Maps(Mapping[str, Map]):
         Raises:
             ArtifactError: If a weight is damaged.
         """
+        self._path = artifact.path
         self._places: dict[str, _Place] = {}
         for item, factors in artifact.factors():
             entry, first = _Entry(artifact, item, factors, runtime or item.treatment.runtime), 0
@@ -47,7 +49,10 @@ class Maps(Mapping[str, Map]):
                 first = last
 
     def __getitem__(self, name: str) -> Map:
-        return self._places[name].map
+        return self._place(name).map
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._places
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
@@ -57,12 +62,20 @@ class Maps(Mapping[str, Map]):
 
     def decoded(self, name: str) -> NDArray[np.float32]:
         """Return a weight decoded, of the tensor's own shape."""
-        place = self._places[name]
+        place = self._place(name)
         return place.matrix.reshape(place.shape)
 
     def exact(self, name: str) -> Dense:
         """Return a weight to run decoded and in single precision, whatever its treatment says."""
-        return Dense(name, self._places[name].matrix)
+        return Dense(name, self._place(name).matrix)
+
+    def _place(self, name: str) -> _Place:
+        if name not in self._places:
+            raise ArtifactError(
+                f"'{self._path}' does not fit the model: it has no '{name}'; pass an artifact of "
+                "this model"
+            )
+        return self._places[name]
 
 
 @dataclass(frozen=True)

@@ -34,9 +34,9 @@ def build(
     states after them, `h0_next`, ... With `top_k`, `top_words`, int64 (time, batch, k), and
     `top_probabilities` come instead of the logits, the likeliest first.
 
-    Every weight runs as its treatment says: in single precision, in 8 or in 4 bits. Low rank and
-    GroupReduce run as factors where that takes less time, projections that weights of a site
-    share are made once; pruned, vector-quantized and tensor-train weights are decoded.
+    Every weight runs as its treatment says: in single precision, in 8 or in 4 bits. Structures
+    that are thin products, such as low rank, run as these where that takes less time, projections
+    that weights of a site share are made once; all other weights are decoded.
 
     Args:
         artifact: Of a language model.
@@ -65,15 +65,19 @@ def build(
                 layer = _layer(config, number, maps, maps.exact)
             x = layer.sequence(graph, x, before, after)
     bias = graph.constant("decoder.bias", maps.decoded("decoder.bias")) if config.bias else None
-    logits = maps["decoder.weight"].times(graph, x, bias)
-    if top_k is None:
-        graph.result(logits, "logits")
-    else:
-        count = graph.constant("top_k", np.array([top_k], np.int64))
-        likely = graph.one("Softmax", [logits])
-        graph.call("TopK", [likely, count], ("top_probabilities", "top_words"))
+    _score(graph, maps["decoder.weight"].times(graph, x, bias), top_k)
     inputs, outputs = _signature(config, form, top_k)
     return graph.model(inputs, outputs, _metadata(artifact, config))
+
+
+def _score(graph: Graph, logits: str, top_k: int | None) -> None:
+    """Make the logits, or the likeliest words, outputs of the model."""
+    if top_k is None:
+        graph.result(logits, "logits")
+        return
+    count = graph.constant("top_k", np.array([top_k], np.int64))
+    likely = graph.one("Softmax", [logits])
+    graph.call("TopK", [likely, count], ("top_probabilities", "top_words"))
 
 
 def _state_names(config: LanguageModelConfig) -> list[str]:

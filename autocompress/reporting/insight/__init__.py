@@ -17,7 +17,6 @@ from autocompress.reporting.insight.volume import (
     hypervolume,
     volumes,
     worsening,
-    worsening_of,
 )
 
 __all__ = [
@@ -37,6 +36,5 @@ __all__ = [
     "predicted_table",
     "volumes",
     "worsening",
-    "worsening_of",
     "write_insight",
 ]

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
+from autocompress.outcome.metric import worsening_of
+
 if TYPE_CHECKING:
-    from autocompress.outcome.objectives import Direction
     from autocompress.outcome.results import SearchResult, TrialResult
 
 WORST = 0.2
@@ -20,18 +21,6 @@ def worsening(result: SearchResult, values: Mapping[str, float]) -> float:
     metric = result.metric
     baseline = result.baseline.values[metric]
     return worsening_of(values[metric], baseline, result.directions[metric])
-
-
-def worsening_of(value: float, baseline: float, direction: Direction) -> float:
-    """Return by how much a metric is worse than a baseline, relative to it.
-
-    Below zero where it is better, whatever the metric's direction. As in `SearchResult.rise`, any
-    change of a baseline of zero is infinite.
-    """
-    change = value - baseline if direction == "minimize" else baseline - value
-    if baseline == 0:
-        return math.copysign(math.inf, change) if change else 0.0
-    return change / abs(baseline)
 
 
 def hypervolume(result: SearchResult, trials: Sequence[TrialResult]) -> list[float]:

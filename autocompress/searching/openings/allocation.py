@@ -8,13 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from autocompress.encoding.encoder import Encoder
 from autocompress.knowledge.source import Source
 from autocompress.knowledge.weights import Site
-from autocompress.outcome.objectives import Budget
 from autocompress.searching.openings.menus import Candidate, Menu
 from autocompress.searching.openings.uniform import Family, file_size, first_below
 from autocompress.searching.space.language import Space
 from autocompress.searching.space.tables import Scalar
 
-_NAME = "allocation"
+ALLOCATION = "allocation"
 _PRICES = (1e-16, 1e4)  # loss per bit
 _HALVINGS = 50
 
@@ -35,7 +34,7 @@ def allocate(menus: Mapping[str, Menu], price: float) -> dict[str, Candidate]:
     """
 
     def cost(candidate: Candidate) -> float:
-        return candidate.estimate.rise + price * 8 * candidate.estimate.size_bytes
+        return candidate.estimate.loss_rise + price * 8 * candidate.estimate.size_bytes
 
     return {
         name: min((option.at(price) for option in menu), key=cost) for name, menu in menus.items()
@@ -47,9 +46,9 @@ def total_bytes(chosen: Mapping[str, Candidate]) -> float:
     return sum(candidate.estimate.size_bytes for candidate in chosen.values())
 
 
-def total_rise(chosen: Mapping[str, Candidate]) -> float:
+def total_loss_rise(chosen: Mapping[str, Candidate]) -> float:
     """Return the predicted rise of the loss; rises of weights add up."""
-    return sum(candidate.estimate.rise for candidate in chosen.values())
+    return sum(candidate.estimate.loss_rise for candidate in chosen.values())
 
 
 def price_of_size(menus: Mapping[str, Menu], limit_bytes: float) -> float:
@@ -57,9 +56,9 @@ def price_of_size(menus: Mapping[str, Menu], limit_bytes: float) -> float:
     return _lowest_price(lambda price: total_bytes(allocate(menus, price)) <= limit_bytes)
 
 
-def price_of_rise(menus: Mapping[str, Menu], rise: float) -> float:
+def price_of_loss_rise(menus: Mapping[str, Menu], loss_rise: float) -> float:
     """Return about the highest price at which the loss should rise by at most so much."""
-    return _lowest_price(lambda price: total_rise(allocate(menus, price)) > rise)
+    return _lowest_price(lambda price: total_loss_rise(allocate(menus, price)) > loss_rise)
 
 
 def _lowest_price(holds: Callable[[float], bool]) -> float:
@@ -76,7 +75,7 @@ def allocated(menus: Mapping[str, Menu], price: float, space: Space, source: Sou
     answers: dict[str, Scalar] = {f"{site.name}/shared": "no" for site in _sites(space, source)}
     for candidate in allocate(menus, price).values():
         answers |= candidate.answers
-    return Family(_NAME, answers)
+    return Family(ALLOCATION, answers)
 
 
 def _sites(space: Space, source: Source) -> Sequence[Site]:
@@ -84,13 +83,13 @@ def _sites(space: Space, source: Source) -> Sequence[Site]:
 
 
 def allocated_to_budget(
-    menus: Mapping[str, Menu], space: Space, encoder: Encoder, budget: Budget
+    menus: Mapping[str, Menu], space: Space, encoder: Encoder, limit_bytes: int
 ) -> Family:
     """Return the plans around the finest allocation whose file fits.
 
     Estimates say where to begin; the price is then fitted by writing files.
     """
-    near = price_of_size(menus, budget.limit_bytes)
+    near = price_of_size(menus, limit_bytes)
 
     def at(octaves: float) -> Family:
         # Prices go with the square of steps.
@@ -99,4 +98,4 @@ def allocated_to_budget(
     def size(octaves: float) -> float:
         return file_size(encoder, at(octaves).at(1.0, space, encoder.source).plan)
 
-    return at(first_below(size, budget.limit_bytes))
+    return at(first_below(size, limit_bytes))

@@ -22,6 +22,11 @@ class Chase:
 
     The metric is measured, not predicted: each scale follows from all results so far, and from
     nothing else.
+
+    Attributes:
+        family: The plans.
+        first: The scale at which the rise is predicted.
+        max_rise: The limit, in shares of the baseline.
     """
 
     def __init__(self, family: Family, first: float, max_rise: float) -> None:
@@ -32,8 +37,8 @@ class Chase:
             first: The scale at which the rise is predicted.
             max_rise: The limit, in shares of the baseline.
         """
-        self.family = family
-        self._first, self._limit = first, max_rise
+        self.family, self.max_rise = family, max_rise
+        self.first = first
 
     def scale(
         self, results: Sequence[TrialResult], rise_of: Callable[[TrialResult], float]
@@ -44,10 +49,10 @@ class Chase:
             results: What the scales so far have given, in order.
             rise_of: Tells the rise of the metric, infinite where it was not measured.
         """
-        scale, fine, coarse = self._first, (0.0, 0.0), (math.inf, math.inf)
+        scale, fine, coarse = self.first, (0.0, 0.0), (math.inf, math.inf)
         for result in results:
             rise = rise_of(result)
-            if rise <= self._limit:
+            if rise <= self.max_rise:
                 fine = max(fine, (scale, rise))
             elif scale < coarse[0] / 2 and math.inf > rise > _HARDLY_LESS * coarse[1]:
                 return None  # it is not the steps that make it so bad
@@ -62,7 +67,7 @@ class Chase:
         return scale
 
     def _next(self, fine: tuple[float, float], coarse: tuple[float, float]) -> float:
-        target = max(_AIM * self._limit, _SMALLEST_RISE)
+        target = max(_AIM * self.max_rise, _SMALLEST_RISE)
         if fine[0] and math.isfinite(coarse[0]):
             low, high = (math.log(max(rise, _SMALLEST_RISE)) for _, rise in (fine, coarse))
             share = (math.log(target) - low) / (high - low) if high > low else 0.5

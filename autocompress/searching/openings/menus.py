@@ -72,7 +72,7 @@ class Option:
         below, above = self.candidates[lower].estimate, self.candidates[upper].estimate
         estimate = Estimate(
             _between(below.size_bytes, above.size_bytes, share),
-            _between(below.rise, above.rise, share),
+            _between(below.loss_rise, above.loss_rise, share),
         )
         near = self.candidates[upper if share > _HALF else lower]
         return Candidate({**near.answers, self.slope: slope}, near.treatment, estimate)
@@ -170,9 +170,9 @@ def hull(candidates: Sequence[Candidate]) -> list[Candidate]:
     They are the corners of the lower convex hull of rise over bytes.
     """
     corners: list[Candidate] = []
-    order = sorted(candidates, key=lambda one: (one.estimate.size_bytes, one.estimate.rise))
+    order = sorted(candidates, key=lambda one: (one.estimate.size_bytes, one.estimate.loss_rise))
     for candidate in order:
-        if corners and candidate.estimate.rise >= corners[-1].estimate.rise:
+        if corners and candidate.estimate.loss_rise >= corners[-1].estimate.loss_rise:
             continue
         while len(corners) > 1 and _is_above(corners[-2], corners[-1], candidate):
             corners.pop()

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from autocompress.encoding.encoder import Encoder
 from autocompress.knowledge.source import Source
-from autocompress.outcome.objectives import Budget
+from autocompress.outcome.origin import Aim, Origin
 from autocompress.plan import CompressionPlan
 from autocompress.searching.space.language import Space, Uniform
 from autocompress.searching.space.questions import Replay, UniformAsker, ask_plan
@@ -28,12 +28,12 @@ class Opening:
     """One of the first trials.
 
     Attributes:
-        origin: What to call it.
+        origin: What it is, and what to call it.
         answers: By the questions of the search space, the answers that lead to the plan.
         plan: The plan.
     """
 
-    origin: str
+    origin: Origin
     answers: Mapping[str, Scalar]
     plan: CompressionPlan
 
@@ -59,7 +59,8 @@ class Family:
         """Return the member of a scale."""
         asker = Replay(self.answers, scale)
         plan = ask_plan(space, source, asker)
-        return Opening(f"{self.name}, steps x {scale:.4g}", asker.answers, plan)
+        label = f"{self.name}, steps x {scale:.4g}"
+        return Opening(Origin(label, self.name, Aim("scale", scale)), asker.answers, plan)
 
 
 def ladder_scales(first: float) -> list[float]:
@@ -78,11 +79,11 @@ def _family(uniform: Uniform, space: Space, source: Source) -> Family:
     return Family(uniform.label, asker.answers)
 
 
-def openings(space: Space, encoder: Encoder, budget: Budget | None) -> list[Opening]:
+def openings(space: Space, encoder: Encoder, limit_bytes: int | None) -> list[Opening]:
     """Return the uniform plans, ladders at eight scales of their steps.
 
-    With a budget from the finest scale at which the file fits, without one around the plan
-    itself.
+    With a limit on the size from the finest scale at which the file fits, without one around the
+    plan itself.
     """
     found: list[Opening] = []
     for uniform in space.uniform:
@@ -90,8 +91,8 @@ def openings(space: Space, encoder: Encoder, budget: Budget | None) -> list[Open
         scales = [1.0]
         if uniform.ladder:
             first = 2.0 ** (-RUNGS / 2 / _RUNGS_PER_OCTAVE)
-            if budget is not None:
-                first = fitting_scale(family, space, encoder, budget)
+            if limit_bytes is not None:
+                first = fitting_scale(family, space, encoder, limit_bytes)
             scales = ladder_scales(first)
         for scale in scales:
             opening = family.at(scale, space, encoder.source)
@@ -100,8 +101,8 @@ def openings(space: Space, encoder: Encoder, budget: Budget | None) -> list[Open
     return found
 
 
-def fitting_scale(family: Family, space: Space, encoder: Encoder, budget: Budget) -> float:
-    """Return the finest scale at which the file is within the budget, to 0.3 % of its size.
+def fitting_scale(family: Family, space: Space, encoder: Encoder, limit_bytes: int) -> float:
+    """Return the finest scale at which the file is within the limit, to 0.3 % of its size.
 
     Where none is, the coarsest is returned.
     """
@@ -109,7 +110,7 @@ def fitting_scale(family: Family, space: Space, encoder: Encoder, budget: Budget
     def size(octaves: float) -> float:
         return file_size(encoder, family.at(2.0**octaves, space, encoder.source).plan)
 
-    return float(2.0 ** first_below(size, budget.limit_bytes))
+    return float(2.0 ** first_below(size, limit_bytes))
 
 
 def first_below(size: Callable[[float], float], limit: float) -> float:

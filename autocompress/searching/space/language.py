@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from autocompress.errors import SpaceError
-from autocompress.knowledge.weights import Role, Weight
+from autocompress.knowledge.weights import Weight
+from autocompress.layers.base import Role
 from autocompress.plan import Runtime, describe_validation_error
 from autocompress.precisions import Precision
 from autocompress.searching.space.tables import Precisions, Scalar, Structures, Table

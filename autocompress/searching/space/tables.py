@@ -117,13 +117,12 @@ def is_priced(question: str) -> bool:
     return _marker(question, Priced) is not None
 
 
-@cache
 def _marker(question: str, kind: Any) -> Any:
-    """Return the marker of the hyper-parameter that a question such as "w/low_rank.rank" is for."""
+    """Return the marker of what a question such as "w/low_rank.rank" is about, if it has one."""
     methods, _, field = question.rpartition("/")[2].rpartition(".")
     for name in methods.split():
         for registry in (STRUCTURES, PRECISIONS):
-            method = registry.get(name)
+            method = registry.registered.get(name)
             found = None if method is None else marker(method, field, kind)
             if found is not None:
                 return found

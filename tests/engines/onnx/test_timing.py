@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from autocompress.engines.onnx.timing import measure
-from autocompress.outcome.objectives import LatencyBudget
+from autocompress.outcome.limits import parse_latency, resolved
 
 INPUTS = range(40)
 
@@ -64,4 +64,6 @@ def test_more_noise_takes_more_rounds_up_to_a_limit(clock: Iterator[Clock]) -> N
 
 @pytest.mark.parametrize(("text", "ratio"), [("0.25x", 0.25), (" .3 x ", 0.3), ("0.1ms", 0.5)])
 def test_budgets_are_shares_or_times(text: str, ratio: float) -> None:
-    assert LatencyBudget.parse(text).ratio(0.2) == pytest.approx(ratio)
+    limits = resolved({"latency": parse_latency(text)}, {"latency": 1.01, "latency_ms": 0.2})
+    assert limits["latency"].bound == pytest.approx(ratio)
+    assert limits["latency"].unit == "x"

@@ -15,16 +15,16 @@ from autocompress.knowledge.source import Source
 from autocompress.layers.factors import Factors
 from autocompress.lm import LanguageModeling, load_model, perplexity, read_corpus
 from autocompress.plan import CompressionPlan, Treatment
-from autocompress.precisions import AnyPrecision, EntropyStep, Float32, Uniform
-from autocompress.structures import AnyStructure, GroupReduce, LowRank, Pruned, TensorTrain
+from autocompress.precisions import EntropyStep, Float32, Precision, Uniform
+from autocompress.structures import GroupReduce, LowRank, Pruned, Structure, TensorTrain
 
-STRUCTURES: tuple[AnyStructure, ...] = (
+STRUCTURES: tuple[Structure, ...] = (
     LowRank(rank=3),
     Pruned(sparsity=0.4, of=LowRank(rank=3)),
     GroupReduce(blocks=2, rank=4),
     TensorTrain(rank=2),
 )
-PRECISIONS: tuple[AnyPrecision, ...] = (Float32(), Uniform(bits=6), EntropyStep(step=0.1))
+PRECISIONS: tuple[Precision, ...] = (Float32(), Uniform(bits=6), EntropyStep(step=0.1))
 Case = tuple[LanguageModeling, Source]
 
 
@@ -49,7 +49,7 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def compressed(
-    case: Case, path: Path, structure: AnyStructure, precision: AnyPrecision, *, shared: bool
+    case: Case, path: Path, structure: Structure, precision: Precision, *, shared: bool
 ) -> Path:
     """Compress all matrices alike, those of a site together if `shared`."""
     source = case[1]
@@ -86,7 +86,7 @@ def check_alike(path: Path, task: LanguageModeling) -> nn.Module:
 @pytest.mark.parametrize("structure", STRUCTURES, ids=lambda one: one.label())
 @pytest.mark.parametrize("precision", PRECISIONS, ids=lambda one: one.label())
 def test_factors_give_what_decoded_weights_give(
-    case: Case, tmp_path: Path, structure: AnyStructure, precision: AnyPrecision
+    case: Case, tmp_path: Path, structure: Structure, precision: Precision
 ) -> None:
     path = compressed(case, tmp_path / "model.acz", structure, precision, shared=False)
     factored = check_alike(path, case[0])
@@ -96,7 +96,7 @@ def test_factors_give_what_decoded_weights_give(
 @pytest.mark.parametrize("structure", STRUCTURES[:2], ids=lambda one: one.label())
 @pytest.mark.parametrize("precision", PRECISIONS, ids=lambda one: one.label())
 def test_shared_projections_give_what_decoded_weights_give(
-    case: Case, tmp_path: Path, structure: AnyStructure, precision: AnyPrecision
+    case: Case, tmp_path: Path, structure: Structure, precision: Precision
 ) -> None:
     path = compressed(case, tmp_path / "model.acz", structure, precision, shared=True)
     check_alike(path, case[0])
@@ -182,7 +182,7 @@ def test_what_saves_nothing_stays_as_it_is(tmp_path: Path) -> None:
      TensorTrain(rank=3), TensorTrain(rank=2, modes=4)],
     ids=lambda one: one.label(),
 )  # fmt: skip
-def test_products_are_the_weight(structure: AnyStructure, shape: tuple[int, int]) -> None:
+def test_products_are_the_weight(structure: Structure, shape: tuple[int, int]) -> None:
     weight = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     if structure.misfit(shape) is not None:
         pytest.skip("does not fit")
@@ -199,7 +199,7 @@ def test_products_are_the_weight(structure: AnyStructure, shape: tuple[int, int]
 
 
 def tensors(
-    structure: AnyStructure, shape: tuple[int, int], factors: dict[str, Any]
+    structure: Structure, shape: tuple[int, int], factors: dict[str, Any]
 ) -> dict[str, Any]:
     """Turn all factors but those of whole numbers into tensors."""
     whole = structure.integer_shapes(shape)
@@ -209,7 +209,7 @@ def tensors(
 def test_multiplications_are_counted() -> None:
     weight = np.random.default_rng(0).standard_normal((64, 27)).astype(np.float32)
 
-    def count(structure: AnyStructure) -> int:
+    def count(structure: Structure) -> int:
         factors = {name: f.values for name, f in structure.factorize(weight, None).items()}
         return Factors(
             structure, [(64, 27)], tensors(structure, (64, 27), factors)

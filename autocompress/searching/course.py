@@ -1,0 +1,234 @@
+"""The course of a search: what is done after what, from the baseline to the report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+from torch import nn
+
+from autocompress.encoding.encoder import Encoder
+from autocompress.knowledge.sensitivity import with_sensitivities
+from autocompress.knowledge.source import Source
+from autocompress.knowledge.task import Task
+from autocompress.outcome.limits import resolved
+from autocompress.outcome.names import SIZE
+from autocompress.outcome.objectives import directions_of
+from autocompress.outcome.results import SearchResult
+from autocompress.plan import CompressionPlan
+from autocompress.recovery import RecoverySettings
+from autocompress.reporting.insight import write_insight
+from autocompress.reporting.tables import write_front
+from autocompress.searching.executors import executing
+from autocompress.searching.folder import SearchFolder
+from autocompress.searching.jobs import Bench
+from autocompress.searching.judge import REGAINED, Judge
+from autocompress.searching.openings.guide import Guide
+from autocompress.searching.openings.planning import Goals
+from autocompress.searching.openings.uniform import file_size
+from autocompress.searching.proposing import Proposer
+from autocompress.searching.records import Records
+from autocompress.searching.recovering import carry_out, is_begun, recovery_jobs
+from autocompress.searching.request import Request
+from autocompress.searching.settings import LAYOUT, Settings
+from autocompress.searching.space.questions import smallest_plan
+from autocompress.searching.study import Study
+from autocompress.searching.summary import summary
+from autocompress.searching.trials import Trials
+from autocompress.support import progress
+from autocompress.support.files import write_json
+from autocompress.support.signals import interrupts_held
+from autocompress.tracking import Tracker
+from autocompress.trial.evaluator import Evaluator
+from autocompress.trial.measuring import engine_of, objectives_of
+
+_SENSITIVITIES = "sensitivities.json"
+_SHARE_OF_OPENINGS = 0.35  # of the time, at most
+
+
+def conduct(model: nn.Module, task: Task, request: Request, folder: SearchFolder) -> SearchResult:
+    """Search, or go on with a search that lies in the folder.
+
+    Args:
+        model: The user's model; it is not changed.
+        task: Says what a good model is.
+        request: What is asked for.
+        folder: Where everything lies.
+
+    Raises:
+        ModelError, ObjectiveError, ExportError: If the model cannot be searched.
+        SearchError: If the folder cannot be used, or three trials in a row fail.
+    """
+    with folder.claimed():
+        source = Source.of(model, task, folder.path)
+        engine = engine_of(request.engine, model, Encoder(source))
+        objectives = objectives_of(task, request.objectives, latency=request.is_timed)
+        settings = Settings(
+            name=request.name,
+            metric=task.metric,
+            directions=directions_of(objectives),
+            budget_bytes=request.budget_bytes,
+            max_rise=request.max_rise,
+            limits={one.name: one.limit for one in request.objectives if one.limit is not None},
+            sampler=request.sampler,
+            seed=request.seed,
+            model=source.weights.sha256,
+            data=task.fingerprint(),
+            latency_budget=None if request.latency is None else str(request.latency),
+            space=request.space_sha256,
+            layout=LAYOUT,
+        )
+        folder.adopt(settings)
+        source = with_sensitivities(source, model, task, folder.path / _SENSITIVITIES)
+        evaluator = Evaluator(Encoder(source), engine, task, objectives)
+        return _Course(request, folder, settings, Bench(model, evaluator)).run()
+
+
+class _Course:
+    """One call of `conduct`: the parts, and the order in which they do their work."""
+
+    def __init__(
+        self, request: Request, folder: SearchFolder, settings: Settings, bench: Bench
+    ) -> None:
+        self._start = time.perf_counter()
+        self._request, self._folder, self._settings, self._bench = request, folder, settings, bench
+        with interrupts_held():
+            self._tracker = Tracker(folder.path, settings.name, settings.described())
+        self._seconds_before = sum(result.seconds for result in folder.trials())
+        self._smallest: int | None = None
+        self._records: Records | None = None
+
+    def run(self) -> SearchResult:
+        """Measure the baseline, make the trials, fine-tune and conclude."""
+        try:
+            baseline = self._measured_baseline()
+            limits = resolved(self._settings.asked, baseline)
+            evaluator = replace(self._bench.evaluator, limits=limits)
+            self._bench = replace(self._bench, evaluator=evaluator)
+            judge = Judge(self._settings, limits, baseline)
+            with interrupts_held():
+                self._records = records = self._opened(judge)
+            self._fine_tune(judge, records, self._make_trials(judge, records))
+            result = self._conclude(records)
+        except BaseException as error:
+            if self._records is not None:
+                self._records.reconcile()
+            with interrupts_held():
+                self._tracker.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+            raise
+        if result.front or result.recovered:
+            self._show_links()
+        return result
+
+    def _measured_baseline(self) -> Mapping[str, float]:
+        """Return the numbers of the uncompressed model, measured once."""
+        known = self._folder.baseline()
+        if known is None:
+            progress.say("measuring the uncompressed model")
+            known = self._bench.evaluator.baseline(self._folder.artifact(None))
+            self._folder.save_baseline(known)
+        return known
+
+    def _opened(self, judge: Judge) -> Records:
+        settings = self._settings
+        study = Study(
+            self._folder.path / "optuna.journal",
+            settings.directions,
+            settings.sampler,
+            settings.seed,
+            judge.limits,
+            parallel=self._request.effort.jobs > 1,
+        )
+        return Records(self._folder, study, self._tracker)
+
+    def _make_trials(self, judge: Judge, records: Records) -> RecoverySettings | None:
+        """Make the trials; return how to fine-tune after them, if that is asked for.
+
+        With a fallback, trials end with the openings, or early, if none of them keeps the limits.
+        """
+        effort, fallback = self._request.effort, self._request.fallback
+        if fallback is not None and is_begun(self._folder, fallback):
+            return fallback
+        if not effort.allows(records.study.n_finished):
+            return self._request.recovery
+        guide = self._guide()
+        if guide is None:
+            return self._request.recovery
+        proposer = Proposer(self._request.space, self._bench.evaluator.encoder, records.study)
+        trials = Trials(guide, proposer, records, judge, self._settings.metric)
+        with executing(self._bench, effort.jobs) as executor:
+            if fallback is not None:
+                trials.run(executor, effort.shortened(_SHARE_OF_OPENINGS), samples=False)
+                if not any(result.feasible for result in records.results):
+                    progress.say("no plan keeps the limits so far: fine-tuning the nearest")
+                    return fallback
+            trials.run(executor, effort)
+        return self._request.recovery
+
+    def _guide(self) -> Guide | None:
+        """Plan the first trials; return None if no plan at all fits the budget."""
+        encoder, limit = self._bench.evaluator.encoder, self._request.budget_bytes
+        progress.say("planning the first trials")
+        max_rise = self._request.max_rise
+        rises = [] if max_rise is None else [max_rise]
+        if max_rise is not None and self._request.recovery is not None:
+            rises.append(max_rise + REGAINED)
+        kept = self._folder.path / f"openings{'-recovery' * (len(rises) > 1)}.json"
+        guide = Guide(self._request.space, encoder, Goals(limit, tuple(rises)), kept)
+        if limit is None or any(self._fits(opening.plan) for opening in guide.known()):
+            return guide
+        progress.say("looking for the smallest plan of the search space")
+        return guide if self._fits(smallest_plan(self._request.space, encoder)) else None
+
+    def _fits(self, plan: CompressionPlan) -> bool:
+        evaluator = self._bench.evaluator
+        size = file_size(evaluator.encoder, plan)
+        self._smallest = min(size, self._smallest or size)
+        limit = evaluator.limits.get(SIZE)
+        return limit is None or limit.excess(size) <= 0
+
+    def _fine_tune(
+        self, judge: Judge, records: Records, recovery: RecoverySettings | None
+    ) -> None:
+        result = self._summary(records)
+        best = result.best_of(result.front)
+        promising = judge.promising(records.results, None if best is None else best.trial)
+        if recovery is None or promising is None:
+            return
+        evaluator = self._bench.evaluator
+        metric = self._settings.metric
+        jobs = recovery_jobs(
+            self._folder, evaluator.source, metric, judge.limits, promising, recovery
+        )
+        with executing(self._bench, 1) as executor:  # one fine-tuning keeps all cores busy
+            carry_out(jobs, executor)
+
+    def _conclude(self, records: Records) -> SearchResult:
+        """Score the front on test data, write the outcome, and say so in MLflow."""
+        found, scores = self._summary(records), self._folder.test_scores()
+        everything = (found.baseline, *found.front, *found.recovered, *found.controls)
+        missing = [scored.artifact for scored in everything if scored.artifact not in scores]
+        if missing:
+            with progress.bar("test data", len(missing)) as bar:
+                for path in missing:
+                    scores[path] = self._bench.evaluator.score(path, "test")
+                    bar.advance()
+        self._folder.save_test_scores(scores)
+        result = self._summary(records)
+        write_json(self._folder.path / "result.json", result.to_json())
+        trials = self._folder.trials()
+        files = write_front(result, trials, self._folder.path)
+        files += write_insight(result, trials, self._folder.path)
+        records.conclude(result, files)
+        return result
+
+    def _summary(self, records: Records) -> SearchResult:
+        seconds = round(self._seconds_before + time.perf_counter() - self._start, 1)
+        return summary(self._folder, seconds, self._smallest, records.n_without_file)
+
+    def _show_links(self) -> None:
+        progress.say(f"`autocompress ui {self._folder.path}` shows every trial in MLflow:")
+        for name, link in vars(self._tracker.links()).items():
+            if link is not None:
+                progress.say(f"  {name}: {link}")

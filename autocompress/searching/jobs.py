@@ -1,0 +1,103 @@
+"""Jobs: what can be done anywhere, with a plan and a few settings in, a result and a file out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from torch import nn
+
+from autocompress.outcome.limits import Limit
+from autocompress.outcome.results import TrialResult
+from autocompress.plan import CompressionPlan
+from autocompress.recovery import RecoverySettings, recover
+from autocompress.trial.evaluator import Evaluator
+from autocompress.trial.looks import GivenUp, Hurdle
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all jobs of a search work with, wherever that is.
+
+    Attributes:
+        model: The user's model.
+        evaluator: Carries out plans of it and measures them.
+    """
+
+    model: nn.Module
+    evaluator: Evaluator
+
+
+class Job(Protocol):
+    """A job, which can be sent to another process."""
+
+    @property
+    def title(self) -> str:
+        """What to call it."""
+
+    def carry_out(self, bench: Bench) -> TrialResult | GivenUp:
+        """Do it.
+
+        Raises:
+            AutocompressError: If it fails.
+        """
+
+
+@dataclass(frozen=True)
+class TrialJob:
+    """One trial to be made.
+
+    Attributes:
+        number: Its number in the study.
+        plan: What is tried.
+        path: The artifact's file.
+        hurdles: What it must not be clearly worse than.
+    """
+
+    number: int
+    plan: CompressionPlan
+    path: Path
+    hurdles: Sequence[Hurdle] = ()
+
+    @property
+    def title(self) -> str:
+        """Name the trial."""
+        return f"trial {self.number}"
+
+    def carry_out(self, bench: Bench) -> TrialResult | GivenUp:
+        """Measure the plan, unless cheaper looks rule it out."""
+        return bench.evaluator.attempt(self.number, self.plan, self.path, self.hurdles)
+
+
+@dataclass(frozen=True)
+class RecoveryJob:
+    """One plan to be fine-tuned.
+
+    Attributes:
+        number: The trial whose plan it is.
+        plan: How every weight is stored.
+        path: The artifact's file; what an interrupted recovery needs lies beside it.
+        settings: How long and how to train.
+        limits: By objective name, what files are judged by.
+    """
+
+    number: int
+    plan: CompressionPlan
+    path: Path
+    settings: RecoverySettings
+    limits: Mapping[str, Limit]
+
+    @property
+    def title(self) -> str:
+        """Name the recovery."""
+        return f"recovery of trial {self.number}"
+
+    def carry_out(self, bench: Bench) -> TrialResult | GivenUp:
+        """Fine-tune the plan, or go on with it; files that are too slow are scored as well."""
+        evaluator = replace(bench.evaluator, limits=self.limits, ending=("file",))
+        folder = self.path.parent
+        return recover(
+            bench.model, evaluator.task, evaluator, self.plan, folder, self.settings, self.number
+        )

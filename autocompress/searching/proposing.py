@@ -1,0 +1,65 @@
+"""The next plan to try: an opening, or as the sampler says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from autocompress.encoding.encoder import Encoder
+from autocompress.errors import PlanError
+from autocompress.outcome.origin import Origin
+from autocompress.plan import CompressionPlan
+from autocompress.searching.openings.uniform import Opening
+from autocompress.searching.space.language import Space
+from autocompress.searching.space.questions import ask_plan
+from autocompress.searching.study import Study
+from autocompress.support import progress
+
+_PROPOSALS = 20
+
+
+class Proposal(NamedTuple):
+    """A plan that can be carried out.
+
+    Attributes:
+        number: Of its trial in the study.
+        origin: What made it.
+        plan: The plan.
+    """
+
+    number: int
+    origin: Origin
+    plan: CompressionPlan
+
+
+class Proposer:
+    """Asks the study for plans until one can be carried out."""
+
+    def __init__(self, space: Space, encoder: Encoder, study: Study) -> None:
+        self._space, self._encoder, self._study = space, encoder, study
+
+    def propose(self, opening_of: Callable[[], Opening | None]) -> Proposal | None:
+        """Return the next plan that can be carried out, or None if many in a row cannot.
+
+        In a wide space, many a combination does not fit some weight. Such proposals are kept in
+        the study, but only the last of many counts as a trial, one that failed.
+
+        Args:
+            opening_of: Gives the next opening, or None where it is the sampler's turn.
+        """
+        for left in reversed(range(_PROPOSALS)):
+            opening = opening_of()
+            asked = None if opening is None else (opening.origin, opening.answers)
+            asking = self._study.ask(asked)
+            plan = ask_plan(self._space, self._encoder.source, asking)
+            try:
+                self._encoder.check(plan)
+            except PlanError as error:
+                if left:
+                    self._study.misfit(asking.number, error)
+                else:
+                    self._study.fail(asking.number, error)
+                    progress.say(f"{_PROPOSALS} plans in a row do not fit; the last: {error}")
+            else:
+                return Proposal(asking.number, asking.origin, plan)
+        return None

@@ -1,0 +1,76 @@
+"""The one owner of what a search knows: its folder, its study and its tracking."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from autocompress.outcome.results import SearchResult, TrialResult
+from autocompress.searching.folder import SearchFolder
+from autocompress.searching.study import Study
+from autocompress.support.signals import interrupts_held
+from autocompress.tracking import Tracker
+from autocompress.trial.looks import GivenUp
+
+
+class Records:
+    """Keeps what is finished, first in the folder, from which the rest can be restored.
+
+    No interrupt falls into the middle of it.
+
+    Attributes:
+        folder: The folder.
+        study: The study.
+        results: The finished trials that lie in the folder, in the order in which they finished.
+    """
+
+    def __init__(self, folder: SearchFolder, study: Study, tracker: Tracker) -> None:
+        """Bring study, folder and tracking to agree after an interruption at any point."""
+        self.folder, self.study, self._tracker = folder, study, tracker
+        self.reconcile()
+        self.results = folder.trials()
+
+    @property
+    def n_without_file(self) -> int:
+        """How many trials failed, or were given up before they were encoded."""
+        return max(self.study.n_finished - len(self.results), 0)
+
+    def reconcile(self) -> None:
+        """End what was begun and not ended: with its result if it has one, or as abandoned."""
+        with interrupts_held():
+            for number in self.study.unfinished():
+                result = self.folder.trial(number)
+                if result is not None:
+                    self.study.tell(result)
+                else:
+                    self.study.abandon(number)
+                    folder = self.folder.artifact(number).parent
+                    shutil.rmtree(folder, ignore_errors=True)
+            self._tracker.reconcile(self.folder.trials(), self.folder.artifact)
+
+    def keep(self, result: TrialResult) -> None:
+        """Make a result durable."""
+        with interrupts_held():
+            self.folder.save_trial(result)
+            self.results.append(result)
+            self.study.tell(result)
+            self._tracker.log_trial(result, self.folder.artifact(result.number))
+
+    def reject(self, given_up: GivenUp) -> None:
+        """Keep that a trial was given up before there was a file."""
+        with interrupts_held():
+            self.study.reject(given_up.number, given_up.excesses, given_up.reason)
+
+    def fail(self, number: int, error: Exception) -> None:
+        """Keep that a trial failed."""
+        with interrupts_held():
+            self.study.fail(number, error)
+
+    def conclude(self, result: SearchResult, files: Sequence[Path]) -> None:
+        """Say the outcome in MLflow, and that the search has finished."""
+        with interrupts_held():
+            self._tracker.log_front(result, files)
+            for scored in (*result.recovered, *result.controls):
+                self._tracker.log_recovered(result, scored)
+            self._tracker.end("FINISHED")

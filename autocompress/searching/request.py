@@ -1,0 +1,106 @@
+"""What a search is asked for, checked before any work."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import get_args
+
+from autocompress.engines.base import ENGINES
+from autocompress.errors import ExportError, SearchError
+from autocompress.outcome.limits import Limit, parse_seconds
+from autocompress.outcome.objectives import Objective
+from autocompress.recovery import RecoveryBudget, RecoverySettings
+from autocompress.searching.effort import Effort
+from autocompress.searching.settings import SamplerName
+from autocompress.searching.space.language import Space
+
+_SHARE_OF_TUNING = 0.3  # of the time, once for the plan, once for the control
+_LEAST_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a search is asked for.
+
+    Attributes:
+        name: What to call the model.
+        space: What is offered.
+        effort: How much is tried.
+        budget_bytes: The limit on the size of the file, or None.
+        max_rise: How much worse the metric may become, in shares of the baseline, or None.
+        latency: The limit on the latency, or None.
+        objectives: Further numbers for the front.
+        sampler: What proposes plans after the openings.
+        seed: Of the sampler.
+        recovery: How to fine-tune the best plan, or None to leave it out.
+        fallback: How to fine-tune the nearest plan where no opening keeps the limits, or None to
+            go on with the sampler.
+    """
+
+    name: str
+    space: Space
+    effort: Effort
+    budget_bytes: int | None = None
+    max_rise: float | None = None
+    latency: Limit | None = None
+    objectives: tuple[Objective, ...] = ()
+    sampler: SamplerName = "tpe"
+    seed: int = 0
+    recovery: RecoverySettings | None = None
+    fallback: RecoverySettings | None = None
+
+    def __post_init__(self) -> None:
+        """Check what does not depend on a model.
+
+        Raises:
+            SearchError, ExportError, RegistryError: If something cannot be used.
+        """
+        for name, count in (("trials", self.effort.trials), ("jobs", self.effort.jobs)):
+            if count < 1:
+                raise SearchError(f"`{name} >= 1` must hold, but got {count}")
+        if self.sampler not in get_args(SamplerName):
+            known = ", ".join(get_args(SamplerName))
+            raise SearchError(f"`sampler` must be one of {known}, but got '{self.sampler}'")
+        if self.is_timed and self.effort.jobs > 1:
+            raise SearchError("jobs side by side disturb each other's latency; use one job")
+        engine = ENGINES[self.engine] if self.is_timed or self.space.engine else None
+        if self.is_timed and engine is not None and not engine.measures_latency:
+            raise ExportError(
+                f"engine '{self.engine}' measures no latency; choose another engine in the search "
+                "space, or leave the latency out"
+            )
+        if self.space.pipeline and self.recovery is not None:
+            object.__setattr__(self, "recovery", replace(self.recovery, pipeline=True))
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether latency is an objective."""
+        return self.space.latency or self.latency is not None
+
+    @property
+    def engine(self) -> str:
+        """What runs the plans."""
+        return self.space.engine or ("onnx" if self.is_timed else "torch")
+
+    @property
+    def space_sha256(self) -> str:
+        """Hash of the search space."""
+        return hashlib.sha256(self.space.model_dump_json().encode()).hexdigest()
+
+
+def fine_tuning(recovery: str | RecoverySettings | None, seed: int) -> RecoverySettings | None:
+    """Understand how the best plan is to be fine-tuned.
+
+    Raises:
+        BudgetError: If a text is neither a time nor a number of steps.
+    """
+    if isinstance(recovery, str):
+        return RecoverySettings(RecoveryBudget.parse(recovery), seed=seed)
+    return recovery
+
+
+def instead_of_samples(timeout: str, seed: int) -> RecoverySettings:
+    """Return how to fine-tune where no opening will do: equal timeouts, equal settings."""
+    seconds = max(_SHARE_OF_TUNING * parse_seconds(timeout), _LEAST_SECONDS)
+    return RecoverySettings(RecoveryBudget(seconds=round(seconds)), seed=seed)

@@ -1,0 +1,108 @@
+"""What the finished trials of a search amount to. Knows neither torch nor Optuna."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from autocompress.artifact import open_artifact
+from autocompress.errors import SearchError
+from autocompress.outcome.limits import resolved
+from autocompress.outcome.names import SIZE
+from autocompress.outcome.results import Scored, SearchResult, TrialResult, pareto_front
+from autocompress.searching.folder import SearchFolder
+
+_TREATMENTS_SHOWN = 3
+
+
+def summary(
+    folder: SearchFolder, seconds: float, smallest_bytes: int | None = None, without_file: int = 0
+) -> SearchResult:
+    """Put together what a search has found so far.
+
+    Args:
+        folder: Of the search.
+        seconds: Wall time spent on it.
+        smallest_bytes: The smallest file seen outside of trials, if any.
+        without_file: Trials that failed, or were given up before they were encoded.
+
+    Raises:
+        SearchError: If the folder holds no search, or its baseline is not yet measured.
+    """
+    settings, baseline = folder.settings(), folder.baseline()
+    if baseline is None:
+        raise SearchError(f"the search in '{folder.path}' has not measured its baseline yet")
+    trials, tests = folder.trials(), folder.test_scores()
+    limits = resolved(settings.asked, baseline)
+    further = limits.keys() - {SIZE, settings.metric}
+    sizes = [result.size_bytes for result in trials]
+    sizes += [] if smallest_bytes is None else [smallest_bytes]
+    found = SearchResult(
+        name=settings.name,
+        metric=settings.metric,
+        directions=settings.directions,
+        budget_bytes=settings.budget_bytes,
+        max_rise=settings.max_rise,
+        limits={name: limit.bound for name, limit in limits.items() if name in further},
+        baseline=_scored(None, folder.artifact(None), baseline, tests),
+        recovered=tuple(_recovered(folder, "recovered", tests)),
+        controls=tuple(_recovered(folder, "control", tests)),
+        best=None,
+        front=tuple(
+            _scored(result.number, folder.artifact(result.number), result.values, tests)
+            for result in pareto_front(trials, settings.directions)
+        ),
+        trials=len(trials) + without_file,
+        without_file=without_file,
+        smallest_bytes=min(sizes, default=None),
+        seconds=seconds,
+    )
+    kept = [*found.front, *filter(found.keeps_limits, found.recovered)]
+    nearest = None if kept else _nearest(folder, found, trials)
+    return replace(found, best=found.best_of(kept), nearest=nearest)
+
+
+def _nearest(
+    folder: SearchFolder, found: SearchResult, trials: Sequence[TrialResult]
+) -> Scored | None:
+    """Return what misses the limits by the least: a measured trial, or fine-tuned."""
+    measured = [
+        _scored(trial.number, folder.artifact(trial.number), trial.values, {})
+        for trial in trials
+        if set(trial.values) >= set(found.directions)
+    ]
+    return min([*measured, *found.recovered], key=found.miss, default=None)
+
+
+def _recovered(folder: SearchFolder, name: str, tests: Mapping[Path, float]) -> Iterator[Scored]:
+    for path, result in folder.all_recovered(name):
+        if result.values.keys() >= folder.settings().directions.keys():
+            yield _scored(result.number, path, result.values, tests)
+        # or else no file of it was within the budget
+
+
+def _scored(
+    number: int | None, path: Path, values: Mapping[str, float], tests: Mapping[Path, float]
+) -> Scored:
+    return Scored(number, path, values, tests.get(path), describe_artifact(path))
+
+
+def describe_artifact(path: Path) -> str:
+    """Name the treatments of an artifact on one line, those of the most bytes first.
+
+    Weights that are treated alike are counted: "embedding.weight +1" stands for two of them.
+    """
+    sizes: dict[str, float] = {}
+    names: dict[str, list[str]] = {}
+    for line in open_artifact(path).report():
+        label = f"{line.structure} + {line.precision}"
+        sizes[label] = sizes.get(label, 0) + line.size_bytes
+        names.setdefault(label, []).append(line.site or line.name)
+    ranked = sorted(sizes, key=lambda label: -sizes[label])
+    others = {
+        label: f" +{len(same) - 1}" if len(same) > 1 else "" for label, same in names.items()
+    }
+    parts = [f"{names[label][0]}{others[label]}: {label}" for label in ranked[:_TREATMENTS_SHOWN]]
+    more = len(ranked) - _TREATMENTS_SHOWN
+    return ", ".join(parts) + (f", {more} more" if more > 0 else "")

@@ -1,0 +1,122 @@
+"""The folder of a search: durable, read from outside, and that of earlier versions as well."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from strategies import mixed_plan, write_mixed
+
+from autocompress.errors import SearchError
+from autocompress.outcome.limits import Limit
+from autocompress.outcome.origin import Aim
+from autocompress.outcome.results import TrialResult
+from autocompress.searching.folder import SearchFolder
+from autocompress.searching.settings import LAYOUT, Settings
+from autocompress.searching.summary import summary
+
+SETTINGS = Settings(
+    name="toy",
+    metric="accuracy",
+    directions={"size_bytes": "minimize", "accuracy": "maximize", "latency": "minimize"},
+    budget_bytes=2_000_000,
+    sampler="tpe",
+    seed=0,
+    model="hash",
+    data="data",
+    space="space",
+    max_rise=0.01,
+    limits={},
+    latency_budget="0.1ms",
+    layout=LAYOUT,
+)
+BASELINE = {"size_bytes": 4e6, "accuracy": 0.8, "latency": 1.0, "latency_ms": 0.5}
+
+
+def trial(number: int, folder: SearchFolder, accuracy: float = 0.8) -> TrialResult:
+    size = write_mixed(folder.artifact(number)).stat().st_size
+    values = {"size_bytes": float(size), "accuracy": accuracy, "latency": 0.1, "latency_ms": 0.05}
+    result = TrialResult(number, mixed_plan(), values, True, 0.0, 1.0, 1.0)
+    folder.save_trial(result)
+    return result
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> SearchFolder:
+    folder = SearchFolder(tmp_path)
+    folder.artifact(None).parent.mkdir(parents=True)
+    folder.artifact(0).parent.mkdir(parents=True)
+    write_mixed(folder.artifact(None))
+    folder.adopt(SETTINGS)
+    folder.save_baseline(BASELINE)
+    return folder
+
+
+def as_written_before(folder: SearchFolder) -> None:
+    """Take out of the files what earlier versions did not write."""
+    for path, keys in (
+        (folder.path / "search.json", ["layout"]),
+        (
+            folder.artifact(0).with_name("trial.json"),
+            ["family", "aim"],
+        ),
+    ):
+        document = json.loads(path.read_text(encoding="utf-8"))
+        for key in keys:
+            del document[key]
+        path.write_text(json.dumps(document), encoding="utf-8")
+
+
+def test_a_trial_keeps_where_it_is_from(folder: SearchFolder) -> None:
+    aim = Aim("rise", 0.1 + 0.01, 3)
+    result = replace(trial(0, folder), origin="wide, aim 3", family="wide", aim=aim)
+    folder.save_trial(result)
+    assert folder.trials() == [result]
+
+
+def test_limits_are_asked_for_as_they_were_written(folder: SearchFolder) -> None:
+    assert folder.settings().asked == {
+        "size_bytes": Limit(2_000_000, unit="B"),
+        "accuracy": Limit(0.01, "maximize", "rise"),
+        "latency": Limit(0.1, unit="ms"),
+    }
+
+
+def test_the_summary_has_absolute_limits(folder: SearchFolder) -> None:
+    trial(0, folder)
+    found = summary(folder, 1.0)
+    assert found.limits == {"latency": pytest.approx(0.2)}
+    assert found.bounds["accuracy"].bound == pytest.approx(0.792)
+    assert found.best is not None
+    assert found.best.trial == 0
+
+
+def test_a_search_of_an_earlier_version_is_shown(folder: SearchFolder) -> None:
+    before = trial(0, folder)
+    found = summary(folder, 1.0).to_json()
+    as_written_before(folder)
+    assert folder.trials() == [before]
+    assert summary(folder, 1.0).to_json() == found
+
+
+def test_a_search_of_an_earlier_version_is_not_continued(folder: SearchFolder) -> None:
+    trial(0, folder)
+    as_written_before(folder)
+    with pytest.raises(
+        SearchError, match=r"layout 1, but this .*layout 2.* another --out"
+    ) as error:
+        folder.adopt(SETTINGS)
+    assert "\n" not in str(error.value)
+
+
+def test_equal_settings_are_adopted_again(folder: SearchFolder) -> None:
+    folder.adopt(SETTINGS)
+    with pytest.raises(SearchError, match="seed is 0 there and 1 here"):
+        folder.adopt(SETTINGS.model_copy(update={"seed": 1}))
+
+
+def test_nothing_half_written_is_a_trial(folder: SearchFolder) -> None:
+    trial(0, folder)
+    (folder.path / "trials" / "0001").mkdir()
+    (folder.path / "trials" / "0001" / ".trial.json.1.0.tmp").write_text("{", encoding="utf-8")
+    assert [one.number for one in folder.trials()] == [0]
