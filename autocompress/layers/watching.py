@@ -93,11 +93,13 @@ class Watching(TorchFunctionMode):
             if output is None or self._inside:
                 return None
             was_training, module.training = module.training, False
+            self._inside.append(module)  # products may use the weights that they stand for
             try:
                 product = products_of(module, known)
                 again = adapter.run(module, product, *arguments, **named)
             finally:
                 module.training = was_training
+                self._inside.remove(module)
             # Dropout makes the two differ.
             if again is not NotImplemented and (was_training or _agree(again, output)):
                 return again
