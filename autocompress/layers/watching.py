@@ -47,11 +47,11 @@ class Watching(TorchFunctionMode):
     def __enter__(self) -> Watching:
         for prefix, module, adapter, products in self._layers:
             self._hook(prefix, module, adapter, products)
-        super().__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
         for handle in self._handles:
             handle.remove()
         self._handles.clear()

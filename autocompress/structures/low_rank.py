@@ -136,11 +136,13 @@ def _root(curvature: Curvature) -> tuple[Curvature, NDArray[np.float64]]:
         damped = curvature.damped(damping)
         moment = damped.moment if damped.moment.ndim == 2 else np.diag(damped.moment)
         try:
-            return damped, np.linalg.cholesky(moment)
+            root = np.linalg.cholesky(moment).astype(np.float64)
         except np.linalg.LinAlgError:
             if damping > 1:
                 raise
             damping *= 10
+        else:
+            return damped, root
 
 
 def truncated_svd(

@@ -33,7 +33,9 @@ def check(module: nn.Module, *arguments: Any, **named: Any) -> None:
 
 def recurrent(cls: type[nn.RNNBase], **options: Any) -> nn.RNNBase:
     torch.manual_seed(0)
-    return cls(5, 6, **options).eval()
+    module: Any = cls
+    found: nn.RNNBase = module(5, 6, **options).eval()
+    return found
 
 
 def state(module: nn.RNNBase, batch: int | None) -> Any:
@@ -198,7 +200,7 @@ def test_a_layer_whose_output_is_another_is_not_watched() -> None:
             return super().expand(z, bias, rows) + 0.1
 
     module, x = recurrent(nn.LSTM), torch.randn(4, 2, 5)
-    products = {"weight_ih_l0": Wrong(module.weight_ih_l0)}
+    products = {"weight_ih_l0": Wrong(module.get_parameter("weight_ih_l0"))}
     expected = module(x)[0]
     with Watching(module, products) as watching:
         assert torch.equal(module(x)[0], expected)
