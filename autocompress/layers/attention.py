@@ -58,7 +58,7 @@ class AttentionAdapter(LayerAdapter):
         projected = [turned(states) for states in _projected(module, product, query, key, value)]
         q, k, v = (
             (part.unsqueeze(0) if single else part)
-            .unflatten(-1, (module.num_heads, module.head_dim))
+            .unflatten(-1, (module.num_heads, module.head_dim))  # type: ignore[no-untyped-call]
             .transpose(1, 2)
             for part in projected
         )
@@ -108,7 +108,8 @@ def _by_head(mask: Tensor | None, batch: int) -> Tensor | None:
     """Return an attention mask to be added to scores (batch, heads, queries, keys)."""
     if mask is None:
         return None
-    return _added(mask) if mask.dim() == 2 else _added(mask).unflatten(0, (batch, -1))
+    added = _added(mask)
+    return added if mask.dim() == 2 else added.reshape(batch, -1, *mask.shape[1:])
 
 
 def _by_key(mask: Tensor | None, single: bool) -> Tensor | None:

@@ -14,7 +14,7 @@ from autocompress.structures.factors import Curvature, Factor, Matrix, Shape
 from autocompress.structures.markers import Share
 from autocompress.structures.thin import Thin
 
-_DAMPING = 1e-6
+_DAMPING, _DAMPINGS = 1e-6, 6
 
 
 @STRUCTURES.register("low_rank")
@@ -128,9 +128,10 @@ class LowRank(Structure):
 def _rooted(curvature: Curvature) -> tuple[Curvature, NDArray[np.float64]]:
     """Return a curvature, damped as little as it takes, and the Cholesky factor of its moment.
 
-    A moment that was measured may be positive only up to the rounding of its sums.
+    A moment that was measured may be positive only up to the rounding of its sums, in single
+    precision and of few vectors.
     """
-    for damping in _DAMPING, 10 * _DAMPING, 100 * _DAMPING:
+    for damping in (_DAMPING * 10.0**power for power in range(_DAMPINGS)):
         damped = curvature.damped(damping)
         moment = damped.moment if damped.moment.ndim == 2 else np.diag(damped.moment)
         try:

@@ -153,3 +153,12 @@ def test_a_moment_that_is_positive_up_to_rounding_can_be_fitted_to() -> None:
     assert rises[1] == pytest.approx(rises[0], rel=1e-3)
     with pytest.raises(ValueError, match=r"must be positive semidefinite, but .* -1"):
         structure.factorize(weight, None, Curvature(np.ones(20), exact - 11 * np.eye(12)))
+
+
+def test_a_moment_that_is_not_quite_definite_is_damped_more() -> None:
+    weight = gaussian((12, 6))
+    basis = np.linalg.qr(np.random.default_rng(0).standard_normal((6, 6)))[0]
+    moment = (basis * np.array([1.0, 0.5, 0.1, 0.0, -1e-6, -1e-5])) @ basis.T
+    factors = LowRank(rank=6, fit="loss").factorize(weight, None, Curvature(np.ones(12), moment))
+    product = factors["left"].values @ factors["right"].values
+    np.testing.assert_allclose(product, weight, atol=1e-3)
