@@ -60,11 +60,23 @@ def recover(
         ObjectiveError: If the model diverged and an objective is no finite number.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    checkpoint, artifact = folder / _CHECKPOINT, folder / _ARTIFACT
-    with untouched(model) as teacher, progress.bar("recovery", settings.segments) as bar:
-        run = FineTuning(teacher, task, evaluator.source, plan, settings, checkpoint)
+    with untouched(model) as teacher:
+        run = FineTuning(teacher, task, evaluator.source, plan, settings, folder / _CHECKPOINT)
+        _train(run, task, evaluator, settings.segments, folder, number)
+    best = folder / _file_of(run.best_segment)
+    if best.exists():  # or else it was moved, and then the process ended
+        best.replace(folder / _ARTIFACT)
+    assert run.best is not None
+    return run.best
+
+
+def _train(
+    run: FineTuning, task: Task, evaluator: Evaluator, segments: int, folder: Path, number: int
+) -> None:
+    """Train segment after segment, each ending in a checkpoint, while it is of use."""
+    with progress.bar("recovery", segments) as bar:
         bar.advance(run.segment)
-        while run.segment < settings.segments and run.is_promising(_PATIENCE):
+        while run.segment < segments and run.is_promising(_PATIENCE):
             run.train_segment()
             note = f"{run.steps} steps"
             if run.is_complete:
@@ -73,15 +85,10 @@ def recover(
                     run.best, run.best_segment = result, run.segment
                 score = result.values.get(task.metric, math.nan)
                 note += f", {format_bytes(result.size_bytes)}, {task.metric} {score:.2f}"
-            run.save(checkpoint)
+            run.save(folder / _CHECKPOINT)
             bar.advance(note=note)
-        if run.segment < settings.segments:
+        if run.segment < segments:
             progress.say(f"no better for {_PATIENCE} files: fine-tuning ends early")
-    best = folder / _file_of(run.best_segment)
-    if best.exists():  # or else it was moved, and then the process ended
-        best.replace(artifact)
-    assert run.best is not None
-    return run.best
 
 
 def _measure(run: FineTuning, evaluator: Evaluator, path: Path, number: int) -> TrialResult:

@@ -135,7 +135,7 @@ def _rooted(curvature: Curvature) -> tuple[Curvature, NDArray[np.float64]]:
         damped = curvature.damped(damping)
         moment = damped.moment if damped.moment.ndim == 2 else np.diag(damped.moment)
         try:
-            return damped, np.linalg.cholesky(moment)
+            return damped, np.linalg.cholesky(moment).astype(np.float64, copy=False)
         except np.linalg.LinAlgError:
             continue
     raise ValueError(
