@@ -14,7 +14,7 @@ from autocompress.structures.factors import Curvature, Factor, Matrix, Shape
 from autocompress.structures.markers import Share
 from autocompress.structures.thin import Thin
 
-_DAMPING = 1e-6
+_DAMPING, _DAMPINGS = 1e-6, 6
 
 
 @STRUCTURES.register("low_rank")
@@ -97,7 +97,7 @@ class LowRank(Structure):
         row_frequencies: NDArray[np.float64] | None,
         curvature: Curvature,
     ) -> dict[str, Factor]:
-        damped, root = _root(curvature)
+        damped, root = _rooted(curvature)
         transformed = weight @ root
         values, vectors = np.linalg.eigh((transformed * damped.rows[:, None]).T @ transformed)
         energies, basis = values[::-1][: self.rank], vectors[:, ::-1][:, : self.rank]
@@ -125,24 +125,23 @@ class LowRank(Structure):
         return Thin([factors["left"]], [factors["right"]])
 
 
-def _root(curvature: Curvature) -> tuple[Curvature, NDArray[np.float64]]:
-    """Return a curvature, damped as little as may be, and a root of its moment.
+def _rooted(curvature: Curvature) -> tuple[Curvature, NDArray[np.float64]]:
+    """Return a curvature, damped as little as it takes, and the Cholesky factor of its moment.
 
-    A moment of few vectors, summed up in single precision, may need more than the least damping
-    to be positive definite.
+    A moment that was measured may be positive only up to the rounding of its sums, in single
+    precision and of few vectors.
     """
-    damping = _DAMPING
-    while True:
+    for damping in (_DAMPING * 10.0**power for power in range(_DAMPINGS)):
         damped = curvature.damped(damping)
         moment = damped.moment if damped.moment.ndim == 2 else np.diag(damped.moment)
         try:
-            root = np.linalg.cholesky(moment).astype(np.float64)
+            return damped, np.linalg.cholesky(moment)
         except np.linalg.LinAlgError:
-            if damping > 1:
-                raise
-            damping *= 10
-        else:
-            return damped, root
+            continue
+    raise ValueError(
+        f"the moment must be positive semidefinite, but damped by {damping:g} of its diagonal it "
+        f"still has the eigenvalue {np.linalg.eigvalsh(moment)[0]:.3g}"
+    )
 
 
 def truncated_svd(
