@@ -13,7 +13,7 @@ from autocompress.layers.base import LAYERS, LayerAdapter, Products, Role
 _SEPARATE = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
 
 
-class _Asked(NamedTuple):
+class _Call(NamedTuple):
     """What `nn.MultiheadAttention` is called with, in its order."""
 
     query: Tensor
@@ -47,19 +47,21 @@ class AttentionAdapter(LayerAdapter):
     def run(self, module: nn.Module, product: Products, *arguments: Any, **named: Any) -> Any:
         """Attend; `is_causal` only says what `attn_mask`, which it needs, holds anyway."""
         assert isinstance(module, nn.MultiheadAttention)
-        asked = _Asked(*arguments, **named)
-        query, key = asked.query, asked.key
+        call = _Call(*arguments, **named)
+        query, key = call.query, call.key
         single = query.dim() == 2
         if query.is_nested or key.is_nested or (module.training and module.dropout):
             return NotImplemented
-        if asked.is_causal and asked.attn_mask is None:
+        if call.is_causal and call.attn_mask is None:
             return NotImplemented
 
         def turned(states: Tensor) -> Tensor:
             """Put the sequences first, or back to where they were."""
             return states if module.batch_first or single else states.transpose(0, 1)
 
-        projected = [turned(states) for states in _projected(module, product, asked)]
+        projected = [
+            turned(states) for states in _projected(module, product, query, key, call.value)
+        ]
         q, k, v = (
             (part.unsqueeze(0) if single else part)
             .unflatten(-1, (module.num_heads, module.head_dim))  # type: ignore[no-untyped-call]
@@ -67,23 +69,22 @@ class AttentionAdapter(LayerAdapter):
             for part in projected
         )
         scores = q @ k.transpose(-1, -2) / math.sqrt(module.head_dim)
-        for mask in (_by_head(asked.attn_mask, len(q)), _by_key(asked.key_padding_mask, single)):
+        for mask in (_by_head(call.attn_mask, len(q)), _by_key(call.key_padding_mask, single)):
             scores = scores if mask is None else scores + mask.to(scores.dtype)
         weights = scores.softmax(dim=-1)
         attended = (weights @ v).transpose(1, 2).flatten(2)
         attended = turned(attended.squeeze(0) if single else attended)
         output = product("out_proj.weight").times(attended, module.out_proj.bias)
-        if not asked.need_weights:
+        if not call.need_weights:
             return output, None
-        weights = weights.mean(dim=1) if asked.average_attn_weights else weights
+        weights = weights.mean(dim=1) if call.average_attn_weights else weights
         return output, weights.squeeze(0) if single else weights
 
 
 def _projected(
-    module: nn.MultiheadAttention, product: Products, asked: _Asked
+    module: nn.MultiheadAttention, product: Products, query: Tensor, key: Tensor, value: Tensor
 ) -> tuple[Tensor, ...]:
     """Project queries, keys and values; what is one and the same, by one product."""
-    query, key, value = asked.query, asked.key, asked.value
     bias, size = module.in_proj_bias, module.embed_dim
     if not module._qkv_same_embed_dim:
         biases: tuple[Tensor | None, ...] = (None,) * 3 if bias is None else bias.chunk(3)

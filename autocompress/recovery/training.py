@@ -60,20 +60,22 @@ def recover(
         ObjectiveError: If the model diverged and an objective is no finite number.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    checkpoint, artifact = folder / _CHECKPOINT, folder / _ARTIFACT
     with untouched(model) as teacher:
-        run = FineTuning(teacher, task, evaluator.source, plan, settings, folder / _CHECKPOINT)
-        _train(run, task, evaluator, settings.segments, folder, number)
+        run = FineTuning(teacher, task, evaluator.source, plan, settings, checkpoint)
+        _train(run, evaluator, folder, settings.segments, number)
     best = folder / _file_of(run.best_segment)
     if best.exists():  # or else it was moved, and then the process ended
-        best.replace(folder / _ARTIFACT)
+        best.replace(artifact)
     assert run.best is not None
     return run.best
 
 
 def _train(
-    run: FineTuning, task: Task, evaluator: Evaluator, segments: int, folder: Path, number: int
+    run: FineTuning, evaluator: Evaluator, folder: Path, segments: int, number: int
 ) -> None:
-    """Train segment after segment, each ending in a checkpoint, while it is of use."""
+    """Train segment by segment, as long as it is promising."""
+    task = evaluator.task
     with progress.bar("recovery", segments) as bar:
         bar.advance(run.segment)
         while run.segment < segments and run.is_promising(_PATIENCE):

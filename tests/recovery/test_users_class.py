@@ -93,8 +93,8 @@ def test_methods_attributes_and_parameters_are_the_users() -> None:
     model, task = brought("stateful")
     before = Snapshot.of(model)
     found = represented(model, COARSE)
+    assert type(found.model) is type(model)
     twin: Any = found.model
-    assert type(twin) is type(model)
     assert twin.lstm.num_layers == 1
     assert [name for name, _ in twin.named_parameters()] == [
         n for n, _ in model.named_parameters()
