@@ -148,7 +148,7 @@ class ByKind:
                 the same kind.
         """
         self._registry, self._accepts, self._model = registry, accepts, model
-        self._known: tuple[Any, ...] = ()
+        self._known: tuple[tuple[str, Any], ...] = ()
         self._adapter: TypeAdapter[Any] | None = None
 
     def modelled(self, model: Callable[[Any], Any]) -> ByKind:
@@ -166,16 +166,16 @@ class ByKind:
         kind = value.get("kind") if isinstance(value, Mapping) else getattr(value, "kind", None)
         if isinstance(kind, str) and kind not in self._registry.registered:
             self._registry.load()
-        known = tuple(self._tagged())
+        known = tuple(self._registry.registered.items())
         if self._adapter is None or known != self._known:
-            models: Any = Union[tuple(map(self._model, known))]  # noqa: UP007
+            models: Any = Union[tuple(map(self._model, self._tagged(known)))]  # noqa: UP007
             self._adapter = TypeAdapter(Annotated[models, Field(discriminator="kind")])
             self._known = known
         return self._adapter.validate_python(value)
 
-    def _tagged(self) -> Iterator[Any]:
+    def _tagged(self, known: tuple[tuple[str, Any], ...]) -> Iterator[Any]:
         """Yield the classes that have their name as kind; other ones spoil nothing."""
-        for name, registered in tuple(self._registry.registered.items()):
+        for name, registered in known:
             kind = getattr(registered, "model_fields", {}).get("kind")
             if kind and get_args(kind.annotation) == (name,) and self._accepts(registered):
                 yield registered

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -139,7 +138,7 @@ class Sequences(Task):
         self._loss = loss
         generator = torch.Generator().manual_seed(0)
         steps = torch.randint(1, 3, (160, 8), generator=generator)
-        self.batches = (steps.cumsum(dim=1) % TOKENS).split(20)
+        self.batches = (steps.cumsum(dim=1) % TOKENS).unfold(0, 20, 20).transpose(1, 2).unbind()
 
     def evaluate(self, model: nn.Module, split: Split) -> float:
         del split
@@ -201,7 +200,7 @@ class Snapshot:
                 "dropout": [getattr(m, "p", getattr(m, "dropout", None)) for m in modules
                             if not isinstance(getattr(m, "dropout", None), nn.Module)],
                 "gradients": [p.requires_grad for p in model.parameters()],
-                "weights": copy.deepcopy([t.detach().numpy() for t in model.state_dict().values()]),
+                "weights": [t.detach().numpy().copy() for t in model.state_dict().values()],
                 "sums": [None if p.grad is None else p.grad.numpy().copy()
                          for p in model.parameters()],
                 "random": torch.get_rng_state().numpy(),

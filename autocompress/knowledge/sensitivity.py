@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 from dataclasses import replace
@@ -17,6 +16,7 @@ from torch import nn
 from autocompress.knowledge.prediction import predicted_loss_rise
 from autocompress.knowledge.source import Source
 from autocompress.knowledge.task import Task
+from autocompress.layers.copies import copied
 from autocompress.structures import Curvature
 from autocompress.support import progress
 from autocompress.support.files import write_json
@@ -59,15 +59,15 @@ def with_sensitivities(source: Source, model: nn.Module, task: Task, cache: Path
 
 
 def _measure(source: Source, model: nn.Module, task: Task) -> dict[str, float]:
-    probed = copy.deepcopy(model).eval()
+    probed, teacher = copied(model).eval(), copied(model).eval()
     tensors = probed.state_dict()
-    base = _losses(probed, model, task)
+    base = _losses(probed, teacher, task)
     ratios: dict[str, float] = {}
     for name, weight in source.weights.weights.items() if base.size else ():
         error = _coarse_error(source, name).reshape(weight.values.shape)
         exact = tensors[name].clone()
-        tensors[name].copy_(torch.from_numpy(weight.values + error))
-        differences = _losses(probed, model, task) - base
+        tensors[name].copy_(torch.from_numpy(np.asarray(weight.values + error)))
+        differences = _losses(probed, teacher, task) - base
         tensors[name].copy_(exact)
         predicted = predicted_loss_rise(source, name, error.reshape(weight.matrix.shape))
         # What is lost in the noise of the measurement is at most as large as the noise.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,19 @@ from torch import Tensor, nn
 from autocompress.layers.base import LAYERS, LayerAdapter, Products, Role
 
 _SEPARATE = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
+
+
+class _Call(NamedTuple):
+    """What `nn.MultiheadAttention` is called with, in its order."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    key_padding_mask: Tensor | None = None
+    need_weights: bool = True
+    attn_mask: Tensor | None = None
+    average_attn_weights: bool = True
+    is_causal: bool = False
 
 
 @LAYERS.register("multihead_attention")
@@ -31,47 +44,40 @@ class AttentionAdapter(LayerAdapter):
         adds = module.bias_k is not None or module.bias_v is not None or module.add_zero_attn
         return super().can_run(module) and not adds
 
-    def run(  # type: ignore[override]
-        self,
-        module: nn.MultiheadAttention,
-        product: Products,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        key_padding_mask: Tensor | None = None,
-        need_weights: bool = True,
-        attn_mask: Tensor | None = None,
-        average_attn_weights: bool = True,
-        is_causal: bool = False,
-    ) -> Any:
+    def run(self, module: nn.Module, product: Products, *arguments: Any, **named: Any) -> Any:
         """Attend; `is_causal` only says what `attn_mask`, which it needs, holds anyway."""
+        assert isinstance(module, nn.MultiheadAttention)
+        call = _Call(*arguments, **named)
+        query, key = call.query, call.key
         single = query.dim() == 2
         if query.is_nested or key.is_nested or (module.training and module.dropout):
             return NotImplemented
-        if is_causal and attn_mask is None:
+        if call.is_causal and call.attn_mask is None:
             return NotImplemented
 
         def turned(states: Tensor) -> Tensor:
             """Put the sequences first, or back to where they were."""
             return states if module.batch_first or single else states.transpose(0, 1)
 
-        projected = [turned(states) for states in _projected(module, product, query, key, value)]
+        projected = [
+            turned(states) for states in _projected(module, product, query, key, call.value)
+        ]
         q, k, v = (
             (part.unsqueeze(0) if single else part)
-            .unflatten(-1, (module.num_heads, module.head_dim))
+            .unflatten(-1, (module.num_heads, module.head_dim))  # type: ignore[no-untyped-call]
             .transpose(1, 2)
             for part in projected
         )
         scores = q @ k.transpose(-1, -2) / math.sqrt(module.head_dim)
-        for mask in (_by_head(attn_mask, len(q)), _by_key(key_padding_mask, single)):
+        for mask in (_by_head(call.attn_mask, len(q)), _by_key(call.key_padding_mask, single)):
             scores = scores if mask is None else scores + mask.to(scores.dtype)
         weights = scores.softmax(dim=-1)
         attended = (weights @ v).transpose(1, 2).flatten(2)
         attended = turned(attended.squeeze(0) if single else attended)
         output = product("out_proj.weight").times(attended, module.out_proj.bias)
-        if not need_weights:
+        if not call.need_weights:
             return output, None
-        weights = weights.mean(dim=1) if average_attn_weights else weights
+        weights = weights.mean(dim=1) if call.average_attn_weights else weights
         return output, weights.squeeze(0) if single else weights
 
 
@@ -108,7 +114,8 @@ def _by_head(mask: Tensor | None, batch: int) -> Tensor | None:
     """Return an attention mask to be added to scores (batch, heads, queries, keys)."""
     if mask is None:
         return None
-    return _added(mask) if mask.dim() == 2 else _added(mask).unflatten(0, (batch, -1))
+    added = _added(mask)
+    return added if mask.dim() == 2 else added.reshape(batch, -1, *mask.shape[1:])
 
 
 def _by_key(mask: Tensor | None, single: bool) -> Tensor | None:

@@ -23,9 +23,10 @@ class EmbeddingAdapter(LayerAdapter):
 
     def can_run(self, module: nn.Module) -> bool:
         """Leave embeddings alone whose weight changes as its rows are looked up."""
+        assert isinstance(module, nn.Embedding)
         return super().can_run(module) and module.max_norm is None
 
-    def run(self, module: nn.Module, product: Products, input: Tensor) -> Tensor:  # type: ignore[override]
+    def run(self, module: nn.Module, product: Products, input: Tensor) -> Tensor:
         """Return rows (..., cols) for ids of any shape."""
         del module
         return product("weight").rows(input)
@@ -44,10 +45,11 @@ class EmbeddingBagAdapter(LayerAdapter):
 
     def can_run(self, module: nn.Module) -> bool:
         """Leave bags alone that are more than sums or means of rows."""
-        plain = module.max_norm is None and module.padding_idx is None
-        return super().can_run(module) and plain and module.mode in ("sum", "mean")
+        assert isinstance(module, nn.EmbeddingBag)
+        changes = module.max_norm is not None or module.padding_idx is not None
+        return super().can_run(module) and not changes and module.mode in ("sum", "mean")
 
-    def run(  # type: ignore[override]
+    def run(
         self, module: nn.Module, product: Products, input: Tensor, *more: Any, **named: Any
     ) -> Any:
         """Return one vector for each bag, (bags, cols), for ids of shape (bags, ids)."""

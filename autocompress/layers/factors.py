@@ -209,7 +209,7 @@ def _become(
 
     def forward(self: nn.Module, *arguments: Any, **named: Any) -> Any:
         """Compute with products in place of weights, or decode these where that is not known."""
-        product = products_of(self, self._products)
+        product = products_of(self, vars(self)["_products"])
         found = adapter.run(self, product, *arguments, **named)
         return cls.forward(self, *arguments, **named) if found is NotImplemented else found
 

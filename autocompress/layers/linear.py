@@ -19,6 +19,7 @@ class LinearAdapter(LayerAdapter):
         del module
         return {"weight": "linear"}
 
-    def run(self, module: nn.Module, product: Products, input: Tensor) -> Tensor:  # type: ignore[override]
+    def run(self, module: nn.Module, product: Products, input: Tensor) -> Tensor:
         """Map (..., cols) to (..., rows)."""
+        assert isinstance(module, nn.Linear)
         return product("weight").times(input, module.bias)

@@ -78,7 +78,7 @@ class RecurrentAdapter(LayerAdapter):
         output, ends = steps.run(x.flatten(0, 1), *begin)
 
         def arranged(states: Tensor) -> Tensor:
-            states = states.unflatten(0, x.shape[:2])
+            states = states.reshape(*x.shape[:2], -1)
             return states.transpose(0, 1) if module.batch_first else states
 
         output = arranged(output)

@@ -55,7 +55,7 @@ class Steps:
         recurrent = self._product(f"weight_hh_{name}")
         inputs = self._product(f"weight_ih_{name}").times(data, self._bias("ih", name))
         bias = self._bias("hh", name)
-        steps = list(zip(self._sizes, inputs.split(self._sizes), strict=True))
+        steps = list(zip(self._sizes, torch.split(inputs, self._sizes), strict=True))
         states, projections = [], []
         z = recurrent.project(hidden)
         for size, now in reversed(steps) if name.endswith("reverse") else steps:

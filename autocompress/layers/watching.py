@@ -47,11 +47,11 @@ class Watching(TorchFunctionMode):
     def __enter__(self) -> Watching:
         for prefix, module, adapter, products in self._layers:
             self._hook(prefix, module, adapter, products)
-        super().__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
@@ -93,11 +93,13 @@ class Watching(TorchFunctionMode):
             if output is None or self._inside:
                 return None
             was_training, module.training = module.training, False
+            self._inside.append(module)  # products may use the weights that they stand for
             try:
                 product = products_of(module, known)
                 again = adapter.run(module, product, *arguments, **named)
             finally:
                 module.training = was_training
+                self._inside.remove(module)
             # Dropout makes the two differ.
             if again is not NotImplemented and (was_training or _agree(again, output)):
                 return again

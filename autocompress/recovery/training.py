@@ -61,10 +61,24 @@ def recover(
     """
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint, artifact = folder / _CHECKPOINT, folder / _ARTIFACT
-    with untouched(model) as teacher, progress.bar("recovery", settings.segments) as bar:
+    with untouched(model) as teacher:
         run = FineTuning(teacher, task, evaluator.source, plan, settings, checkpoint)
+        _train(run, evaluator, folder, settings.segments, number)
+    best = folder / _file_of(run.best_segment)
+    if best.exists():  # or else it was moved, and then the process ended
+        best.replace(artifact)
+    assert run.best is not None
+    return run.best
+
+
+def _train(
+    run: FineTuning, evaluator: Evaluator, folder: Path, segments: int, number: int
+) -> None:
+    """Train segment by segment, as long as it is promising."""
+    task = evaluator.task
+    with progress.bar("recovery", segments) as bar:
         bar.advance(run.segment)
-        while run.segment < settings.segments and run.is_promising(_PATIENCE):
+        while run.segment < segments and run.is_promising(_PATIENCE):
             run.train_segment()
             note = f"{run.steps} steps"
             if run.is_complete:
@@ -73,15 +87,10 @@ def recover(
                     run.best, run.best_segment = result, run.segment
                 score = result.values.get(task.metric, math.nan)
                 note += f", {format_bytes(result.size_bytes)}, {task.metric} {score:.2f}"
-            run.save(checkpoint)
+            run.save(folder / _CHECKPOINT)
             bar.advance(note=note)
-        if run.segment < settings.segments:
+        if run.segment < segments:
             progress.say(f"no better for {_PATIENCE} files: fine-tuning ends early")
-    best = folder / _file_of(run.best_segment)
-    if best.exists():  # or else it was moved, and then the process ended
-        best.replace(artifact)
-    assert run.best is not None
-    return run.best
 
 
 def _measure(run: FineTuning, evaluator: Evaluator, path: Path, number: int) -> TrialResult:

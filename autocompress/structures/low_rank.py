@@ -14,7 +14,7 @@ from autocompress.structures.factors import Curvature, Factor, Matrix, Shape
 from autocompress.structures.markers import Share
 from autocompress.structures.thin import Thin
 
-_DAMPING = 1e-6
+_DAMPING, _DAMPINGS = 1e-6, 6
 
 
 @STRUCTURES.register("low_rank")
@@ -97,9 +97,7 @@ class LowRank(Structure):
         row_frequencies: NDArray[np.float64] | None,
         curvature: Curvature,
     ) -> dict[str, Factor]:
-        damped = curvature.damped(_DAMPING)
-        moment = damped.moment if damped.moment.ndim == 2 else np.diag(damped.moment)
-        root = np.linalg.cholesky(moment)
+        damped, root = _rooted(curvature)
         transformed = weight @ root
         values, vectors = np.linalg.eigh((transformed * damped.rows[:, None]).T @ transformed)
         energies, basis = values[::-1][: self.rank], vectors[:, ::-1][:, : self.rank]
@@ -125,6 +123,25 @@ class LowRank(Structure):
     def thin(self, factors: Mapping[str, Any]) -> Thin:
         """Return one block."""
         return Thin([factors["left"]], [factors["right"]])
+
+
+def _rooted(curvature: Curvature) -> tuple[Curvature, NDArray[np.float64]]:
+    """Return a curvature, damped as little as it takes, and the Cholesky factor of its moment.
+
+    A moment that was measured may be positive only up to the rounding of its sums, in single
+    precision and of few vectors.
+    """
+    for damping in (_DAMPING * 10.0**power for power in range(_DAMPINGS)):
+        damped = curvature.damped(damping)
+        moment = damped.moment if damped.moment.ndim == 2 else np.diag(damped.moment)
+        try:
+            return damped, np.linalg.cholesky(moment).astype(np.float64, copy=False)
+        except np.linalg.LinAlgError:
+            continue
+    raise ValueError(
+        f"the moment must be positive semidefinite, but damped by {damping:g} of its diagonal it "
+        f"still has the eigenvalue {np.linalg.eigvalsh(moment)[0]:.3g}"
+    )
 
 
 def truncated_svd(

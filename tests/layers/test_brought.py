@@ -2,6 +2,7 @@
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -107,11 +108,11 @@ def test_a_reader_by_function_belongs_to_the_site() -> None:
 
 def test_a_use_by_function_counts_like_a_module() -> None:
     class Apart(nn.Module):
-        def __init__(self, tied: nn.Module) -> None:
+        def __init__(self, tied: Any) -> None:
             super().__init__()
             self.embedding, self.gru = tied.embedding, tied.gru
             self.decoder = nn.Linear(16, 40, bias=False)
-            self.decoder.weight = self.embedding.weight  # type: ignore[assignment]
+            self.decoder.weight = self.embedding.weight
 
         def forward(self, tokens: torch.Tensor) -> torch.Tensor:
             scores: torch.Tensor = self.decoder(self.gru(self.embedding(tokens))[0])

@@ -1,5 +1,6 @@
 """Gradual pruning, trained codebooks and the papers' pipeline, and that all of them resume."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -153,7 +154,7 @@ def test_levels_are_trained_and_codes_stay(source: Source) -> None:
     with torch.no_grad():
         for latent in model.latents:
             assert latent.grad is not None
-            latent -= 0.05 * latent.grad.sign()
+            latent.sub_(0.05 * latent.grad.sign())
     after = model.factors()["embedding.weight"]["weight"].values
     levels = np.unique(before)
     assert np.unique(after).size <= levels.size == 4
@@ -219,7 +220,7 @@ def test_a_stage_takes_over_what_was_trained(source: Source) -> None:
     first = Represented(teacher(), source, stages[0])
     with torch.no_grad():
         for latent in first.latents:
-            latent *= 1.5
+            latent.mul_(1.5)
     first.refresh()
     second = first.succeeded_by(stages[1])
     layer = "lstm.weight_hh_l0"
@@ -293,3 +294,21 @@ def test_settings_are_told_apart_by_their_labels() -> None:
     assert RecoverySettings(budget).label() == "600 s"
     changed = RecoverySettings(budget, dropout=0.5, pipeline=True, seed=3)
     assert changed.label() == "600 s dropout=0.5 pipeline=1 seed=3"
+
+
+def test_equal_settings_have_one_key_and_others_another() -> None:
+    usual = RecoverySettings(RecoveryBudget(seconds=600))
+    assert RecoverySettings(RecoveryBudget.parse("10m")).key == usual.key
+    others = [
+        RecoverySettings(RecoveryBudget(steps=600)),
+        *(
+            RecoverySettings(RecoveryBudget(seconds=600), **change)
+            for change in (
+                {"dropout": 0.150001}, {"learning_rate": 0.0050001}, {"distillation": 0.1},
+                {"shrinkage": 9.0}, {"segments": 9}, {"pipeline": True}, {"seed": 1},
+            )
+        ),
+    ]  # fmt: skip
+    keys = {settings.key for settings in (usual, *others)}
+    assert len(keys) == len(others) + 1
+    assert all(re.fullmatch(r"[A-Za-z0-9.-]+", key) for key in keys)

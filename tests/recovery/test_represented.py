@@ -81,7 +81,7 @@ def test_it_computes_what_the_file_will(
     torch.manual_seed(0)
     with torch.no_grad():
         for latent in model.latents:
-            latent += 0.01 * torch.randn_like(latent)
+            latent.add_(0.01 * torch.randn_like(latent))
         model.refresh()
         ours = model.model.eval()(Classification().tokens[:50])
     Encoder(source).write(plan, tmp_path / "model.acz", model.factors())
@@ -109,7 +109,7 @@ def test_pruned_elements_stay_zero(source: Source) -> None:
     before = model.factors()["embedding.weight"]["weight"]
     with torch.no_grad():
         for latent in model.latents:
-            latent += 1.0
+            latent.add_(1.0)
     after = model.factors()["embedding.weight"]["weight"]
     assert before.mask is not None
     assert (after.values[~before.mask] == 0).all()

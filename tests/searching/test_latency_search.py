@@ -16,10 +16,15 @@ from autocompress.engines.onnx.session import open_session
 from autocompress.errors import ExportError, SearchError
 from autocompress.lm import LanguageModel, LanguageModeling, load_model, read_corpus
 from autocompress.lm.onnx.modules import StepModel
+from autocompress.outcome.limits import Limit
+from autocompress.outcome.origin import SAMPLER
 from autocompress.outcome.results import SearchResult
+from autocompress.recovery import RecoveryBudget, RecoverySettings
+from autocompress.searching.course import conduct
+from autocompress.searching.effort import Effort
 from autocompress.searching.folder import SearchFolder
-from autocompress.searching.study import SAMPLER
-from autocompress.searching.trials import Effort
+from autocompress.searching.request import Request
+from autocompress.searching.space.language import load_space
 
 Subject = tuple[LanguageModel, LanguageModeling]
 
@@ -121,14 +126,24 @@ def test_a_shortened_effort_has_a_share_of_the_time() -> None:
     assert not shortened.allows(5)
 
 
+def falling_back(subject: Subject, out: Path, latency: float, trials: int) -> SearchResult:
+    """Search under a limit that no plan keeps, and fine-tune the nearest for a second."""
+    request = Request(
+        name="toy",
+        space=load_space("latency"),
+        effort=Effort(trials, time.perf_counter() + 600),
+        max_rise=0.5,
+        latency=Limit(latency, unit="x"),
+        objectives=(autocompress.Objective("never", "minimize", lambda _: 1.0, limit=0.0),),
+        fallback=RecoverySettings(RecoveryBudget(seconds=1)),
+    )
+    return conduct(*subject, request, SearchFolder(out))
+
+
 def test_the_nearest_plan_is_fine_tuned_where_no_opening_is_good_enough(
-    subject: Subject, out: Path, monkeypatch: pytest.MonkeyPatch
+    subject: Subject, out: Path
 ) -> None:
-    monkeypatch.setattr("autocompress.searching.search._SHARE_OF_TUNING", 0.0)
-    monkeypatch.setattr("autocompress.searching.search._LEAST_SECONDS", 1)
-    never = autocompress.Objective("never", "minimize", lambda _: 1.0, limit=0.0)
-    limits = {"latency_budget": "9x", "max_rise": "50%", "objectives": [never]}
-    found = searched(subject, out, 500, timeout="15m", **limits)
+    found = falling_back(subject, out, 9.0, 500)
     assert found.best is None
     origins = {one.origin for one in SearchFolder(out).trials()}
     assert len(origins) == found.trials > 2
@@ -143,7 +158,7 @@ def test_the_nearest_plan_is_fine_tuned_where_no_opening_is_good_enough(
     # An interrupted fine-tuning goes on with the same plan, without further trials.
     (record,) = out.glob("recovered/recovered-*/trial.json")
     record.unlink()
-    again = searched(subject, out, 500, timeout="15m", **limits)
+    again = falling_back(subject, out, 9.0, 500)
     assert again.trials == found.trials
     assert [one.trial for one in again.recovered] == [nearest.number]
     assert record.exists()
@@ -152,10 +167,6 @@ def test_the_nearest_plan_is_fine_tuned_where_no_opening_is_good_enough(
 def test_what_is_fine_tuned_leaves_room_for_noise(
     subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("autocompress.searching.search._SHARE_OF_TUNING", 0.0)
-    monkeypatch.setattr("autocompress.searching.search._LEAST_SECONDS", 1)
-    never = autocompress.Objective("never", "minimize", lambda _: 1.0, limit=0.0)
-
     def prefer_heavy(self: OnnxEngine, model: StepModel) -> Latency:
         ratio = 3e4 / len(model.session._model_bytes)
         return Latency(ratio, ratio, ratio, 0.0, 15)
@@ -165,8 +176,7 @@ def test_what_is_fine_tuned_leaves_room_for_noise(
     free = SearchFolder(tmp_path / "free").trials()
     nearest = min(free, key=lambda one: one.values["perplexity"])
     limit = 1.02 * nearest.values["latency"]
-    limits = {"latency_budget": f"{limit}x", "max_rise": "50%", "objectives": [never]}
-    found = searched(subject, tmp_path / "limited", 12, timeout="5m", **limits)
+    found = falling_back(subject, tmp_path / "limited", limit, 12)
     (tuned,) = found.recovered
     measured = {one.number: one for one in SearchFolder(tmp_path / "limited").trials()}
     assert tuned.trial is not None

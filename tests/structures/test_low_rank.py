@@ -137,3 +137,28 @@ def test_without_curvature_the_elements_are_fitted() -> None:
     by_loss = LowRank(rank=4, fit="loss").factorize(weight, None)
     assert all(np.array_equal(plain[name].values, by_loss[name].values) for name in plain)
     assert LowRank(rank=4, fit="loss").label() == "rank 4 by loss"
+
+
+def test_a_moment_that_is_positive_up_to_rounding_can_be_fitted_to() -> None:
+    basis = np.linalg.qr(gaussian((12, 12), 3).astype(np.float64))[0]
+    exact = basis * np.array([*np.linspace(1, 10, 11), 0.0]) @ basis.T
+    rounded = exact - 1e-5 * np.outer(basis[:, -1], basis[:, -1])
+    weight, structure = gaussian((20, 12)), LowRank(rank=4, fit="loss")
+    rises = []
+    for moment in (exact, rounded):
+        curvature = Curvature(np.ones(20), moment)
+        factors = structure.factorize(weight, None, curvature)
+        decoded = structure.reconstruct({name: one.values for name, one in factors.items()})
+        rises.append(Curvature(np.ones(20), exact).rise(decoded - weight))
+    assert rises[1] == pytest.approx(rises[0], rel=1e-3)
+    with pytest.raises(ValueError, match=r"must be positive semidefinite, but .* -1"):
+        structure.factorize(weight, None, Curvature(np.ones(20), exact - 11 * np.eye(12)))
+
+
+def test_a_moment_that_is_not_quite_definite_is_damped_more() -> None:
+    weight = gaussian((12, 6))
+    basis = np.linalg.qr(np.random.default_rng(0).standard_normal((6, 6)))[0]
+    moment = (basis * np.array([1.0, 0.5, 0.1, 0.0, -1e-6, -1e-5])) @ basis.T
+    factors = LowRank(rank=6, fit="loss").factorize(weight, None, Curvature(np.ones(12), moment))
+    product = factors["left"].values @ factors["right"].values
+    np.testing.assert_allclose(product, weight, atol=1e-3)

@@ -94,12 +94,16 @@ def test_whatever_says_that_it_is_prunable_can_be_pruned(monkeypatch: pytest.Mon
     class Halved(Dense):
         kind: Literal["halved"] = "halved"  # type: ignore[assignment]
 
+    class Whole(Halved):
+        kind: Literal["whole"] = "whole"  # type: ignore[assignment]
+        prunable = False
+
     monkeypatch.setitem(STRUCTURES._items, "halved", Halved)
+    monkeypatch.setitem(STRUCTURES._items, "whole", Whole)
     document = {"kind": "pruned", "sparsity": 0.5, "of": {"kind": "halved"}}
     structure = Pruned.model_validate(document)
     assert structure.of == Halved()
     assert structure.method == "pruned halved"
     assert structure.model_dump() == document
-    Halved.prunable = False
-    with pytest.raises(ValidationError, match=r"'halved' .* expected tags: 'dense'"):
-        Pruned.model_validate(document)
+    with pytest.raises(ValidationError, match=r"'whole' .* expected tags: 'dense'.*'halved'"):
+        Pruned.model_validate({**document, "of": {"kind": "whole"}})
