@@ -6,7 +6,7 @@
 - one uint8 tensor per item, named by its weight or site: the streams of its factors one after
   another, each either coded integers or little-endian floats;
 - `:asset:NAME`: a file such as the vocabulary, LZMA-compressed, uint8;
-- `:buffer:NAME`: a tensor that is not floating-point, as it is.
+- `:buffer:NAME`: a tensor that is no weight, as it is.
 
 Nothing in the file is executed. Every length, shape and checksum is verified before use.
 """
@@ -47,7 +47,7 @@ class Contents:
         header: What it says of itself.
         items: The bytes of every item, by its name.
         assets: LZMA-compressed files, by name.
-        buffers: Tensors that are not floating-point, by name.
+        buffers: Tensors that are no weights, by name.
     """
 
     size_bytes: int
@@ -71,7 +71,7 @@ def write_container(
         header: What the file is to say of itself; what it needs is added.
         items: The bytes of every item of the header, by its name.
         assets: Files, uncompressed, by name.
-        buffers: Tensors that are not floating-point, by name.
+        buffers: Tensors that are no weights, by name.
     """
     tensors: dict[str, NDArray[Any]] = {_HEADER: _as_array(pack_header(header))}
     tensors |= {name: _as_array(data) for name, data in items.items()}

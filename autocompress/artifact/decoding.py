@@ -39,11 +39,14 @@ def rebuilt(item: ItemRecord, factors: Mapping[str, Matrix]) -> Matrix:
     shape = stacked_shape([member.shape for member in item.members])
     if weight.shape != shape:
         raise ArtifactError(f"it decodes to shape {weight.shape} instead of {shape}")
-    return weight
+    return np.where(item.is_zero[:, None], np.float32(0), weight) if item.zero_rows else weight
 
 
 def decode_factors(item: ItemRecord, data: Bytes) -> dict[str, Matrix]:
     """Decode an item's bytes to the factors of its structure, float32 each.
+
+    Where these are blocks of thin factors, the rows of zeros that the record tells of are zero
+    in the left factors already.
 
     Raises:
         PlanError: If the structure does not fit the members.
@@ -63,7 +66,22 @@ def decode_factors(item: ItemRecord, data: Bytes) -> dict[str, Matrix]:
         name: reader.numbers(name, factor_shape, precision)
         for name, factor_shape in structure.factor_shapes(shape, integers).items()
     }
-    return integers | factors
+    return _with_zeros(item, integers | factors) if item.zero_rows else integers | factors
+
+
+def _with_zeros(item: ItemRecord, factors: dict[str, Matrix]) -> dict[str, Matrix]:
+    thin = item.treatment.structure.thin(factors)
+    if thin is None:
+        return factors
+    zero = item.is_zero
+    if thin.order is not None:
+        zero[thin.order] = zero.copy()
+    ends = np.cumsum([len(left) for left in thin.lefts])
+    for left, rows in zip(thin.lefts, np.split(zero, ends[:-1]), strict=True):
+        for name, factor in factors.items():
+            if factor is left:
+                factors[name] = np.where(rows[:, None], np.float32(0), factor)
+    return factors
 
 
 class _Factors:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from autocompress.plan import Treatment
+from autocompress.structures import stacked_shape
 
 Size = Annotated[int, Field(ge=0, lt=2**40)]
 Dimension = Annotated[int, Field(ge=1, lt=2**40)]
@@ -45,9 +55,7 @@ class MemberRecord(_Record):
     shape: tuple[Dimension, ...] = Field(max_length=64)
 
 
-class ItemRecord(_Record):
-    """A weight, or the weights of a site, stored by one treatment."""
-
+class _Item(_Record):
     name: str
     members: tuple[MemberRecord, ...] = Field(min_length=1, fail_fast=True)
     treatment: Treatment
@@ -57,6 +65,40 @@ class ItemRecord(_Record):
     def streams(self) -> list[StreamRecord]:
         """All streams of all factors, in the order in which they lie in the item."""
         return [stream for factor in self.factors.values() for stream in factor]
+
+
+class ItemRecord(_Item):
+    """A weight, or the weights of a site, stored by one treatment.
+
+    Attributes:
+        zero_rows: Which rows are zero, whatever the factors make of them: how many are not, how
+            many then are, and so on, from the first row.
+    """
+
+    zero_rows: tuple[Size, ...] = Field((), fail_fast=True)
+
+    @property
+    def is_zero(self) -> NDArray[np.bool_]:
+        """Which rows are zero by what the record says, bool of shape (rows,).
+
+        Raises:
+            ValueError: If the record speaks of more rows than there are.
+        """
+        zero = np.zeros(stacked_shape([member.shape for member in self.members])[0], np.bool_)
+        ends = list(accumulate(self.zero_rows))
+        if ends and ends[-1] > zero.size:
+            raise ValueError(f"{ends[-1]} rows are zero or not, of {zero.size}")
+        for first, last in zip(ends[::2], ends[1::2], strict=False):
+            zero[first:last] = True
+        return zero
+
+    @model_serializer(mode="wrap")
+    def _terse(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave zero rows out where there are none: such files stay as they were."""
+        document: dict[str, Any] = serialize(self)
+        if not self.zero_rows:
+            del document["zero_rows"]
+        return document
 
 
 class Header(_Record):
@@ -81,14 +123,14 @@ class Needy(BaseModel):
     needs: Needs
 
 
-class ItemRecord1(ItemRecord):
+class ItemRecord1(_Item):
     """An item of format version 1, which has a checksum of its own."""
 
     crc32: Size
 
     def without_checksum(self) -> ItemRecord:
         """Return the item as it is since format version 2."""
-        return ItemRecord(**{name: getattr(self, name) for name in ItemRecord.model_fields})
+        return ItemRecord(**{name: getattr(self, name) for name in _Item.model_fields})
 
 
 class Header1(_Record):

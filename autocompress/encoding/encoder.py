@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from autocompress.artifact.container import write_container
+from autocompress.artifact.decoding import decode_matrix
 from autocompress.artifact.records import Header, ItemRecord, MemberRecord, StreamRecord
 from autocompress.artifact.streams import encode_stream
 from autocompress.errors import PlanError
@@ -20,6 +21,7 @@ from autocompress.precisions import Float32, Precision, Stream
 from autocompress.structures import Dense, Factor
 
 _LARGEST_CACHE = 2**28
+_MOST_RUNS = 2**18  # the header has an upper limit
 
 Factors = Mapping[str, Mapping[str, Factor]]
 """By the entries of a plan, the factors of their structures by name."""
@@ -193,7 +195,22 @@ def encode_factors(
         treatment=treatment,
         factors=records,
     )
-    return record, b"".join(parts)
+    data = b"".join(parts)
+    return _with_zero_rows(members, record, data), data
+
+
+def _with_zero_rows(members: tuple[Weight, ...], record: ItemRecord, data: bytes) -> ItemRecord:
+    """Have rows that are zero be zero again, such as those of padding, if they are not anyway."""
+    zero = np.concatenate([weight.zero_rows for weight in members])
+    if not zero.any() or not decode_matrix(record, data)[zero].any():
+        return record
+    ends = [0, *(np.flatnonzero(np.diff(zero)) + 1).tolist(), zero.size]
+    runs = np.diff(ends if not zero[0] else [0, *ends]).tolist()
+    runs = runs if zero[-1] else runs[:-1]
+    if len(runs) > _MOST_RUNS:
+        reason = f"it has {len(runs)} runs of rows of zeros, but files tell at most {_MOST_RUNS}"
+        _check(record.name, record.treatment, reason)
+    return record.model_copy(update={"zero_rows": tuple(runs)})
 
 
 def uncompressed_plan(source: Source) -> CompressionPlan:

@@ -43,6 +43,12 @@ class Weight:
         """The weight as float32 of shape (rows, cols): a vector is one row."""
         return self.values.reshape(matrix_shape(self.values.shape))
 
+    @property
+    def zero_rows(self) -> NDArray[np.bool_]:
+        """Which rows are zero and stay so, such as that of padding; no vector or scalar is one."""
+        rows: NDArray[np.bool_] = ~self.matrix.any(axis=1)
+        return rows if self.values.ndim > 1 else np.zeros(1, np.bool_)
+
 
 @dataclass(frozen=True)
 class Site:

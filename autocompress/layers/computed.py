@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from autocompress.errors import ModelError
 
@@ -70,3 +72,19 @@ def set_dropout(model: nn.Module, probability: float) -> None:
             module.p = probability
         elif isinstance(module, nn.RNNBase) and module.num_layers > 1:
             module.dropout = probability
+
+
+def keep_statistics(model: nn.Module) -> None:
+    """Let layers with running statistics normalise by these, in training as well.
+
+    Files hold the statistics of the original model. Training with those of each batch would fit
+    the weights to other ones; a call of `train` does not bring them back.
+    """
+    for module in model.modules():
+        if isinstance(module, _NormBase) and module.running_mean is not None:
+            vars(module.eval())["train"] = partial(_itself, module)
+
+
+def _itself(module: nn.Module, mode: bool = True) -> nn.Module:
+    del mode
+    return module

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -46,6 +47,8 @@ class Item:
         members = source.members(name)
         self.shapes = [weight.values.shape for weight in members]
         self.names = [(weight.name, *weight.aliases) for weight in members]
+        zero = np.concatenate([weight.zero_rows for weight in members])
+        self._zero = torch.from_numpy(zero)[:, None] if zero.any() else None
         if state is None:
             whole = Treatment(structure=treatment.structure.base, precision=Float32())
             factors = Encoder(source).factorize(name, whole)
@@ -132,10 +135,17 @@ class Item:
             return found
         return {k: v.detach() if isinstance(v, Tensor) else v for k, v in found.items()}
 
+    @property
+    def has_zero_rows(self) -> bool:
+        """Whether some rows are zero and stay so, whatever the factors make of them."""
+        return self._zero is not None
+
     def weights(self) -> Iterator[tuple[tuple[str, ...], Tensor]]:
         """Yield each weight with its names, and with gradients that reach the latents."""
         # Structures use operations that arrays and tensors share.
         matrix: Any = self.treatment.structure.reconstruct(self.rounded())
+        if self._zero is not None:
+            matrix = matrix.masked_fill(self._zero, 0)
         first = 0
         for names, shape in zip(self.names, self.shapes, strict=True):
             last = first + matrix_shape(shape)[0]

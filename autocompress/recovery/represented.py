@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from autocompress.encoding.encoder import Encoder
 from autocompress.errors import ModelError
 from autocompress.knowledge.source import Source
-from autocompress.layers.computed import Places, set_dropout
+from autocompress.layers.computed import Places, keep_statistics, set_dropout
 from autocompress.layers.copies import copied
 from autocompress.layers.factors import Factors, FromFactors, run_from
 from autocompress.plan import CompressionPlan
@@ -23,8 +23,9 @@ class Represented:
     """Computes with the very values that a file would hold, and trains the numbers behind them.
 
     In the forward pass every number is rounded as it will be stored; in the backward pass the
-    rounding is skipped (straight-through estimation [1]). Weights that ask for no gradient, and
-    buffers, are stored as the plan says and stay.
+    rounding is skipped (straight-through estimation [1]). Weights that ask for no gradient are
+    stored as the plan says and stay. So do buffers, exactly as they are: layers that have
+    statistics, such as batch normalisation, use them in training too. Rows of zeros stay zero.
 
     Args:
         model: The architecture; it is copied.
@@ -58,6 +59,7 @@ class Represented:
         Encoder(source).check(plan)
         self._original, self._source = model, source
         self.model = _copied(model)
+        keep_statistics(self.model)
         parameters = self.model.named_parameters(remove_duplicate=False)
         self._free = {name for name, parameter in parameters if parameter.requires_grad}
         self._items = {
@@ -66,7 +68,10 @@ class Represented:
                 name,
                 treatment,
                 states[name] if states else None,
-                trained=all(w.name in self._free for w in source.members(name)),
+                trained=all(
+                    not self._free.isdisjoint((weight.name, *weight.aliases))
+                    for weight in source.members(name)
+                ),
             )
             for name, treatment in plan.treatments.items()
         }
@@ -88,7 +93,7 @@ class Represented:
         tensors = self.model.state_dict(keep_vars=True)
         products: dict[str, FromFactors] = {}
         for name, item in self._items.items():
-            if len(item.names) > 1:
+            if len(item.names) > 1 or item.has_zero_rows:
                 continue
             factors = Factors(item.treatment.structure, item.shapes, item.rounded())
             if factors.pair is not None:

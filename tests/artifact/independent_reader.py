@@ -73,6 +73,11 @@ def members(item: dict[str, Any], payload: bytes) -> Iterator[tuple[str, Array]]
 
     precision = item["treatment"]["precision"]
     matrix = structure(item["treatment"]["structure"], (rows, cols), number, whole)
+    first, matrix = 0, matrix.copy()
+    for number, count in enumerate(item.get("zero_rows", [])):
+        matrix[first : first + count] *= number % 2 == 0
+        first += count
+    assert first <= rows
     first = 0
     for member, (size, _) in zip(item["members"], sizes, strict=True):
         for name in (member["name"], *member["aliases"]):

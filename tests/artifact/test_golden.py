@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from golden.make import make, make_cases
+from golden.make import make, make_added, make_cases
 from golden.stored import (
     FORMAT_VERSION,
     Artifact,
@@ -117,7 +117,7 @@ def test_golden_cases_are_written_again_to_the_same_bytes(path: Path, tmp_path: 
         open_artifact(path),
     )
     assert parts(again) == parts(golden)
-    if path.parent.name == f"version{FORMAT_VERSION}":
+    if path.parent.name != "version1":
         # Beyond that, only how zlib packs the header is not ours to say.
         assert again.contents.header == golden.contents.header
 
@@ -243,6 +243,19 @@ def test_the_golden_file_uses_everything_that_version_1_has() -> None:
     assert any(member.aliases for item in header.items for member in item.members)
 
 
+def test_golden_cases_have_rows_of_zeros_where_nothing_else_keeps_them() -> None:
+    items = open_artifact(GOLDEN / "version2_added" / "zero_rows.acz").contents.header.items
+    assert {item.name: item.zero_rows for item in items} == {
+        "first": (0, 1),
+        "within": (3, 2),
+        "last": (11, 1),
+        "several": (0, 2, 3, 1, 5, 1),
+        "train": (0, 1, 1, 1),
+        "kept": (),
+        "site": (11, 2, 6, 1),
+    }
+
+
 def test_a_golden_file_is_never_made_again() -> None:
     before = (GOLDEN / f"version{FORMAT_VERSION}.acz").read_bytes()
     with pytest.raises(FileExistsError, match="never made again"):
@@ -252,14 +265,15 @@ def test_a_golden_file_is_never_made_again() -> None:
 
 def test_golden_cases_are_never_made_again() -> None:
     before = sorted(path.stat().st_mtime_ns for path in GOLDEN.rglob("*.*"))
-    with pytest.raises(FileExistsError, match="never made again"):
-        make_cases(GOLDEN)
+    for made_once in (make_cases, make_added):
+        with pytest.raises(FileExistsError, match="never made again"):
+            made_once(GOLDEN)
     assert sorted(path.stat().st_mtime_ns for path in GOLDEN.rglob("*.*")) == before
 
 
 def test_what_is_as_in_an_earlier_version_is_stored_once() -> None:
     for path in CASES:
-        assert (home(path) == path) == (path.parent.name == "version1")
+        assert (home(path) == path) == (path.parent.name != f"version{FORMAT_VERSION}")
     assert not (GOLDEN / f"version{FORMAT_VERSION}" / "sources").exists()
 
 

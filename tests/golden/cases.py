@@ -131,6 +131,45 @@ def all_cases() -> Iterator[Case]:
     yield from _recovered()
 
 
+def added_cases() -> Iterator[Case]:
+    """Yield the cases of what came to version 2 later: rows of zeros, and buffers of floats."""
+    yield _case("zero_rows", "zero_rows", *_zero_rows())
+    yield _case("exact", "exact", *_exact())
+
+
+def _zero_rows() -> tuple[Source, dict[str, Treatment]]:
+    """Return weights with rows of zeros, first, last, and within, in what does not keep them."""
+    level = Codebook(bits=2)
+    treatments = {
+        "first": _treat(Dense(), level),
+        "within": _treat(LowRank(rank=2), Uniform(bits=3, group="tensor")),
+        "last": _treat(VectorQuantized(dimension=5, bits=3), Float16()),
+        "several": _treat(GroupReduce(blocks=2, rank=3), level),
+        "train": _treat(TensorTrain(rank=2), Float32()),
+        "kept": _treat(Dense(), Float16()),
+        "site": _treat(LowRank(rank=3), level),
+    }
+    rows = {"first": [0], "within": [3, 4], "last": [11], "train": [0, 2], "kept": [1]}
+    rows |= {"several": [0, 1, 5, 11], "member1": [11], "member2": [0, 7]}
+    weights = {name: _normal(number, 12, COLS) for number, name in enumerate(rows)}
+    for name, zero in rows.items():
+        weights[name][zero] = 0
+    return _source(weights, sites=(Site("site", ("member1", "member2")),)), treatments
+
+
+def _exact() -> tuple[Source, dict[str, Treatment]]:
+    """Return buffers of floating-point and complex numbers beside a weight."""
+    buffers: dict[str, NDArray[Any]] = {
+        "mask": np.triu(np.full((3, 3), -np.inf, np.float32), 1),
+        "mean": np.array([1e-30, 3e38, np.nan], np.float32),
+        "scale": np.array(0.1, np.float64),
+        "half": np.array([[65504, -0.0]], np.float16),
+        "rotation": np.array([1j, -1 + 0j], np.complex64),
+        "nothing": np.zeros((0, 2), np.float32),
+    }
+    return _source({"weight": _normal(1, 3, 4)}, buffers=buffers), {"weight": _treat(Dense())}
+
+
 def _case(
     name: str, source_name: str, source: Source, treatments: Mapping[str, Treatment]
 ) -> Case:

@@ -18,7 +18,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from golden.cases import Case, all_cases
+from golden.cases import Case, added_cases, all_cases
 from golden.stored import (
     FORMAT_VERSION,
     Encoder,
@@ -36,7 +36,7 @@ from golden.stored import (
 )
 from strategies import write_mixed
 
-__all__ = ["describe", "make", "make_cases"]
+__all__ = ["describe", "make", "make_added", "make_cases"]
 
 
 def make(folder: Path) -> None:
@@ -78,6 +78,21 @@ def make_cases(folder: Path) -> None:
         path.with_suffix(".json").write_text(to_text(document), encoding="utf-8")
 
 
+def make_added(folder: Path) -> None:
+    """Write the golden files of what came to the present version after its first ones.
+
+    Raises:
+        FileExistsError: If there is a folder of them.
+    """
+    cases = folder / f"version{FORMAT_VERSION}_added"
+    if cases.exists():
+        raise FileExistsError(f"'{cases}' exists; a golden file is never made again")
+    cases.mkdir()
+    for case in added_cases():
+        path = cases / f"{case.name}.acz"
+        path.with_suffix(".json").write_text(to_text(_make_new(case, path)), encoding="utf-8")
+
+
 def _make_new(case: Case, path: Path) -> dict[str, Any]:
     source = path.parent / "sources" / case.source_name
     if not source.with_suffix(".json").exists():
@@ -99,7 +114,7 @@ def _make_like(like: Path, path: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    for step in (make, make_cases):
+    for step in (make, make_cases, make_added):
         try:
             step(Path(__file__).parent)
         except FileExistsError as error:

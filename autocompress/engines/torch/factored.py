@@ -27,8 +27,10 @@ def factorized(model: nn.Module, artifact: Artifact) -> nn.Module:
     products: dict[str, FromFactors] = {}
     for item, values in artifact.factors():
         factors = _factors(item, values, tensors[item.members[0].name])
+        # Rows of zeros are in thin factors already; other ones would have to be decoded for them.
+        exact = not item.zero_rows or item.treatment.structure.thin(values) is not None
         for member, product in zip(item.members, factors.products, strict=True):
-            if factors.saves:
+            if factors.saves and exact:
                 products |= dict.fromkeys((member.name, *member.aliases), product)
     run_from(model, products)
     return model.eval()
