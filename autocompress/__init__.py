@@ -1,6 +1,7 @@
 """Compression search for recurrent language models, and any model of their weights.
 
-Public names load what they need when first used: importing this package is instant.
+Public names load what they need when first used: importing this package is instant. The names of
+a model's weights, for plans written by hand, are found by `autocompress.weights`.
 """
 
 from importlib import import_module
@@ -59,6 +60,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'autocompress' has no attribute '{name}'")
-    value = getattr(import_module(f"autocompress.{_HOMES[name]}"), name)
+    from autocompress.support.process import process_kept
+
+    with process_kept():  # libraries set variables when they are imported
+        value = getattr(import_module(f"autocompress.{_HOMES[name]}"), name)
     globals()[name] = value
     return value

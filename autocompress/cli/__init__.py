@@ -34,8 +34,12 @@ class _Group(click.Group):
     """Turns every error into one line and an exit code; no traceback reaches the user."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        if not sys.warnoptions:
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings():
+            if not sys.warnoptions:
+                warnings.simplefilter("ignore")
+            return self._invoke(ctx)
+
+    def _invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except AutocompressError as error:

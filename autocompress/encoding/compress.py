@@ -12,8 +12,10 @@ from autocompress.encoding.encoder import Encoder
 from autocompress.knowledge.source import Source
 from autocompress.knowledge.task import Task
 from autocompress.plan import CompressionPlan
+from autocompress.support.process import randomness_kept
 
 
+@randomness_kept()
 def compress(
     model: nn.Module, plan: CompressionPlan, task: Task, path: str | os.PathLike[str]
 ) -> Artifact:

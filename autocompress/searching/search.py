@@ -30,10 +30,12 @@ from autocompress.searching.folder import SearchFolder
 from autocompress.searching.request import Request, fine_tuning, instead_of_samples
 from autocompress.searching.settings import SamplerName
 from autocompress.searching.space.language import Space, load_space
+from autocompress.support.process import process_kept
 
 _TRIALS = 40
 
 
+@process_kept()
 def search(
     model: nn.Module,
     task: Task,

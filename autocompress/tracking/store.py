@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -9,10 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from autocompress.errors import SearchError
+from autocompress.support.process import logging_at
 
-# MLflow reports its use over the network, logs every migration of a new database, and logs the
-# stack of each error that it raises as well.
-_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "CRITICAL"}
+# MLflow reports its use over the network, unless it is told not to when it is imported.
+_SILENT = "MLFLOW_DISABLE_TELEMETRY"
 
 
 def database_uri(out: Path) -> str:
@@ -34,13 +35,14 @@ def check_database(path: Path) -> None:
 @contextmanager
 def mlflow_errors(action: str) -> Iterator[None]:
     """Turn the errors of MLflow, its database and the disk into a `SearchError` of one line."""
-    for variable, value in _QUIET.items():
-        os.environ.setdefault(variable, value)
+    os.environ.setdefault(_SILENT, "true")
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        yield
+        # It logs every migration of a new database, and the stack of each error that it raises.
+        with logging_at(logging.CRITICAL, "mlflow", "alembic"):
+            yield
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise SearchError(f"MLflow could not {action}: {reason}") from error

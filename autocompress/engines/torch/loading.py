@@ -14,8 +14,10 @@ from autocompress.engines.torch.factored import factorized
 from autocompress.errors import ArtifactError
 from autocompress.layers.memory import part
 from autocompress.layers.parametrized import make_plain
+from autocompress.support.process import randomness_kept
 
 
+@randomness_kept()
 def load(
     artifact: Artifact | str | os.PathLike[str],
     model: nn.Module | None = None,
