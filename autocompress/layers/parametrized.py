@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 from torch.nn.utils import parametrize, prune, remove_spectral_norm, remove_weight_norm
-from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.spectral_norm import SpectralNorm, SpectralNormLoadStateDictPreHook
 from torch.nn.utils.weight_norm import WeightNorm
 
 from autocompress.errors import ModelError
@@ -62,6 +62,10 @@ def _remove(module: nn.Module, name: str, hook: object) -> None:
         remove_weight_norm(module, name)
     elif isinstance(hook, SpectralNorm):
         remove_spectral_norm(module, name)
+        # PyTorch leaves one behind, which asks for what is not there any more.
+        for key, left in list(module._load_state_dict_pre_hooks.items()):
+            if isinstance(getattr(left, "hook", left), SpectralNormLoadStateDictPreHook):
+                del module._load_state_dict_pre_hooks[key]
     else:
         prune.remove(module, name)
 
