@@ -22,7 +22,7 @@ TOKENS, WIDTH = 14, 8
 class First(nn.Module):
     """A recurrent layer without its states."""
 
-    def __init__(self, cls: type[nn.RNNBase]) -> None:
+    def __init__(self, cls: Callable[..., nn.RNNBase]) -> None:
         super().__init__()
         self.rnn = cls(WIDTH, WIDTH, batch_first=True)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from autocompress.errors import ArtifactError
 
-_MAX_ASSET_BYTES = 2**30
+MAX_ASSET_BYTES = 2**30
 _LZMA_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 4, "pb": 0}]
 _SMALLEST_PAST, _LARGEST_PAST = 2**20, 2**26
 
@@ -31,18 +31,31 @@ def unpack_assets(assets: Mapping[str, NDArray[np.uint8]]) -> dict[str, bytes]:
         ArtifactError: If one is damaged, or all together would become more than 2^30 bytes.
     """
     files: dict[str, bytes] = {}
-    left = _MAX_ASSET_BYTES
+    left = MAX_ASSET_BYTES
     for name, data in assets.items():
-        inflate = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_LZMA_FILTERS)
-        try:
-            files[name] = inflate.decompress(data.tobytes(), left)
-        except lzma.LZMAError as error:
-            raise ArtifactError(
-                f"asset '{name}' is damaged: {error}; copy the file again"
-            ) from error
-        if not inflate.eof:
-            raise ArtifactError(
-                f"asset '{name}' is damaged: incomplete, or beyond {_MAX_ASSET_BYTES} bytes"
-            )
+        files[name] = unpack_asset(f"asset '{name}'", data, left)
         left -= len(files[name])
     return files
+
+
+def unpack_asset(what: str, data: NDArray[np.uint8], limit: int) -> bytes:
+    """Undo `pack_asset`.
+
+    Args:
+        what: What errors call it.
+        data: The compressed bytes.
+        limit: How many bytes it may become.
+
+    Raises:
+        ArtifactError: If it is damaged, or would become more.
+    """
+    inflate = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_LZMA_FILTERS)
+    try:
+        found = inflate.decompress(data.tobytes(), limit)
+        if not inflate.eof and len(found) == limit:  # the end may lie behind the last byte
+            found += inflate.decompress(b"", 1)
+    except (lzma.LZMAError, EOFError) as error:
+        raise ArtifactError(f"{what} is damaged: {error}; copy the file again") from error
+    if not inflate.eof or len(found) > limit:
+        raise ArtifactError(f"{what} is damaged: incomplete, or beyond {MAX_ASSET_BYTES} bytes")
+    return found

@@ -6,7 +6,8 @@
 - one uint8 tensor per item, named by its weight or site: the streams of its factors one after
   another, each either coded integers or little-endian floats;
 - `:asset:NAME`: a file such as the vocabulary, LZMA-compressed, uint8;
-- `:buffer:NAME`: a tensor that is no weight, as it is.
+- `:buffer:NAME`: a tensor that is no weight, as it is;
+- `:packed:TYPE:SHAPE:NAME`: such a tensor, LZMA-compressed, uint8.
 
 Nothing in the file is executed. Every length, shape and checksum is verified before use.
 """
@@ -23,14 +24,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autocompress.artifact.assets import pack_asset
+from autocompress.artifact.buffers import BUFFER, PACKED, pack_buffers
 from autocompress.artifact.headers import pack_header, read_header
 from autocompress.artifact.records import Header
-from autocompress.artifact.tensors import Tensors, lay_out, parse
+from autocompress.artifact.tensors import lay_out, parse
 from autocompress.artifact.version import check_seal, seal, unsealed_metadata, version_of
 from autocompress.errors import ArtifactError
 from autocompress.support.files import write_whole
 
-_HEADER, _ASSET, _BUFFER = ":header", ":asset:", ":buffer:"
+_HEADER, _ASSET = ":header", ":asset:"
 # A small file may hold large matrices of zeros, but not so large that memory runs out.
 _MAX_ELEMENTS = 2**26
 _MAX_ELEMENTS_PER_BYTE = 2**10
@@ -47,7 +49,7 @@ class Contents:
         header: What it says of itself.
         items: The bytes of every item, by its name.
         assets: LZMA-compressed files, by name.
-        buffers: Tensors that are no weights, by name.
+        buffers: Tensors that are no weights, as `pack_buffers` stores them.
     """
 
     size_bytes: int
@@ -76,7 +78,7 @@ def write_container(
     tensors: dict[str, NDArray[Any]] = {_HEADER: _as_array(pack_header(header))}
     tensors |= {name: _as_array(data) for name, data in items.items()}
     tensors |= {_ASSET + name: _as_array(pack_asset(data)) for name, data in assets.items()}
-    tensors |= {_BUFFER + name: data for name, data in buffers.items()}
+    tensors |= pack_buffers(buffers)
     head, others = lay_out(tensors, unsealed_metadata())
     write_whole(path, [seal(head, others), *others])
 
@@ -122,16 +124,9 @@ def parse_container(file: Path, data: bytes) -> Contents:
     items = {name: tensor for name, tensor in tensors.items() if not name.startswith(":")}
     header = read_header(file, version, packed.tobytes(), items)
     _check_items(file, header, items)
-    assets, buffers = (_with_prefix(tensors, prefix) for prefix in (_ASSET, _BUFFER))
+    assets = {n.removeprefix(_ASSET): t for n, t in tensors.items() if n.startswith(_ASSET)}
+    buffers = {n: t for n, t in tensors.items() if n.startswith((BUFFER, PACKED))}
     return Contents(len(data), header, items, assets, buffers)
-
-
-def _with_prefix(tensors: Tensors, prefix: str) -> dict[str, NDArray[Any]]:
-    return {
-        name.removeprefix(prefix): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(prefix)
-    }
 
 
 def _as_array(data: bytes) -> Bytes:

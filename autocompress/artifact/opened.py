@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autocompress.artifact.assets import unpack_assets
+from autocompress.artifact.buffers import unpack_buffers
 from autocompress.artifact.container import Contents, read_container
 from autocompress.artifact.decoding import decode_factors, rebuilt
 from autocompress.artifact.records import ItemRecord
@@ -83,10 +84,18 @@ class Artifact:
         Raises:
             ArtifactError: If a weight is damaged.
         """
-        state = {name: buffer.copy() for name, buffer in self.contents.buffers.items()}
+        state = self.buffers()
         for item, factors in self.factors():
             state |= dict(self._members(item, factors))
         return state
+
+    def buffers(self) -> dict[str, NDArray[Any]]:
+        """Return the tensors that are no weights, by name, exactly as they were.
+
+        Raises:
+            ArtifactError: If one is damaged.
+        """
+        return unpack_buffers(self.contents.buffers)
 
     def matrix(self, item: ItemRecord, factors: Mapping[str, Matrix]) -> Matrix:
         """Return the weight, or the stacked weights of a site, that factors of `factors()` make.

@@ -19,7 +19,7 @@ LENGTH_BYTES = 8
 _METADATA = "__metadata__"
 _ALIGNMENT = 8
 _MAX_TABLE_BYTES = 2**23
-_CODES = {
+_TYPES = {
     "BOOL": "|b1",
     "I8": "|i1",
     "U8": "|u1",
@@ -34,8 +34,9 @@ _CODES = {
     "I64": "<i8",
     "U64": "<u8",
 }
-_DTYPES: dict[str, np.dtype[Any]] = {code: np.dtype(text) for code, text in _CODES.items()}
-_NAMES = {dtype: code for code, dtype in _DTYPES.items()}
+CODES: dict[str, np.dtype[Any]] = {code: np.dtype(text) for code, text in _TYPES.items()}
+"""The types of elements by what the table calls them."""
+_NAMES = {dtype: code for code, dtype in CODES.items()}
 
 Tensors = Mapping[str, NDArray[Any]]
 
@@ -46,6 +47,18 @@ class _Place(NamedTuple):
     name: str
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
+
+
+def code_of(name: str, array: NDArray[Any]) -> str:
+    """Return what the table calls the type of an array's elements.
+
+    Raises:
+        TypeError: If there is no such type.
+    """
+    dtype = array.dtype.newbyteorder("<")
+    if dtype not in _NAMES:
+        raise TypeError(f"'{name}' cannot be stored: its elements are {array.dtype}")
+    return _NAMES[dtype]
 
 
 def lay_out(tensors: Tensors, metadata: Mapping[str, str]) -> tuple[bytes, list[memoryview]]:
@@ -64,13 +77,11 @@ def lay_out(tensors: Tensors, metadata: Mapping[str, str]) -> tuple[bytes, list[
     pieces, first = [], 0
     for name in sorted(tensors, key=lambda name: (-tensors[name].itemsize, name)):
         array = tensors[name]
-        dtype = array.dtype.newbyteorder("<")
-        if dtype not in _NAMES:
-            raise TypeError(f"'{name}' cannot be stored: its elements are {array.dtype}")
-        flat = array.astype(dtype, copy=False).ravel()
+        code = code_of(name, array)
+        flat = array.astype(CODES[code], copy=False).ravel()
         last = first + flat.nbytes
         table[name] = {
-            "dtype": _NAMES[dtype],
+            "dtype": code,
             "shape": list(array.shape),
             "data_offsets": [first, last],
         }
@@ -116,14 +127,14 @@ def _place(name: str, entry: object) -> _Place:
     match entry:
         case {"dtype": str(code), "shape": [*shape], "data_offsets": [first, last], **rest}:
             numbers = [first, last, *shape]
-            if rest or code not in _DTYPES or not all(map(_is_size, numbers)):
+            if rest or code not in CODES or not all(map(_is_size, numbers)):
                 raise ValueError(f"{name!r} is of an unknown type or shape")
         case _:
             raise ValueError(f"{name!r} has no type, no shape or no place")
-    size = math.prod(shape) * _DTYPES[code].itemsize
+    size = math.prod(shape) * CODES[code].itemsize
     if last - first != size:
         raise ValueError(f"{name!r} has {last - first} bytes, but its shape needs {size}")
-    return _Place(first, last, name, _DTYPES[code], tuple(shape))
+    return _Place(first, last, name, CODES[code], tuple(shape))
 
 
 def _is_size(number: object) -> bool:

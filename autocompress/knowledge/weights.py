@@ -46,8 +46,10 @@ class Weight:
     @property
     def zero_rows(self) -> NDArray[np.bool_]:
         """Which rows are zero and stay so, such as that of padding; no vector or scalar is one."""
-        rows: NDArray[np.bool_] = ~self.matrix.any(axis=1)
-        return rows if self.values.ndim > 1 else np.zeros(1, np.bool_)
+        if self.values.ndim < 2:
+            return np.zeros(1, np.bool_)
+        rows: NDArray[np.bool_] = np.logical_not(np.any(self.matrix, axis=1))
+        return rows
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ class ModelWeights:
                 continue
             values = as_weight(tensor)
             _check_finite(first, values)
-            role = next((roles[name] for name in names if name in roles), "other")
+            role: Role = next((roles[name] for name in names if name in roles), "other")
             weights[first] = Weight(first, tuple(aliases), role, values)
         if not weights:
             raise ModelError("a model needs at least one floating-point weight, but this has none")

@@ -67,7 +67,7 @@ def _remove(module: nn.Module, name: str, hook: object) -> None:
             if isinstance(getattr(left, "hook", left), SpectralNormLoadStateDictPreHook):
                 del module._load_state_dict_pre_hooks[key]
     else:
-        prune.remove(module, name)
+        prune.remove(module, name)  # type: ignore[no-untyped-call]
 
 
 def _set_values(module: nn.Module) -> None:

@@ -37,6 +37,12 @@ def read(data: bytes) -> tuple[dict[str, Array], dict[str, bytes], dict[str, Any
         tensors[name] = flat.reshape(entry["shape"])
     header = json.loads(zlib.decompress(tensors[":header"].tobytes()))
     state = {n.removeprefix(":buffer:"): t for n, t in tensors.items() if n[:8] == ":buffer:"}
+    for name, tensor in tensors.items():
+        if name.startswith(":packed:"):
+            _, _, code, shape, own = name.split(":", 4)
+            plain = lzma.decompress(tensor.tobytes(), lzma.FORMAT_RAW, filters=FILTERS)
+            sizes = [int(size) for size in shape.split("x")] if shape else []
+            state[own] = np.frombuffer(plain, dtypes[code]).reshape(sizes)
     for item in header["items"]:
         payload = tensors[item["name"]].tobytes()
         assert version != "1" or zlib.crc32(payload) == item["crc32"]
@@ -74,8 +80,8 @@ def members(item: dict[str, Any], payload: bytes) -> Iterator[tuple[str, Array]]
     precision = item["treatment"]["precision"]
     matrix = structure(item["treatment"]["structure"], (rows, cols), number, whole)
     first, matrix = 0, matrix.copy()
-    for number, count in enumerate(item.get("zero_rows", [])):
-        matrix[first : first + count] *= number % 2 == 0
+    for odd, count in enumerate(item.get("zero_rows", [])):
+        matrix[first : first + count] *= odd % 2 == 0
         first += count
     assert first <= rows
     first = 0

@@ -25,6 +25,7 @@ from strategies import tiny_source, write_mixed
 
 from autocompress.artifact import Artifact, assets, open_artifact
 from autocompress.artifact.assets import pack_asset
+from autocompress.artifact.buffers import unpack_buffers
 from autocompress.artifact.container import Contents, read_container, write_container
 from autocompress.errors import ArtifactError
 from autocompress.precisions import Float32
@@ -477,7 +478,7 @@ def test_damaged_assets_are_named(path: Path, valid: bytes, data: bytes) -> None
 def test_assets_that_swell_beyond_the_limit_are_refused(
     path: Path, valid: bytes, sizes: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(assets, "_MAX_ASSET_BYTES", 2**20)
+    monkeypatch.setattr(assets, "MAX_ASSET_BYTES", 2**20)
     bombs = {
         f":asset:{number}": as_bytes(pack_asset(bytes(size))) for number, size in enumerate(sizes)
     }
@@ -643,7 +644,8 @@ def test_what_is_read_is_written_again_as_version_2(
     contents = read_container(path)
     items = {name: array.tobytes() for name, array in contents.items.items()}
     files = assets.unpack_assets(contents.assets)
-    write_container(tmp_path / "again", contents.header, items, files, contents.buffers)
+    buffers = unpack_buffers(contents.buffers)
+    write_container(tmp_path / "again", contents.header, items, files, buffers)
     assert (tmp_path / "again").read_bytes() == newest
 
 

@@ -69,7 +69,7 @@ def test_the_accounting_adds_up_to_the_file(artifact: Artifact) -> None:
 def test_the_accounting_names_all_parts(artifact: Artifact) -> None:
     account = artifact.accounting()
     assert list(account) == ["weights", "assets", "buffers", "header"]
-    assert account["buffers"] == 5 * 4 + 4 + 8
+    assert account["buffers"] == 5 * 4 + 4 + 8 + 2 * 6 * 4
     assert min(account.values()) > 0
 
 

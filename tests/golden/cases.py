@@ -166,6 +166,8 @@ def _exact() -> tuple[Source, dict[str, Treatment]]:
         "half": np.array([[65504, -0.0]], np.float16),
         "rotation": np.array([1j, -1 + 0j], np.complex64),
         "nothing": np.zeros((0, 2), np.float32),
+        "packed:mask": np.triu(np.full((2, 12, 12), -np.inf, np.float32), 1),
+        "packed_ids": np.arange(256, dtype=np.int64),
     }
     return _source({"weight": _normal(1, 3, 4)}, buffers=buffers), {"weight": _treat(Dense())}
 

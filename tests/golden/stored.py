@@ -143,7 +143,7 @@ def describe_case(artifact: Artifact) -> dict[str, Any]:
         "sha256": hashlib.sha256(artifact.path.read_bytes()).hexdigest(),
         "factors": factors,
         "products": _products(artifact),
-        "buffers": {name: _described(a) for name, a in artifact.contents.buffers.items()},
+        "buffers": {name: _described(a) for name, a in artifact.buffers().items()},
         "kinds": describe_kinds(artifact),
     }
 
@@ -252,7 +252,7 @@ def parts(artifact: Artifact) -> dict[str, Any]:
             for item in header.items
         },
         "plan": artifact.plan.to_json(),
-        "buffers": {name: _described(array) for name, array in contents.buffers.items()},
+        "buffers": {name: _described(array) for name, array in artifact.buffers().items()},
         "assets": {name: data.tobytes() for name, data in contents.assets.items()},
         "source_sha256": artifact.source_sha256,
         "model_config": artifact.model_config,

@@ -43,14 +43,15 @@ class Odd(nn.Linear):
     """Has a state that is no tensor."""
 
     def _save_to_state_dict(self, destination: dict[str, object], *rest: object) -> None:
-        super()._save_to_state_dict(destination, *rest)  # type: ignore[arg-type]
+        super()._save_to_state_dict(destination, *rest)
         destination["odd"] = (1, 2)
 
 
 def quantized() -> nn.Module:
     with pytest.warns(DeprecationWarning, match="quantization"):
-        model: nn.Module = torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(3, 3)))
-    return model
+        return torch.ao.quantization.quantize_dynamic(  # type: ignore[no-untyped-call, no-any-return]
+            nn.Sequential(nn.Linear(3, 3))
+        )
 
 
 def sparse() -> nn.Module:
