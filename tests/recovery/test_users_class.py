@@ -56,7 +56,7 @@ def train(found: Represented, steps: int = 3) -> None:
     found.refresh()
 
 
-def test_frozen_weights_and_buffers_stay_as_the_plan_says() -> None:
+def test_frozen_weights_stay_as_the_plan_says_and_buffers_as_they_are() -> None:
     torch.manual_seed(0)
     model = Normed()
     found = represented(model, COARSE)
@@ -65,10 +65,14 @@ def test_frozen_weights_and_buffers_stay_as_the_plan_says() -> None:
     train(found)
     found.widen_steps(1.0)
     after, again = found.model.state_dict(), found.factors()
-    for name in ("frozen.weight", "frozen.bias", "norm.running_mean", "norm.running_var", "mask"):
+    for name in ("frozen.weight", "frozen.bias"):
         assert torch.equal(before[name], after[name])
         assert (again[name]["weight"].values == stored[name]).all()
-        assert found.plan.treatments[name] in (COARSE, found.plan.treatments["mask"])
+        assert found.plan.treatments[name] == COARSE or name == "frozen.bias"
+    for name, buffer in model.named_buffers():  # no weights, and so exactly as they were
+        assert torch.equal(before[name], after[name])
+        assert torch.equal(buffer, after[name])
+        assert name not in again
     for name in ("head.weight", "norm.weight"):
         assert not torch.equal(before[name], after[name])
     assert found.plan.treatments["head.weight"].precision == EntropyStep(step=1.0)
