@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import replace
 from itertools import islice
@@ -19,7 +18,7 @@ from autocompress.knowledge.task import Task
 from autocompress.layers.copies import copied
 from autocompress.structures import Curvature
 from autocompress.support import progress
-from autocompress.support.files import write_json
+from autocompress.support.files import kept_json, write_json
 from autocompress.support.threads import one_thread
 
 _BATCHES = 24
@@ -47,9 +46,8 @@ def with_sensitivities(source: Source, model: nn.Module, task: Task, cache: Path
         task: Gives the training losses; without any, nothing is measured.
         cache: The file.
     """
-    if cache.exists():
-        sensitivities = json.loads(cache.read_text(encoding="utf-8"))
-    else:
+    sensitivities = kept_json(cache)
+    if sensitivities is None:
         progress.say("measuring how sensitive the loss is to each weight")
         with one_thread():
             sensitivities = _measure(source, model, task)

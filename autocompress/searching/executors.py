@@ -6,6 +6,7 @@ one process that owns them.
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from multiprocessing import get_context
@@ -193,11 +194,22 @@ def _work(pipe: Connection, bench: bytes) -> None:
         try:
             own: Bench = cloudpickle.loads(bench)
         except Exception as error:  # whatever a user's classes raise
-            pipe.recv()
+            pipe.recv_bytes()
             pipe.send(SearchError(f"another process cannot load the task: {error}; use one job"))
             return
         while True:
-            pipe.send(_outcome(own, pipe.recv()))
+            pipe.send(_outcome_there(own, pipe.recv_bytes()))
+
+
+def _outcome_there(bench: Bench, job: bytes) -> Outcome:
+    try:
+        own: Job = pickle.loads(job)
+    except Exception as error:  # such as for classes that only a notebook knows
+        return SearchError(
+            f"another process cannot load a plan: {error}; register methods of your own in a "
+            "module or a script, or use one job"
+        )
+    return _outcome(bench, own)
 
 
 def _outcome(bench: Bench, job: Job) -> Outcome:

@@ -25,7 +25,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from autocompress.errors import SearchError
+from autocompress.errors import PlanError, SearchError
 from autocompress.outcome.results import TrialResult
 from autocompress.searching.settings import Settings
 from autocompress.support.files import write_json
@@ -96,11 +96,11 @@ class SearchFolder:
         """Read what the search is about.
 
         Raises:
-            SearchError: If the folder holds no search.
+            SearchError: If the folder holds no search, or the file is damaged.
         """
         try:
             return Settings.model_validate(self._read("search.json"))
-        except (OSError, ValueError, ValidationError) as error:
+        except (OSError, ValidationError) as error:
             raise SearchError(
                 f"'{self.path}' holds no search; `autocompress search --out` makes such a folder"
             ) from error
@@ -164,8 +164,27 @@ class SearchFolder:
         return self.path / "trials" / name
 
     def _read(self, name: str) -> Any:
-        return json.loads((self.path / name).read_text(encoding="utf-8"))
+        path = self.path / name
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise _damaged(path, error) from error
 
 
 def _read_trial(path: Path) -> TrialResult:
-    return TrialResult.from_json(json.loads(path.read_text(encoding="utf-8")))
+    try:
+        return TrialResult.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except PlanError as error:
+        raise SearchError(
+            f"'{path}' holds a plan that cannot be read ({error}); import what registers its "
+            "methods first"
+        ) from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> SearchError:
+    return SearchError(
+        f"'{path}' is damaged ({type(error).__name__}: {error}); restore it from a copy, or "
+        "choose another --out to search anew"
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -14,6 +16,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from autocompress.errors import SearchError
 from autocompress.outcome.limits import Limit, excesses
 from autocompress.outcome.metric import Direction
 from autocompress.outcome.origin import SAMPLED, Aim, Origin
@@ -56,17 +59,15 @@ class Study:
             seed: Of the sampler.
             limits: By objective name, what trials must keep to be feasible.
             parallel: Whether trials are asked for before others are told.
+
+        Raises:
+            SearchError: If the file is damaged.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._sampler, self._seed, self._limits = sampler, seed, limits
         self._parallel, self._in_flight = parallel, 0
         self._objectives = list(directions)
-        self._study = optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(journal))),
-            study_name="autocompress",
-            directions=list(directions.values()),
-            load_if_exists=True,
-        )
+        self._study = _opened(journal, list(directions.values()))
         self.n_finished = sum(
             trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
             or (trial.state is TrialState.FAIL and _ERROR in trial.user_attrs)
@@ -171,6 +172,27 @@ class Study:
             return optuna.samplers.TPESampler(
                 multivariate=True, constant_liar=self._parallel, seed=seed
             )
+
+
+def _opened(journal: Path, directions: list[Direction]) -> optuna.Study:
+    """Open or create a study, without the part of a line that a power cut may have left."""
+    if journal.exists():
+        content = journal.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            os.truncate(journal, whole)
+    try:
+        return optuna.create_study(
+            storage=JournalStorage(JournalFileBackend(str(journal))),
+            study_name="autocompress",
+            directions=list(directions),
+            load_if_exists=True,
+        )
+    except (json.JSONDecodeError, AssertionError, KeyError) as error:
+        raise SearchError(
+            f"'{journal}' is damaged ({type(error).__name__}: {error}); restore it from a copy, "
+            "or choose another --out to search anew"
+        ) from error
 
 
 class Asking:

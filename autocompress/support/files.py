@@ -71,6 +71,18 @@ def write_json(path: Path, document: Mapping[str, Any]) -> Path:
     return write_whole(path, json.dumps(document, indent=1).encode())
 
 
+def kept_json(path: Path) -> Any:
+    """Read what `write_json` wrote and what can be found anew.
+
+    Returns:
+        The document; None where the file is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
 def _ordinary(path: Path) -> Path:
     """Follow links to the file that is to be replaced."""
     target = Path(os.path.realpath(path))

@@ -86,6 +86,12 @@ def test_what_was_measured_is_kept(source: Source, tmp_path: Path) -> None:
     assert again.calibration.sensitivities == found
 
 
+def test_what_was_kept_and_damaged_is_measured_again(source: Source, tmp_path: Path) -> None:
+    found = measured(source, tmp_path)
+    (tmp_path / "kept.json").write_bytes(b'{"embedding')
+    assert measured(source, tmp_path) == found
+
+
 def test_without_losses_nothing_is_measured(tmp_path: Path) -> None:
     source = Source.of(tiny_model(), TinyTask())
     found = with_sensitivities(source, tiny_model(), TinyTask(), tmp_path / "kept.json")

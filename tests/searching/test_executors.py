@@ -135,6 +135,15 @@ def test_what_cannot_be_loaded_there_is_told(tmp_path: Path) -> None:
             executor.next()
 
 
+def test_a_plan_that_cannot_be_loaded_there_is_told(tmp_path: Path) -> None:
+    bench = bench_of(Classification())
+    job = TrialJob(1, plan_of(bench, 0.5), tmp_path / "a.acz", [Elsewhere()])  # type: ignore[list-item]
+    with executing(bench, 2) as executor:
+        executor.begin(job)
+        with pytest.raises(SearchError, match="another process cannot load a plan: invalid"):
+            executor.next()
+
+
 def test_a_recovery_is_a_job_for_any_executor(tmp_path: Path) -> None:
     bench = bench_of(Classification())
     settings = RecoverySettings(RecoveryBudget(steps=6), segments=2)

@@ -120,3 +120,30 @@ def test_nothing_half_written_is_a_trial(folder: SearchFolder) -> None:
     (folder.path / "trials" / "0001").mkdir()
     (folder.path / "trials" / "0001" / ".trial.json.1.0.tmp").write_text("{", encoding="utf-8")
     assert [one.number for one in folder.trials()] == [0]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("search.json", b'{"size'),
+        ("baseline.json", b""),
+        ("test.json", b"\xff"),
+        ("trials/0000/trial.json", b'{"size'),
+        ("trials/0000/trial.json", b'{"plan": {"treatments": {}}}'),
+    ],
+)
+def test_a_damaged_file_is_named(name: str, content: bytes, folder: SearchFolder) -> None:
+    trial(0, folder)
+    folder.save_test_scores({folder.artifact(0): 0.8})
+    (folder.path / name).write_bytes(content)
+    with pytest.raises(SearchError, match=rf"{name}' is damaged \(.*another --out") as error:
+        summary(folder, 1.0)
+    assert "\n" not in str(error.value)
+
+
+def test_a_plan_of_a_method_that_is_not_there_is_told(folder: SearchFolder) -> None:
+    trial(0, folder)
+    path = folder.artifact(0).with_name("trial.json")
+    path.write_text(path.read_text(encoding="utf-8").replace('"low_rank"', '"unheard_of"'))
+    with pytest.raises(SearchError, match=r"trial.json' holds a plan.*'unheard_of'.*import what"):
+        folder.trials()

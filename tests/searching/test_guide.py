@@ -17,6 +17,8 @@ from autocompress.searching.openings.planning import Goals
 from autocompress.searching.openings.uniform import Opening, file_size
 from autocompress.searching.space.language import Space, load_space
 
+GOALS = Goals(12_000, (0.02, 0.12))
+
 
 @pytest.fixture(scope="module")
 def encoder() -> Encoder:
@@ -32,7 +34,7 @@ def space() -> Space:
 def kept(tmp_path_factory: pytest.TempPathFactory, space: Space, encoder: Encoder) -> Path:
     """What was planned for a limit on size and two rises."""
     path = tmp_path_factory.mktemp("guide") / "openings.json"
-    Guide(space, encoder, Goals(12_000, (0.02, 0.12)), path)
+    Guide(space, encoder, GOALS, path)
     return path
 
 
@@ -155,3 +157,12 @@ def test_without_limits_a_front_is_drawn(space: Space, encoder: Encoder, tmp_pat
     assert len(prices) > 5
     assert prices == sorted(prices)
     assert {aim.of for aim in aims if aim is not None} == {"price", "scale"}
+
+
+def test_what_was_kept_and_damaged_is_planned_again(
+    guide: Guide, space: Space, encoder: Encoder, kept: Path
+) -> None:
+    damaged = kept.with_name("damaged.json")
+    damaged.write_bytes(kept.read_bytes()[:-9])
+    again = Guide(space, encoder, GOALS, damaged)
+    assert list(again.known()) == list(guide.known())

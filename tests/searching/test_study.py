@@ -4,6 +4,7 @@ from pathlib import Path
 import optuna
 import pytest
 
+from autocompress.errors import SearchError
 from autocompress.outcome.limits import Limit
 from autocompress.outcome.metric import Direction
 from autocompress.outcome.names import SIZE
@@ -120,3 +121,28 @@ def test_a_misfit_is_no_trial_and_another_plan_follows(tmp_path: Path) -> None:
     again.abandon(3)
     assert (again.n_finished, again.n_misfits) == (2, 1)
     assert answer(ask(again)) == after
+
+
+@pytest.mark.parametrize("lost", [1, 40])
+def test_a_line_that_a_power_cut_broke_off_is_forgotten(lost: int, tmp_path: Path) -> None:
+    for name in ("whole", "broken"):
+        (tmp_path / name).mkdir()
+    whole = advance(open_study(tmp_path / "whole"), 4)
+    broken = tmp_path / "broken"
+    assert advance(open_study(broken), 2) == whole[:2]
+    ask(open_study(broken))
+    journal = broken / "journal"
+    journal.write_bytes(journal.read_bytes()[:-lost])
+    again = open_study(broken)
+    for number in again.unfinished():
+        again.abandon(number)
+    assert advance(again, 2) == whole[2:]
+    assert open_study(broken).n_finished == 4
+
+
+def test_a_damaged_journal_is_named(tmp_path: Path) -> None:
+    advance(open_study(tmp_path), 1)
+    journal = tmp_path / "journal"
+    journal.write_bytes(journal.read_bytes()[30:])
+    with pytest.raises(SearchError, match=r"journal' is damaged \(.*another --out"):
+        open_study(tmp_path)

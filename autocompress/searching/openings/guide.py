@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from autocompress.searching.openings.uniform import Family, Opening
 from autocompress.searching.space.language import Space
 from autocompress.searching.space.questions import Replay, ask_plan
 from autocompress.searching.space.tables import Scalar
-from autocompress.support.files import write_json
+from autocompress.support.files import kept_json, write_json
 from autocompress.support.threads import one_thread
 
 
@@ -34,10 +33,10 @@ class Guide:
             kept: The file; it belongs to one search.
         """
         self._space, self._source = space, encoder.source
-        if not kept.exists():
+        if kept_json(kept) is None:
             with one_thread():
                 write_json(kept, _document(Planning(space, encoder, goals)))
-        document = json.loads(kept.read_text(encoding="utf-8"))
+        document = kept_json(kept)
         self._chases = [
             Chase(Family(one["family"], one["answers"]), one["first"], one["rise"])
             for one in document["chases"]
