@@ -77,6 +77,11 @@ class Study:
             _MISFIT in trial.user_attrs for trial in self._study.get_trials(deepcopy=False)
         )
 
+    @property
+    def n_begun(self) -> int:
+        """How many trials were begun, whatever has become of them."""
+        return len(self._study.get_trials(deepcopy=False))
+
     def unfinished(self) -> list[int]:
         """Return the numbers of trials that were begun and not ended."""
         running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))

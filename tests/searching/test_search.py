@@ -312,6 +312,14 @@ def test_another_search_in_the_folder_is_refused(folder: Path) -> None:
         autocompress.search(teacher(), Classification(), budget=8000, out=folder)
 
 
+def test_a_folder_that_has_lost_its_study_is_refused(folder: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(folder, tmp_path / "copy")
+    (out / "optuna.journal").unlink()
+    with pytest.raises(SearchError, match=r"lacks trials that lie there; .*another --out"):
+        autocompress.search(teacher(), Classification(), budget=BUDGET, trials=15, out=out)
+    assert files(out) == files(folder)
+
+
 def test_a_folder_in_use_is_refused(folder: Path) -> None:
     with (
         SearchFolder(folder).claimed(),
