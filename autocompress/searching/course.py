@@ -194,7 +194,10 @@ class _Course:
         result = self._summary(records)
         best = result.best_of(result.front)
         promising = judge.promising(records.results, None if best is None else best.trial)
-        if recovery is None or promising is None:
+        if recovery is None:
+            return
+        if promising is None:
+            progress.say("no plan comes near enough to the limits: nothing is fine-tuned")
             return
         evaluator = self._bench.evaluator
         metric = self._settings.metric

@@ -77,6 +77,8 @@ def carry_out(jobs: Mapping[str, RecoveryJob], executor: Executor) -> None:
             raise outcome
         assert isinstance(done, RecoveryJob)
         assert isinstance(outcome, TrialResult)
+        if outcome.rejected is not None:
+            progress.say(f"{done.title}: no file counts, the smallest is {outcome.rejected}")
         write_json(done.path.with_name(TRIAL), outcome.to_json())
         clean_up(done.path.parent)
 

@@ -153,6 +153,18 @@ def test_an_error_is_raised_and_nothing_is_kept(bench: Bench, folder: SearchFold
     assert list(folder.all_recovered("recovered")) == []
 
 
+def test_what_gave_no_file_within_the_limits_is_told(
+    bench: Bench, folder: SearchFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    best = best_of(bench, Float16())
+    jobs = jobs_of(bench, folder, LIMITS, best)
+    carry_out({"recovered": jobs["recovered"]}, Prepared(replace(best, rejected="above 20 kB")))
+    carry_out({"control": jobs["control"]}, Prepared(best))
+    said = capsys.readouterr().err
+    assert said.count("no file counts") == 1
+    assert "recovery of trial 7: no file counts, the smallest is above 20 kB" in said
+
+
 def test_a_slow_file_is_scored_all_the_same(tmp_path: Path) -> None:
     """Of files that are all too slow, the best is kept: it misses the limits by the least."""
     slow = Objective("slow", "minimize", lambda _: 7.0, phase="engine")

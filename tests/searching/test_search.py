@@ -280,6 +280,17 @@ def test_nothing_feasible_names_the_smallest_file(out: Path) -> None:
     assert result.smallest_bytes > 1000
 
 
+def test_that_nothing_is_worth_fine_tuning_is_told(
+    out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    never = Objective("never", "minimize", lambda _: 1.0, limit=0.0, phase="plan")
+    result = autocompress.search(
+        teacher(), Classification(), objectives=[never], trials=1, out=out, recovery="8steps"
+    )
+    assert (result.best, result.recovered) == (None, ())
+    assert "nothing is fine-tuned" in capsys.readouterr().err
+
+
 def test_three_failures_in_a_row_end_the_search(out: Path) -> None:
     def broken(measured: Measured) -> float:
         return float("nan") if "baseline" not in str(measured.path) else 1.0
