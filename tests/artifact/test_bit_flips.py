@@ -111,5 +111,5 @@ def test_a_damaged_file_says_so_on_one_line(files: dict[str, bytes]) -> None:
 def test_all_that_a_file_says_is_compared(files: dict[str, bytes]) -> None:
     assert len({content(data) for data in files.values()}) == len(files)
     artifact = Artifact(NAME, parse_container(NAME, files["tied"]))
-    other = replace(artifact.contents, buffers={"flag": np.array(False)})
+    other = replace(artifact.contents, buffers={":buffer:flag": np.array(False)})
     assert content_of(Artifact(NAME, other)) != content_of(artifact)
