@@ -114,7 +114,8 @@ def test_every_method_at_once_can_be_searched(out: Path) -> None:
         for treatment in trial.plan.treatments.values()
     }
     assert result.trials > 10
-    assert kinds == set(STRUCTURES)
+    own = {kind for kind, cls in STRUCTURES.items() if cls.__module__.startswith("autocompress")}
+    assert kinds == own
 
 
 def test_files_above_the_budget_are_not_evaluated(folder: Path) -> None:
