@@ -24,6 +24,8 @@ from autocompress.trial.looks import GivenUp
 Outcome = TrialResult | GivenUp | AutocompressError
 """What a job has given, or the error that it failed with."""
 
+_DYING_S = 10  # of a busy machine, from the end of a pipe to that of its process
+
 
 class Executor(Protocol):
     """Does jobs.
@@ -158,7 +160,7 @@ class LocalProcesses:
         return job, outcome
 
     def _death(self, index: int, job: Job) -> SearchError:
-        self._processes[index].join(1)
+        self._processes[index].join(_DYING_S)
         return SearchError(
             f"the process of {job.title} died (exit code "
             f"{self._processes[index].exitcode}); use fewer jobs if memory ran out, and in a "
