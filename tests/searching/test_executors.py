@@ -24,13 +24,18 @@ from autocompress.trial.evaluator import Evaluator
 from autocompress.trial.looks import GivenUp
 
 
-class Deadly(Classification):
-    """Ends any process but the first."""
+def deadly() -> Classification:
+    """Return a task of a class that other processes get by value."""
 
-    def evaluate(self, model: nn.Module, split: Split) -> float:
-        if multiprocessing.parent_process() is not None:
-            os._exit(9)
-        return super().evaluate(model, split)
+    class Deadly(Classification):
+        """Ends any process but the first."""
+
+        def evaluate(self, model: nn.Module, split: Split) -> float:
+            if multiprocessing.parent_process() is not None:
+                os._exit(9)
+            return super().evaluate(model, split)
+
+    return Deadly()
 
 
 class Elsewhere:
@@ -111,7 +116,7 @@ def test_a_job_may_give_up_or_fail(tmp_path: Path) -> None:
 
 
 def test_a_process_that_dies_is_told(tmp_path: Path) -> None:
-    bench = bench_of(Deadly())
+    bench = bench_of(deadly())
     with executing(bench, 2) as executor:
         executor.begin(jobs_of(bench, tmp_path)[2])
         with pytest.raises(SearchError, match=r"the process of trial 2 died \(exit code 9\)"):
