@@ -20,7 +20,8 @@ from autocompress.testing import check_structure
 
 
 def test_every_registered_structure_is_tested_here() -> None:
-    assert {type(structure) for structure in STRUCTURES} == set(REGISTERED.values())
+    own = {one for one in REGISTERED.values() if one.__module__.startswith("autocompress.")}
+    assert {type(structure) for structure in STRUCTURES} == own
 
 
 @pytest.mark.parametrize("structure", STRUCTURES, ids=lambda structure: structure.label())
