@@ -56,13 +56,14 @@ class ContextCoder(Coder):
             return None
         magnitudes = np.abs(codes)
         means = np.searchsorted(_MEANS, magnitudes.mean(axis=0)).clip(0, _MEANS.size - 1)
-        contexts = np.empty(codes.shape, dtype=np.int64)
+        contexts = np.empty(codes.shape, dtype=np.uint8)
         expectation = _Expectation(codes.shape[0], means)
         for col in range(codes.shape[1]):
             contexts[:, col] = expectation.contexts(col)
             expectation.learn(magnitudes[:, col])
         high = magnitudes >> _SHIFTS[contexts]
-        tables = {c: Table.of(high[contexts == c]) for c in np.unique(contexts).tolist()}
+        occurring = np.flatnonzero(np.bincount(contexts.ravel())).tolist()
+        tables = {c: Table.of(high[contexts == c]) for c in occurring}
         if max(table.levels.size for table in tables.values()) > _WIDEST_TABLE:
             return None
         coder = constriction.stream.stack.AnsCoder()
@@ -134,19 +135,18 @@ class _Expectation:
         self._first = np.maximum(rows - _WINDOW, 0)
         self._last = np.minimum(rows + _WINDOW + 1, n_rows)
 
-    def contexts(self, col: int) -> NDArray[np.int64]:
-        """Return the context of each element of a column, int64 of shape (rows,)."""
+    def contexts(self, col: int) -> NDArray[np.uint8]:
+        """Return the context of each element of a column, uint8 of shape (rows,)."""
         self._sum_of_means += sum(self._means[self._columns : col])
         self._columns = col
         if self._prior == 0:
-            return np.zeros(self._sums.size, dtype=np.int64)
+            return np.zeros(self._sums.size, dtype=np.uint8)
         running = np.concatenate([[0], np.cumsum(self._sums)])
         near = (running[self._last] - running[self._first]) + self._prior
         near = near / ((self._last - self._first) * self._sum_of_means + self._prior)
         ratio = (self._sums + self._prior * near) / (self._sum_of_means + self._prior)
-        contexts: NDArray[np.int64] = np.searchsorted(
-            _BOUNDS, self._means[col] * ratio, side="right"
-        )
+        found = np.searchsorted(_BOUNDS, self._means[col] * ratio, side="right")
+        contexts: NDArray[np.uint8] = found.astype(np.uint8)
         return contexts
 
     def learn(self, magnitudes: NDArray[np.int64]) -> None:
@@ -154,8 +154,9 @@ class _Expectation:
         self._sums += magnitudes
 
 
-def _by_context(contexts: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[tuple[int, slice]]]:
+def _by_context(contexts: NDArray[np.uint8]) -> tuple[NDArray[np.int64], list[tuple[int, slice]]]:
     """Return the rows sorted by context, and for each context that occurs its slice of them."""
+    # Single bytes are sorted by counting, which is several times faster.
     order = np.argsort(contexts, kind="stable")
     ends = np.cumsum(np.bincount(contexts)).tolist()
     starts = [0, *ends[:-1]]
