@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import Tensor
 
 from autocompress.checkpoints import Checkpoint, read_checkpoint
 from autocompress.errors import CorpusError, ModelError
@@ -19,6 +19,7 @@ from autocompress.lm.vocabulary import END_OF_SENTENCE, UNKNOWN
 from autocompress.support import progress
 
 _EMBEDDING, _DECODER, _BIAS = "embedding.weight", "decoder.weight", "decoder.bias"
+_OF_LAYER = re.compile(r"_[ih]h_l(\d+)$")
 _SHOWN = 6
 _OWN_CLASS = (
     "a class of your own is searched by `autocompress search --model package.module:factory "
@@ -143,7 +144,7 @@ def _layers(checkpoint: Checkpoint) -> tuple[str, int]:
     """
     names = set(checkpoint.tensors)
     cell = next((kind for kind in GATES.values() if f"{kind}.weight_hh_l0" in names), None)
-    layers = sum(name.startswith(f"{cell}.weight_hh_l") for name in names)
+    layers = len({match[1] for match in map(_OF_LAYER.search, names) if match})
     parts = [f"{kind}_{of}" for kind in ("weight", "bias") for of in ("ih", "hh")]
     known = {f"{cell}.{part}_l{k}" for k in range(layers) for part in parts}
     strange = sorted(names - known - {_EMBEDDING, _DECODER, _BIAS})
@@ -163,7 +164,7 @@ def _width(checkpoint: Checkpoint, cell: str, layers: int, embedding_size: int) 
         ModelError: If layers are of different widths, or what enters one does not fit.
     """
     entering, widths = (
-        [_columns(checkpoint.tensors, f"{cell}.weight_{of}_l{k}") for k in range(layers)]
+        [_columns(checkpoint, f"{cell}.weight_{of}_l{k}") for k in range(layers)]
         for of in ("ih", "hh")
     )
     if len(set(widths)) > 1 or entering != [embedding_size, *widths[:-1]]:
@@ -174,8 +175,13 @@ def _width(checkpoint: Checkpoint, cell: str, layers: int, embedding_size: int) 
     return widths[0]
 
 
-def _columns(tensors: Mapping[str, Tensor], name: str) -> int:
-    return tensors[name].shape[1] if name in tensors and tensors[name].dim() == 2 else 0
+def _columns(checkpoint: Checkpoint, name: str) -> int:
+    tensor = checkpoint.tensors.get(name)
+    if tensor is None or tensor.dim() != 2:
+        raise ModelError(
+            f"{checkpoint.path} lacks {name}, a matrix; copy it again from its source"
+        )
+    return tensor.shape[1]
 
 
 def _listed(names: Iterable[str]) -> str:
