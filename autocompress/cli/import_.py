@@ -26,10 +26,8 @@ def import_(
     vocab: Path,
     out: Path,
     data: Path | None,
-    end_of_sentence: str,
-    unknown: str,
-    nonlinearity: Any,
     as_json: bool,
+    **words: Any,
 ) -> None:
     """Make a model folder of CHECKPOINT, the weights of a recurrent language model.
 
@@ -39,14 +37,7 @@ def import_(
     """
     from autocompress.lm import import_checkpoint
 
-    imported = import_checkpoint(
-        checkpoint,
-        vocab,
-        out,
-        end_of_sentence=end_of_sentence,
-        unknown=unknown,
-        nonlinearity=nonlinearity,
-    )
+    imported = import_checkpoint(checkpoint, vocab, out, **words)
     config = imported.model.config
     weights = sum(weight.numel() for weight in imported.model.parameters())
     document = {

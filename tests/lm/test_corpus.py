@@ -171,7 +171,8 @@ def test_marks_of_editors_are_no_part_of_words(tmp_path: Path) -> None:
 def test_texts_of_another_vocabulary_are_warned_of(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = write_splits(tmp_path, valid="A B C a\n", test="a <unk> <unk>\n")
+    texts = {"train": "a b <unk>\nc\n", "valid": "A B C a\n", "test": "a <unk> <unk>\n"}
+    folder = write_splits(tmp_path, **texts)
     known = Vocabulary(("a", "b", "c", "<unk>", "<eos>"))
     read_corpus(folder)
     assert not capsys.readouterr().err
