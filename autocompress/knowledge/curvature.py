@@ -15,7 +15,7 @@ from autocompress.knowledge.task import Task
 from autocompress.knowledge.tensors import tensors_of
 from autocompress.layers.base import ALL, Plain
 from autocompress.layers.convolving import Convolution
-from autocompress.layers.copies import untouched
+from autocompress.layers.copies import as_written, untouched
 from autocompress.layers.memory import first_names
 from autocompress.layers.watching import Watching
 from autocompress.structures import Curvature
@@ -62,7 +62,7 @@ def measure_curvatures(
         watching = Watching(watched, {name: accounts[first] for name, first in firsts.items()})
         try:
             torch.set_num_threads(1)  # steps through time are too small to be shared
-            with torch.random.fork_rng(devices=[]), watching:
+            with torch.random.fork_rng(devices=[]), as_written(), watching:
                 for loss in islice(task.training_losses(watched, teacher, 0.0, 0), _BATCHES):
                     if loss.requires_grad:
                         torch.autograd.backward(loss)

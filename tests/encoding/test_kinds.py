@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from kinds import (
+    COMBINATIONS,
     COMPUTING,
     DTYPES,
-    LAYERS,
     TIES,
     Model,
     NextToken,
@@ -27,13 +27,10 @@ import autocompress
 from autocompress.artifact import Artifact
 from autocompress.encoding.encoder import uncompressed_plan
 from autocompress.knowledge.source import Source
+from autocompress.layers.factors import Factors
 
 LOW_RANK = {"kind": "low_rank", "rank": 2}
 DENSE = {"kind": "dense"}
-each_layer = pytest.mark.parametrize("layer", LAYERS)
-each_tie = pytest.mark.parametrize("tie", TIES)
-each_dtype = pytest.mark.parametrize("dtype", DTYPES)
-with_or_without_losses = pytest.mark.parametrize("losses", [True, False], ids=["losses", "none"])
 
 
 def by_hand(artifact: Artifact, model: Model) -> torch.Tensor:
@@ -46,10 +43,7 @@ def by_hand(artifact: Artifact, model: Model) -> torch.Tensor:
     return outputs(plain)
 
 
-@with_or_without_losses
-@each_dtype
-@each_tie
-@each_layer
+@pytest.mark.parametrize(("layer", "tie", "dtype", "losses"), COMBINATIONS)
 def test_what_is_loaded_is_what_is_stored(
     layer: str, tie: str, dtype: str, losses: bool, tmp_path: Path
 ) -> None:
@@ -74,6 +68,8 @@ def test_what_is_loaded_is_what_is_stored(
         factored = autocompress.load(artifact, copy.deepcopy(model), factored=True)
         tolerance = 0.1 if dtype == "bfloat16" else 1e-5
         torch.testing.assert_close(outputs(factored), expected, rtol=tolerance, atol=tolerance)
+        if structure == LOW_RANK and layer == "convolution":
+            assert any(isinstance(module, Factors) for module in factored.layer.modules())
         assert not factored.embedding(torch.tensor(0)).any()  # type: ignore[operator]
 
 
