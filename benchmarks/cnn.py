@@ -31,9 +31,9 @@ import autocompress
 RESULTS = Path(__file__).parent / "results"
 RATIOS = (10, 15, 20, 30)
 TUNED_RATIO, STEPS = 30, "200steps"
-SIDE, NOISE, PIECES = 16, 0.25, 2
-BATCH, EPOCHS, RATE = 64, 10, 0.005
-N_TRAIN, N_HELD_OUT = 5000, 3000
+SIDE, NOISE, PIECES = 16, 0.15, 1
+BATCH, EPOCHS, RATE = 64, 3, 0.005
+N_TRAIN, N_HELD_OUT = 16000, 3000
 WIDTHS = ((24, 1), (24, 2), (48, 1), (48, 2), (96, 1), (96, 1))
 """Channels and stride of each convolution."""
 
@@ -60,7 +60,7 @@ def images(digits: Tensor, labels: Tensor, count: int, seed: int) -> tuple[Tenso
         return low + (high - low) * torch.rand(shape, generator=generator)
 
     def placed(chosen: Tensor, shift: float) -> Tensor:
-        angle, scale = uniform(-0.6, 0.6, len(chosen)), uniform(1.1, 1.8, len(chosen))
+        angle, scale = uniform(-0.4, 0.4, len(chosen)), uniform(1.1, 1.8, len(chosen))
         turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], dim=1)
         moves = uniform(-shift, shift, len(chosen), 2, 1)
         grid = functional.affine_grid(

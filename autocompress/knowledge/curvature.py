@@ -118,6 +118,13 @@ class _Account(Plain):
         y = _followed(super().convolve(x, how), keep)
         return y if bias is None else y + bias.reshape(-1, *[1] * how.dims)
 
+    def across(self, x: Tensor) -> Tensor:
+        """Multiply from the other side: a row counts by what it is multiplied by."""
+        inputs = x.detach()
+        return _followed(
+            super().across(x), lambda gradient: self._multiplied.append((gradient, inputs, ALL))
+        )
+
     def end_batch(self) -> None:
         """Add up what one batch has shown."""
         uses: dict[tuple[int | None, int | None], list[tuple[Tensor, Tensor]]] = {}

@@ -68,6 +68,10 @@ class Plain(Product):
         """Convolve with the weight."""
         return how(x, self.weight, bias)
 
+    def across(self, x: Tensor) -> Tensor:
+        """Multiply vectors (..., rows) by the weight from the other side: to (..., cols)."""
+        return x @ self.weight
+
 
 Products = Callable[[str], Product]
 """From the name of a weight within its module to what stands for it."""
