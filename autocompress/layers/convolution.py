@@ -59,8 +59,9 @@ class TransposedAdapter(LayerAdapter):
         """Map (batch, inputs, ...) to (batch, outputs, ...), or the same of one input."""
         assert isinstance(module, _ConvTransposeNd)
         dims = len(module.kernel_size)
-        sizes: tuple[Any, ...] = module.stride, module.padding, module.kernel_size
-        added = module._output_padding(input, output_size, *sizes, dims, module.dilation)  # type: ignore[arg-type]
+        sizes = module.stride, module.padding, module.kernel_size
+        find: Any = module._output_padding
+        added = find(input, output_size, *sizes, dims, module.dilation)
         how = Convolution(
             dims=dims,
             is_transposed=True,

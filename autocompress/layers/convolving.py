@@ -161,7 +161,8 @@ class Convolution:
             own = places[axis][:, None] * strides[axis] + offsets
             index = (index[:, :, None] * padded.shape[2 + axis] + own[:, None, :]).flatten(1)
         found = padded.flatten(2).mT[batches[:, None], index]  # (places, kernel, channels)
-        return found.mT.unflatten(1, (self.groups, -1)).flatten(2)
+        covered = found.mT  # (places, channels, kernel)
+        return covered.reshape(len(covered), self.groups, -1)
 
     def _sides(self, kernel: Sequence[int], dilations: list[int]) -> list[tuple[int, int]]:
         """Return by axis how much is padded before and after."""

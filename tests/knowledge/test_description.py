@@ -12,7 +12,7 @@ def found(layer: str, tie: str = "apart", *, losses: bool = True) -> dict[str, W
 
 
 def test_every_matrix_of_a_known_layer_is_measured() -> None:
-    for layer in ("linear", "gru", "convolution", "cells", "transposed", "attention"):
+    for layer in ("convolution", "cells", "transposed", "attention"):
         for one in found(layer).values():
             if one.role not in ("bias", "norm") and len(one.shape) > 1:
                 assert one.is_measured, one
