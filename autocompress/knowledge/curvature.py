@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from autocompress.knowledge.task import Task
 from autocompress.knowledge.tensors import tensors_of
 from autocompress.layers.base import ALL, Plain
-from autocompress.layers.copies import untouched
+from autocompress.layers.convolving import Convolution
+from autocompress.layers.copies import as_written, untouched
 from autocompress.layers.memory import first_names
 from autocompress.layers.watching import Watching
 from autocompress.structures import Curvature
@@ -45,8 +46,9 @@ def measure_curvatures(
             rarely is too rarely seen to be measured; it takes over the ratio of the others.
 
     Returns:
-        By weight name; what no layer adapter and no call of `functional.linear` or
-        `functional.embedding` shows is left out, and so is all if the task has no training losses.
+        By weight name; what no layer adapter and no call of `functional.linear`, `embedding`,
+        `bilinear` or a convolution shows is left out, and so is all if the task has no training
+        losses.
 
     References:
         [1] J. Martens, R. Grosse. Optimizing Neural Networks with Kronecker-factored Approximate
@@ -55,12 +57,12 @@ def measure_curvatures(
     threads = torch.get_num_threads()
     with untouched(model) as watched, untouched(model) as teacher:
         tensors = tensors_of(watched)
-        firsts = {n: f for n, f in first_names(tensors).items() if tensors[n].dim() == 2}
+        firsts = {n: f for n, f in first_names(tensors).items() if tensors[n].dim() > 1}
         accounts = {name: _Account(tensors[name]) for name in dict.fromkeys(firsts.values())}
         watching = Watching(watched, {name: accounts[first] for name, first in firsts.items()})
         try:
             torch.set_num_threads(1)  # steps through time are too small to be shared
-            with torch.random.fork_rng(devices=[]), watching:
+            with torch.random.fork_rng(devices=[]), as_written(), watching:
                 for loss in islice(task.training_losses(watched, teacher, 0.0, 0), _BATCHES):
                     if loss.requires_grad:
                         torch.autograd.backward(loss)
@@ -106,6 +108,23 @@ class _Account(Plain):
         self._uses += np.bincount(ids.cpu().numpy().ravel(), minlength=self._uses.size)
         return _followed(super().rows(ids), self._looked_up.append)
 
+    def convolve(self, x: Tensor, how: Convolution, bias: Tensor | None = None) -> Tensor:
+        """Convolve with the weight."""
+        inputs, shape, seed = x.detach(), self.weight.shape, self._batches
+
+        def keep(gradient: Tensor) -> None:
+            self._multiplied += how.vectors(inputs, gradient.detach(), shape, seed)
+
+        y = _followed(super().convolve(x, how), keep)
+        return y if bias is None else y + bias.reshape(-1, *[1] * how.dims)
+
+    def across(self, x: Tensor) -> Tensor:
+        """Multiply from the other side: a row counts by what it is multiplied by."""
+        inputs = x.detach()
+        return _followed(
+            super().across(x), lambda gradient: self._multiplied.append((gradient, inputs, ALL))
+        )
+
     def end_batch(self) -> None:
         """Add up what one batch has shown."""
         uses: dict[tuple[int | None, int | None], list[tuple[Tensor, Tensor]]] = {}
@@ -144,7 +163,7 @@ class _Account(Plain):
             return None
         # In all, rows times moment is what it was, part by part.
         found = Curvature(np.maximum(rows, _FLOOR * rows.mean()), moment / rows.sum())
-        whole = self.weight.float().cpu().numpy()
+        whole = self.weight.float().cpu().flatten(1).numpy()
         return found if found.rise(whole) > _SMALLEST_RISE else None
 
     def _parts(self, frequencies: Floats | None) -> Iterator[tuple[Floats, Any]]:
@@ -164,6 +183,8 @@ def _followed(y: Tensor, keep: Callable[[Tensor], None]) -> Tensor:
     if torch.is_grad_enabled():
         if not y.requires_grad:
             y.requires_grad_(True)
+            y.register_hook(keep)  # type: ignore[no-untyped-call]
+            return y.clone()  # what a module may change in place
         y.register_hook(keep)  # type: ignore[no-untyped-call]
     return y
 
