@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,11 @@ class Source:
         present = [curvature for curvature in known if curvature is not None]
         if len(present) < len(known):
             return None
-        # All members of a site multiply the same vector.
+        # All members of a site multiply the same vector; taller ones know more of it.
         rows = np.concatenate([curvature.rows for curvature in present])
-        moment = np.mean([curvature.moment for curvature in present], axis=0)
-        return Curvature(rows, moment)
+        widest = max(present, key=lambda curvature: curvature.moment.size)
+        alike = [one.moment for one in present if one.widths == widest.widths]
+        alike = [moment for moment in alike if moment.shape == widest.moment.shape]
+        return replace(
+            widest, rows=rows, moment=alike[0] if len(alike) == 1 else np.mean(alike, axis=0)
+        )
