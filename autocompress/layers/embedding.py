@@ -23,8 +23,12 @@ class EmbeddingAdapter(LayerAdapter):
 
     def can_run(self, module: nn.Module) -> bool:
         """Leave embeddings alone whose weight changes as its rows are looked up."""
+        return super().can_run(module) and not self.rewrites(module)
+
+    def rewrites(self, module: nn.Module) -> bool:
+        """Rows that are looked up may be scaled to a norm, in place."""
         assert isinstance(module, nn.Embedding)
-        return super().can_run(module) and module.max_norm is None
+        return module.max_norm is not None
 
     def run(self, module: nn.Module, product: Products, input: Tensor) -> Tensor:
         """Return rows (..., cols) for ids of any shape."""
@@ -46,8 +50,13 @@ class EmbeddingBagAdapter(LayerAdapter):
     def can_run(self, module: nn.Module) -> bool:
         """Leave bags alone that are more than sums or means of rows."""
         assert isinstance(module, nn.EmbeddingBag)
-        changes = module.max_norm is not None or module.padding_idx is not None
+        changes = self.rewrites(module) or module.padding_idx is not None
         return super().can_run(module) and not changes and module.mode in ("sum", "mean")
+
+    def rewrites(self, module: nn.Module) -> bool:
+        """Rows that are looked up may be scaled to a norm, in place."""
+        assert isinstance(module, nn.EmbeddingBag)
+        return module.max_norm is not None
 
     def run(
         self, module: nn.Module, product: Products, input: Tensor, *more: Any, **named: Any
