@@ -99,6 +99,34 @@ class Bare(nn.Module):
         return x * self.get_buffer("allowed") / self.temperature
 
 
+class Odd(nn.Module):
+    """Parameters and buffers whose values, layouts or names are out of the ordinary."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.turned = nn.Parameter(torch.randn(width, width).mT / width)  # not contiguous
+        self.skipping = nn.Parameter(torch.randn(width, 2 * width)[:, ::2] / width)
+        self.tiny = nn.Parameter(torch.randn(width, width) * 1e-30)
+        self.huge = nn.Parameter(torch.randn(width) * 1e4)
+        self.same = nn.Parameter(torch.full((width, width), 0.25))
+        self.table = nn.ParameterDict({"a.b".replace(".", "-"): torch.randn(width, 1, 1)})
+        self.kernel = nn.Conv2d(1, 2, 3, padding=1).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        outlying = torch.randn(width, width) / width
+        outlying[0, 0] = 50.0
+        self.outlying = nn.Parameter(outlying)
+        self.register_buffer("eighth", torch.ones(3).to(torch.float8_e4m3fn))
+        self.register_buffer("unsigned", torch.tensor([1, 2, 60000], dtype=torch.uint16))
+        self.register_buffer("strided", torch.arange(12.0).view(3, 4).mT)
+        self.register_buffer("repeated", torch.ones(1).expand(5).clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x @ self.turned + x @ self.skipping + (x @ self.same).tanh()
+        x = x + (x @ self.tiny) * 1e4 + (x @ self.outlying).tanh() + (x * self.huge).sin() * 1e-4
+        x = x * self.table["a-b"].flatten()
+        found: Tensor = self.kernel(x[:, None]).mean(dim=1)
+        return found
+
+
 class Rotating(nn.Module):
     """Turns pairs of numbers by a table of complex ones, and keeps a state of its own."""
 
@@ -261,6 +289,7 @@ LAYERS: Mapping[str, Callable[[Random, int], nn.Module]] = {
     "by function": _by_function,
     "own forward": _own_forward,
     "bare": lambda _, width: Bare(width),
+    "odd": lambda _, width: Odd(width),
     "rotating": lambda _, width: Rotating(width),
 }
 """By name, what makes a layer of a width, which is even and at least 4."""
