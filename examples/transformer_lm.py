@@ -18,9 +18,22 @@ from torch.nn.functional import cross_entropy
 
 import autocompress
 
-NOUNS = "cat dog bird child king cook clerk nurse judge pilot baker poet".split()
-VERBS = "see know like help hear call".split()
-ADVERBS = "here often today again never twice".split()
+NOUNS = [
+    "cat",
+    "dog",
+    "bird",
+    "child",
+    "king",
+    "cook",
+    "clerk",
+    "nurse",
+    "judge",
+    "pilot",
+    "baker",
+    "poet",
+]
+VERBS = ["see", "know", "like", "help", "hear", "call"]
+ADVERBS = ["here", "often", "today", "again", "never", "twice"]
 WORDS = ["<pad>", ".", "the", "that", *ADVERBS]
 WORDS += [word + ending for word in NOUNS + VERBS for ending in ("", "s")]
 WIDTH, LONGEST = 64, 16
@@ -118,11 +131,12 @@ def main() -> None:
     result = autocompress.search(
         model, task, max_rise="1%", trials=8, out="runs/transformer_lm", name="transformer"
     )
-    assert result.best is not None
-    for found in (result.baseline, result.best):
-        print(f"{found.size_bytes:>9,} bytes, test perplexity {found.test:.3f}: {found.label}")
-    small = autocompress.load(result.best.artifact, Transformer())
-    assert task.evaluate(small, "test") == result.best.test
+    before, after = result.baseline, result.best
+    assert after is not None
+    print(f"{before.size_bytes:,} bytes, test perplexity {before.test:.3f}")
+    print(f"{after.size_bytes:,} bytes, test perplexity {after.test:.3f}: {after.artifact}")
+    small = autocompress.load(after.artifact, Transformer())
+    assert task.evaluate(small, "test") == after.test
 
 
 if __name__ == "__main__":

@@ -156,7 +156,7 @@ class Made:
 
 def made(seed: int) -> Made:
     """Return the model of a seed."""
-    random = Random(seed)  # noqa: S311
+    random = Random(seed)
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what PyTorch keeps for old models
         torch.manual_seed(seed)
@@ -210,7 +210,8 @@ def _computed(net: Net, random: Random) -> list[str]:
         if weight.dim() == 2 and "weight" in name and min(weight.shape) > 1
         if weight.dtype in (torch.float32, torch.float64)
         if not isinstance(module, nn.MultiheadAttention | nn.EmbeddingBag)
-        if getattr(module, "max_norm", None) is None and getattr(module, "padding_idx", None) is None
+        if getattr(module, "max_norm", None) is None
+        and getattr(module, "padding_idx", None) is None
     ]
     for module, name in random.sample(places, min(len(places), random.randint(1, 2))):
         kind = random.choice(list(COMPUTING))

@@ -74,7 +74,7 @@ def plans(encoder: Encoder, seed: int) -> Iterator[CompressionPlan]:
     yield CompressionPlan(treatments=dict.fromkeys(weights, EIGHT_BITS))
     yield CompressionPlan(treatments=dict.fromkeys(weights, EQUAL_SLOPE))
     yield where_it_fits(encoder, treat(LowRank(rank=2), Uniform(bits=8, group="row")))
-    yield drawn(encoder, Random(seed))  # noqa: S311
+    yield drawn(encoder, Random(seed))
 
 
 def effective(model: nn.Module) -> dict[str, Tensor]:
