@@ -18,6 +18,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -46,7 +47,7 @@ class Crepe(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         sizes = [1, 128, 16, 16, 16, 32, 64]
-        for n, (inputs, outputs) in enumerate(zip(sizes, sizes[1:], strict=False), 1):
+        for n, (inputs, outputs) in enumerate(pairwise(sizes), 1):
             kernel, stride = (512, 4) if n == 1 else (64, 1)
             self.add_module(f"conv{n}", nn.Conv1d(inputs, outputs, kernel, stride))
             self.add_module(f"conv{n}_BN", nn.BatchNorm1d(outputs, eps=0.001))
@@ -160,9 +161,8 @@ def silero() -> Silero:
     names = {"basis": "stft.forward_basis_buffer", "head.bias": "decoder.decoder.2.bias"}
     for name in model.state_dict():
         layer, _, kind = name.rpartition(".")
-        names.setdefault(
-            name, f"{layer}.reparam_conv.{kind}".replace("cell.reparam_conv", "decoder.rnn")
-        )
+        layer = "decoder.rnn" if layer == "cell" else f"{layer}.reparam_conv"
+        names.setdefault(name, f"{layer}.{kind}")
     state["_model.head"] = state["_model.decoder.decoder.2.weight"].squeeze(2)
     names["head.weight"] = "head"
     model.load_state_dict({name: state[prefix + names[name]] for name in model.state_dict()})
@@ -301,11 +301,9 @@ def measure(name: str, trials: int) -> dict[str, Any]:
 def write(rows: dict[str, Any]) -> None:
     """Write the figures as JSON and as a table."""
     (RESULTS / "pypi_models.json").write_text(json.dumps(rows, indent=1) + "\n")
-    lines = [
-        "| model | weights | before, bytes | after, bytes | times smaller | metric | limit "
-        "| valid | test | search, CPU s |",
-        "|---|---:|---:|---:|---:|---|---|---|---|---:|",
-    ]
+    columns = ["model", "weights", "before, bytes", "after, bytes", "times smaller"]
+    columns += ["metric", "limit", "valid", "test", "search, CPU s"]
+    lines = [f"| {' | '.join(columns)} |", "|---|---:|---:|---:|---:|---|---|---|---|---:|"]
     for row in rows.values():
         ratio = row["before"] / row["after"]
         valid, test = (f"{row[s][0]:.4f} to {row[s][1]:.4f}" for s in ("valid", "test"))

@@ -52,7 +52,10 @@ class Translator(nn.Module):
         self.head = nn.Linear(2 * WIDTH, len(CHARACTERS))
 
     def forward(self, written: Tensor, meant: Tensor | None = None) -> Tensor:
-        """Return scores (batch, LENGTH, characters); each step reads the one before, or `meant`."""
+        """Return scores (batch, LENGTH, characters).
+
+        Each step reads the character that came out of the one before, or that of `meant`.
+        """
         read, _ = self.reader(self.embedding(written))
         state = seen = read.mean(dim=1)
         last = torch.zeros_like(written[:, 0])

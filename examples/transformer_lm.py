@@ -18,20 +18,7 @@ from torch.nn.functional import cross_entropy
 
 import autocompress
 
-NOUNS = [
-    "cat",
-    "dog",
-    "bird",
-    "child",
-    "king",
-    "cook",
-    "clerk",
-    "nurse",
-    "judge",
-    "pilot",
-    "baker",
-    "poet",
-]
+NOUNS = ["cat", "dog", "bird", "king", "cook", "clerk", "nurse", "judge", "pilot", "poet"]
 VERBS = ["see", "know", "like", "help", "hear", "call"]
 ADVERBS = ["here", "often", "today", "again", "never", "twice"]
 WORDS = ["<pad>", ".", "the", "that", *ADVERBS]

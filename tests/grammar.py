@@ -210,8 +210,8 @@ def _computed(net: Net, random: Random) -> list[str]:
         if weight.dim() == 2 and "weight" in name and min(weight.shape) > 1
         if weight.dtype in (torch.float32, torch.float64)
         if not isinstance(module, nn.MultiheadAttention | nn.EmbeddingBag)
-        if getattr(module, "max_norm", None) is None
-        and getattr(module, "padding_idx", None) is None
+        if getattr(module, "max_norm", None) is None  # which changes its weight itself
+        if getattr(module, "padding_idx", None) is None  # whose norm is 0, by which some divide
     ]
     for module, name in random.sample(places, min(len(places), random.randint(1, 2))):
         kind = random.choice(list(COMPUTING))

@@ -16,6 +16,11 @@ class EmbeddingAdapter(LayerAdapter):
     layer = nn.Embedding
     is_direct = True
 
+    def rewrites(self, module: nn.Module) -> bool:
+        """Rows that are looked up may be scaled to a norm, in place."""
+        assert isinstance(module, nn.Embedding)
+        return module.max_norm is not None
+
     def roles(self, module: nn.Module) -> dict[str, Role]:
         """Return the role of the weight."""
         del module
@@ -23,12 +28,8 @@ class EmbeddingAdapter(LayerAdapter):
 
     def can_run(self, module: nn.Module) -> bool:
         """Leave embeddings alone whose weight changes as its rows are looked up."""
-        return super().can_run(module) and not self.rewrites(module)
-
-    def rewrites(self, module: nn.Module) -> bool:
-        """Rows that are looked up may be scaled to a norm, in place."""
         assert isinstance(module, nn.Embedding)
-        return module.max_norm is not None
+        return super().can_run(module) and module.max_norm is None
 
     def run(self, module: nn.Module, product: Products, input: Tensor) -> Tensor:
         """Return rows (..., cols) for ids of any shape."""
@@ -42,6 +43,11 @@ class EmbeddingBagAdapter(LayerAdapter):
 
     layer = nn.EmbeddingBag
 
+    def rewrites(self, module: nn.Module) -> bool:
+        """Rows that are looked up may be scaled to a norm, in place."""
+        assert isinstance(module, nn.EmbeddingBag)
+        return module.max_norm is not None
+
     def roles(self, module: nn.Module) -> dict[str, Role]:
         """Return the role of the weight."""
         del module
@@ -50,13 +56,8 @@ class EmbeddingBagAdapter(LayerAdapter):
     def can_run(self, module: nn.Module) -> bool:
         """Leave bags alone that are more than sums or means of rows."""
         assert isinstance(module, nn.EmbeddingBag)
-        changes = self.rewrites(module) or module.padding_idx is not None
+        changes = module.max_norm is not None or module.padding_idx is not None
         return super().can_run(module) and not changes and module.mode in ("sum", "mean")
-
-    def rewrites(self, module: nn.Module) -> bool:
-        """Rows that are looked up may be scaled to a norm, in place."""
-        assert isinstance(module, nn.EmbeddingBag)
-        return module.max_norm is not None
 
     def run(
         self, module: nn.Module, product: Products, input: Tensor, *more: Any, **named: Any
