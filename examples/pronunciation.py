@@ -58,7 +58,7 @@ class Pronouncer(nn.Module):
         last = torch.full_like(words[:, :1], START)
         if spoken is not None:
             read = self.phonemes(torch.cat([last, spoken[:, :-1]], dim=1))
-            return self.head(self.speaker(read, state)[0])  # type: ignore[no-any-return]
+            return self.head(self.speaker(read, state)[0])
         scores = []
         for _ in range(LONGEST):
             states, state = self.speaker(self.phonemes(last), state)

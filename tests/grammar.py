@@ -251,7 +251,7 @@ class Scores(Task):
         self.batches, self.losses = batches, losses
 
     def _loss(self, model: nn.Module, batch: Tensor) -> Tensor:
-        scores = model(batch).float()
+        scores: Tensor = model(batch).float()
         wanted = torch.linspace(-1, 1, scores[0].numel()).view_as(scores[0]).sin()
         return (scores - wanted).square().mean()
 

@@ -35,7 +35,7 @@ class InOtherNumbers(nn.Module):
         self.dtype = dtype
 
     def _apply(self, fn: Any, recurse: bool = True) -> InOtherNumbers:
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self.layer.to(self.dtype)
         return self
 
@@ -137,7 +137,7 @@ class Rotating(nn.Module):
         self.register_buffer("turns", self.turned)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Rotating:
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self.turns = self.turned  # PyTorch drops the imaginary parts
         return self
 
@@ -241,8 +241,8 @@ def _norm(random: Random, width: int) -> nn.Module:
 
 
 def _attention(random: Random, width: int) -> nn.Module:
-    kinds = [{}, {"bias": False}, {"add_bias_kv": True}, {"kdim": width // 2, "vdim": width}]
-    kind: dict[str, Any] = random.choice(kinds)
+    kinds: list[dict[str, Any]] = [{}, {"bias": False}, {"add_bias_kv": True}, {"kdim": width // 2, "vdim": width}]
+    kind = random.choice(kinds)
     layer = nn.MultiheadAttention(width, 2, batch_first=True, **kind)
     keys = kind.get("kdim", width)
     return Around(layer, lambda layer, x: layer(x, x[..., :keys], x, need_weights=keys < 9)[0])
