@@ -26,6 +26,8 @@ def converted(file: Path, name: str, tensor: Tensor, dtype: torch.dtype) -> Tens
     if tensor.dtype == dtype:
         return result
     if tensor.is_floating_point() and dtype.is_floating_point:
+        if torch.finfo(tensor.dtype).max <= torch.finfo(dtype).max:
+            return result
         lost = int((torch.isinf(result) & ~torch.isinf(tensor)).sum())
         if lost:
             largest = float(tensor[torch.isfinite(tensor)].abs().max())

@@ -135,6 +135,12 @@ def test_every_form_in_every_dtype_fills_a_model(
     assert ("float64 rounded" in said) == (dtype == torch.float64)
 
 
+def test_numbers_of_eight_bits_are_widened(tmp_path: Path) -> None:
+    tensors = {"a": torch.tensor([0.5, -1.5]).to(torch.float8_e5m2)}
+    found = autocompress.load_checkpoint(one_file(tensors, tmp_path))
+    assert found["a"].tolist() == [0.5, -1.5]
+
+
 def test_without_a_model_names_stay_and_numbers_are_single(tmp_path: Path) -> None:
     tensors = {f"module.{name}": value for name, value in state(torch.bfloat16).items()}
     found = autocompress.load_checkpoint(one_file(tensors, tmp_path))
