@@ -53,7 +53,8 @@ def folder_of_one(tensors: dict[str, Tensor], folder: Path) -> Path:
 
 
 def in_shards(tensors: dict[str, Tensor], folder: Path, kind: str = "safetensors") -> Path:
-    names, places = list(tensors), {}
+    names = list(tensors)
+    places: dict[str, str] = {}
     for number, part in enumerate((names[:3], names[3:]), 1):
         shard = f"model-0000{number}-of-00002.{kind}"
         chosen = {name: tensors[name] for name in part}
