@@ -135,7 +135,7 @@ class ModelWeights:
             if not (is_parameter and tensor.is_floating_point() and tensor.numel()):
                 buffers |= dict.fromkeys(names, as_array(first, tensor))
                 continue
-            values = as_weight(tensor)
+            values = as_weight(first, tensor)
             _check_finite(first, values)
             role: Role = next((roles[name] for name in names if name in roles), "other")
             weights[first] = Weight(first, tuple(aliases), role, values)
