@@ -1,13 +1,13 @@
 """A convolutional network with batch normalisation: how small it gets at half a point of accuracy.
 
-    python benchmarks/cnn.py [--model FILE] [--trials N]
+    python benchmarks/cnn.py [--model FILE] [--out FOLDER] [--trials N]
 
 Trains a network of six convolutions to read handwritten digits that are turned, scaled, shifted
 and covered by noise and by pieces of other digits, for about a minute on one core. The
 digits are those of scikit-learn, on which MLFlow depends. Then searches for the best file of a
 tenth of its size in single precision, and of less, each without retraining, and of the smallest
 also with fine-tuning. Writes `benchmarks/results/cnn.{json,md}`. With `--model`, the trained
-network is kept there, or taken from there.
+network is kept there, or taken from there; with `--out`, the searches are kept, and continued.
 """
 
 from __future__ import annotations
@@ -168,6 +168,7 @@ def main() -> None:
     """Train, search, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path)
+    parser.add_argument("--out", type=Path)
     parser.add_argument("--trials", type=int, default=8)
     arguments = parser.parse_args()
     task = Digits()
@@ -175,14 +176,15 @@ def main() -> None:
     plain_bytes = sum(tensor.nbytes for tensor in model.state_dict().values())
     tests = task.evaluate(model, "test")
     rows = [Stored("single precision", plain_bytes, 1.0, task.evaluate(model, "valid"), tests)]
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as temporary:
+        folder = arguments.out or Path(temporary)
         for ratio in RATIOS:
             found = autocompress.search(
                 model,
                 task,
                 budget=plain_bytes // ratio,
                 trials=arguments.trials,
-                out=Path(folder) / str(ratio),
+                out=folder / str(ratio),
                 recovery=STEPS if ratio == TUNED_RATIO else None,
             )
             best = max(found.front, key=lambda one: one.values["accuracy"])
@@ -197,7 +199,7 @@ def main() -> None:
                         task.evaluate(loaded, "test"),
                     )
                 )
-    write(rows, sum(weight.numel() for weight in model.parameters()))
+            write(rows, sum(weight.numel() for weight in model.parameters()))
 
 
 def _trained(task: Digits, path: Path | None) -> nn.Sequential:
