@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from autocompress.knowledge.guarded import differentiate
 from autocompress.knowledge.task import Task
 from autocompress.knowledge.tensors import tensors_of
 from autocompress.layers.base import ALL, Plain
@@ -63,7 +64,7 @@ def measure_curvatures(
             with torch.random.fork_rng(devices=[]), watching:
                 for loss in islice(task.training_losses(watched, teacher, 0.0, 0), _BATCHES):
                     if loss.requires_grad:
-                        torch.autograd.backward(loss)
+                        differentiate(loss)
                     for account in accounts.values():
                         account.end_batch()
         finally:

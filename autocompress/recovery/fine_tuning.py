@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from autocompress.errors import SearchError
+from autocompress.knowledge.guarded import differentiate
 from autocompress.knowledge.source import Source
 from autocompress.knowledge.task import Task
 from autocompress.outcome.results import TrialResult
@@ -145,7 +146,7 @@ class FineTuning:
         loss = next(losses, None)
         if loss is None:
             raise SearchError("the task yields no training losses; define `training_losses`")
-        torch.autograd.backward(loss)
+        differentiate(loss)
         nn.utils.clip_grad_norm_(self.represented.latents, _CLIP)
         self._optimizer.step()
         self._unshrunk += self._settings.shrinkage * rate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,9 +30,7 @@ def objectives_of(
         extra: A user's own.
         latency: Whether the time that the model takes counts.
     """
-    metric = Objective(
-        task.metric, task.direction, lambda measured: task.evaluate(measured.model, "valid")
-    )
+    metric = Objective(task.metric, task.direction, lambda measured: measured.values[task.metric])
     timed = (latency_objective(),) if latency else ()
     return (size_objective(), metric, *timed, *extra)
 
@@ -73,4 +72,4 @@ def predicted(source: Source, artifact: Artifact) -> float | None:
     for name, weight in source.weights.weights.items():
         error = (state[name] - weight.values).reshape(weight.matrix.shape)
         loss_rise += predicted_loss_rise(source, name, error)
-    return loss_rise
+    return loss_rise if math.isfinite(loss_rise) else None
