@@ -94,8 +94,8 @@ def _limits(result: SearchResult) -> str:
     """Name the limits, as in " under 1 MB and +1 %"."""
     parts = [] if result.budget_bytes is None else [format_bytes(result.budget_bytes)]
     if result.max_rise is not None:
-        sign = "+" if _falls(result) else "-"
-        parts.append(f"{sign}{parse_rise(result.max_rise)}")
+        limit = parse_rise(result.max_rise)
+        parts.append(f"{'+' if _falls(result) or not limit.bound else '-'}{limit}")
     parts += [f"{name} {bound:g}" for name, bound in result.limits.items()]
     return f" under {' and '.join(parts)}" if parts else ""
 

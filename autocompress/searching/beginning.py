@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 from torch import nn
@@ -154,7 +153,7 @@ def _compare(evaluator: Evaluator, model: nn.Module, own: float, reloaded: float
     )
 
 
-def check_rise(settings: Settings, baseline: Mapping[str, float], folder: Path) -> None:
+def check_rise(settings: Settings, baseline: float) -> None:
     """Refuse a limit that is a share of nothing.
 
     Raises:
@@ -162,9 +161,9 @@ def check_rise(settings: Settings, baseline: Mapping[str, float], folder: Path) 
     """
     limit = settings.asked.get(settings.metric)
     is_share = limit is not None and limit.unit == RISE and limit.bound > 0
-    if is_share and baseline[settings.metric] == 0:
+    if is_share and baseline == 0:
         raise BudgetError(
             f"a rise by {limit} is a share of the uncompressed model's {settings.metric}, but "
-            f'that is 0; state a difference in its own unit, such as max_rise="+0.5", and another '
-            f"--out than '{folder}'"
+            'that is 0; state a difference in its own unit, such as `max_rise="+0.5"` '
+            "(--max-rise +0.5)"
         )

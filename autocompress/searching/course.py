@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import nn
 
 from autocompress.encoding.encoder import Encoder
-from autocompress.errors import TaskError
+from autocompress.errors import PlanError, TaskError
 from autocompress.knowledge.description import described
 from autocompress.knowledge.guarded import GuardedTask, guarded
 from autocompress.knowledge.sensitivity import with_sensitivities
@@ -76,6 +76,8 @@ def conduct(model: nn.Module, task: Task, request: Request, folder: SearchFolder
     with folder.claimed():
         folder.check(settings)
         look = first_look(model, task, folder, settings.metric)
+        if look is not None:
+            check_rise(settings, look.score)
         if look is not None or request.recovery or request.fallback:
             request = _with_losses(request, model, task)
         source = Source.of(model, task, folder.path)
@@ -87,7 +89,6 @@ def conduct(model: nn.Module, task: Task, request: Request, folder: SearchFolder
             look.keep(folder)
         evaluator = Evaluator(Encoder(source), engine, task, objectives)
         baseline = measured_baseline(evaluator, folder, model, look)
-        check_rise(settings, baseline, folder.path)
         source = with_sensitivities(source, model, task, folder.path / _SENSITIVITIES)
         evaluator = replace(evaluator, encoder=Encoder(source))
         return _Course(request, folder, settings, Bench(model, evaluator)).run(baseline)
@@ -213,7 +214,10 @@ class _Course:
 
     def _fits(self, plan: CompressionPlan) -> bool:
         evaluator = self._bench.evaluator
-        size = file_size(evaluator.encoder, plan)
+        try:
+            size = file_size(evaluator.encoder, plan)
+        except PlanError:
+            return False  # it is skipped, or fails, when its turn comes
         self._smallest = min(size, self._smallest or size)
         limit = evaluator.limits.get(SIZE)
         return limit is None or limit.excess(size) <= 0

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from torch import nn
 
+from autocompress.errors import SpaceError
 from autocompress.knowledge.guarded import guarded
 from autocompress.knowledge.task import Task
 from autocompress.knowledge.weights import ModelWeights
@@ -142,4 +143,9 @@ def search(
 def _space(space: str | Path | Space | None, *, is_timed: bool) -> Space:
     if space is None:
         space = "balanced" if is_timed else "size"
+    if not isinstance(space, str | Path | Space):
+        raise SpaceError(
+            "`space` must be the name of a search space, a file or a `Space`, but got an object "
+            f"of type {type(space).__name__}"
+        )
     return space if isinstance(space, Space) else load_space(space)

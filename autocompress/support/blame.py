@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sysconfig
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 _PACKAGE = Path(__file__).parents[1]
 _LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ("purelib", "platlib", "stdlib"))
@@ -21,12 +23,22 @@ def told(error: BaseException) -> str:
     if len(message) > _LONGEST:
         message = f"{message[:_LONGEST]} ..."
     text = type(error).__name__ + (f": {message}" if message else "")
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not _is_of_library(frame.filename)]
+    places = [(_file(frame), line, frame.f_code.co_name) for frame, line in _frames(error)]
+    own = [place for place in places if not _is_of_library(place[0])]
     if not own:
         return f"raised {text}"
-    place = own[-1]
-    return f"raised {text} ({place.filename}, line {place.lineno}, in {place.name})"
+    file, line, name = own[-1]
+    return f"raised {text} ({file}, line {line}, in {name})"
+
+
+def _frames(error: BaseException) -> Iterator[tuple[FrameType, int]]:
+    return traceback.walk_tb(error.__traceback__)
+
+
+def _file(frame: FrameType) -> str:
+    """Return the file of a frame; code that came from another process knows it by its globals."""
+    file = frame.f_code.co_filename
+    return str(frame.f_globals.get("__file__", file)) if file.startswith("<") else file
 
 
 def _is_of_library(file: str) -> bool:
