@@ -19,22 +19,21 @@ def number_of(value: Any) -> float:
     shape = getattr(value, "shape", None)
     if shape is not None and callable(getattr(value, "item", None)):
         if math.prod(shape) != 1:
-            raise ValueError(f"{_article(value)} of shape {tuple(shape)}")
+            raise ValueError(f"{_kind(value)} of shape {tuple(shape)}")
         value = value.item()
     if not isinstance(value, Real | Decimal):
         text = repr(value)
-        raise ValueError(text if len(text) <= _SHOWN else _article(value))
+        raise ValueError(text if len(text) <= _SHOWN else _kind(value))
     try:
         return float(value)
     except OverflowError:
         raise ValueError("a number that is too large for a float") from None
 
 
-def _article(value: Any) -> str:
-    name = type(value).__name__
-    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
-
-
 def is_number(value: Any) -> bool:
     """Whether a value is a plain real number, and not a truth."""
     return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _kind(value: Any) -> str:
+    return f"an object of type {type(value).__name__}"
