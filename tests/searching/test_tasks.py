@@ -259,12 +259,6 @@ def test_what_is_reloaded_has_the_models_own_metric(out: Path) -> None:
     with pytest.raises(TaskError, match=f"{rule}.* gives 1.3 when it is called again"):
         search(noisy, out)
     task = Plain()
-
-    def of_first(given: nn.Module, split: Split) -> float:
-        is_copy = hasattr(given, "reloaded")
-        given.reloaded = True  # type: ignore[assignment]
-        return 2.0 if is_copy else 1.0
-
     calls = iter([1.0, 2.0, 1.0])
     task.on["valid"] = lambda: next(calls)
     with pytest.raises(ModelError, match=f"{rule} 1 as handed in and 2 reloaded"):
