@@ -17,6 +17,7 @@ from autocompress.outcome.limits import (
     Rise,
     asked_limits,
     excesses,
+    format_bytes,
     resolved,
 )
 from autocompress.outcome.metric import Direction, change_of, cost
@@ -247,8 +248,15 @@ class SearchResult:
         return self.miss(scored) <= 0
 
     def ratio(self, scored: Scored) -> float:
-        """Return how many times smaller than the baseline a file is."""
+        """Return how many times smaller than the baseline, in single precision, a file is."""
         return self.baseline.size_bytes / scored.size_bytes
+
+    @property
+    def measure(self) -> str:
+        """Say what "times smaller" is measured against, whatever the file handed in was."""
+        return (
+            f"times smaller: against {format_bytes(self.baseline.size_bytes)} in single precision"
+        )
 
     def best_of(self, candidates: Sequence[Scored]) -> Scored | None:
         """Return the candidate with the best metric, or with a limit on its rise the smallest."""
@@ -267,7 +275,7 @@ class SearchResult:
         """Return the JSON document that `autocompress search --json` prints."""
         document = {**asdict(self), "directions": dict(self.directions)}
         document |= {"limits": dict(self.limits), "warnings": list(cautions(self))}
-        document["baseline"] = self.baseline.to_json(self.metric)
+        document |= {"baseline": self.baseline.to_json(self.metric), "measure": self.measure}
         for name in ("best", "nearest"):
             scored = getattr(self, name)
             document[name] = scored.to_json(self.metric) if scored else None
@@ -279,13 +287,13 @@ class SearchResult:
     def from_json(cls, document: Mapping[str, Any]) -> SearchResult:
         """Read a document that `to_json` gave."""
         metric = document["metric"]
-        document = {name: value for name, value in document.items() if name != "warnings"}
-        scored: dict[str, Any] = {
-            "baseline": Scored.from_json(document["baseline"], metric),
-        }
+        scored: dict[str, Any] = {"baseline": Scored.from_json(document["baseline"], metric)}
         for name in ("best", "nearest"):
             entry = document[name]
             scored[name] = Scored.from_json(entry, metric) if entry else None
         for name in ("front", "recovered", "controls"):
             scored[name] = tuple(Scored.from_json(entry, metric) for entry in document[name])
-        return cls(**{**document, **scored})
+        values = {**document, **scored}
+        for told in ("measure", "warnings"):
+            values.pop(told, None)
+        return cls(**values)

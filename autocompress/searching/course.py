@@ -12,8 +12,8 @@ from torch import nn
 
 from autocompress.encoding.encoder import Encoder
 from autocompress.errors import PlanError, TaskError
-from autocompress.knowledge.description import described
 from autocompress.knowledge.guarded import GuardedTask, guarded
+from autocompress.knowledge.overview import overview
 from autocompress.knowledge.sensitivity import with_sensitivities
 from autocompress.knowledge.source import Source
 from autocompress.knowledge.task import Task
@@ -81,7 +81,7 @@ def conduct(model: nn.Module, task: Task, request: Request, folder: SearchFolder
         if look is not None or request.recovery or request.fallback:
             request = _with_losses(request, model, task)
         source = Source.of(model, task, folder.path)
-        for line in described(source):
+        for line in overview(model, source):
             progress.say(line)
         engine = engine_of(request.engine, model, Encoder(source))
         folder.adopt(settings)

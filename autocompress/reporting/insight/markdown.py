@@ -73,7 +73,7 @@ def insight_lines(result: SearchResult, trials: Sequence[TrialResult]) -> list[s
         f"# {result.name}: what the search has learnt",
         "",
         _counts(len(trials), measured),
-        "All figures are of validation data, without recovery.",
+        f"All figures are of validation data, without recovery; {result.measure}.",
         "",
         *(line for caution in cautions(result) for line in (f"**Warning:** {caution}.", "")),
         *_progress_section(hypervolume(result, trials)),
