@@ -58,15 +58,17 @@ class FirstLook(NamedTuple):
         Raises:
             SearchError: If it was not; the message names both numbers.
         """
-        kept, baseline = kept_json(folder.path / _FILE), folder.baseline()
-        known = kept or ({} if baseline is None else {"score": baseline[metric]})
-        if "score" in known and not same_number(self.score, known["score"], _OTHER_ENGINE):
+        baseline = folder.baseline()
+        if baseline is None:
+            return  # nothing was measured that could be mixed
+        known = kept_json(folder.path / _FILE) or {"score": baseline[metric], "batches": None}
+        if not same_number(self.score, known["score"], _OTHER_ENGINE):
             raise SearchError(
                 f"the {metric} of the uncompressed model was {known['score']:.6g} when the search "
                 f"in '{folder.path}' began and is {self.score:.6g} now: the task or its data have "
                 "changed; choose another --out"
             )
-        if None not in (self.batches, known.get("batches")) and known["batches"] != self.batches:
+        if None not in (self.batches, known["batches"]) and known["batches"] != self.batches:
             raise SearchError(
                 f"the calibration batches are others than when the search in '{folder.path}' "
                 "began: the data of the task have changed; choose another --out"
@@ -121,8 +123,16 @@ def measured_baseline(
         TaskError, ModelError: If its metric is not that of the model which the user handed in.
     """
     known = folder.baseline()
-    if known is not None:
-        return known
+    if known is None:
+        known = _measured(evaluator, folder, model, look)
+    if look is not None:
+        look.keep(folder)
+    return known
+
+
+def _measured(
+    evaluator: Evaluator, folder: SearchFolder, model: nn.Module, look: FirstLook | None
+) -> Mapping[str, float]:
     progress.say("measuring the uncompressed model, stored and reloaded")
     known = evaluator.baseline(folder.artifact(None))
     if look is not None:

@@ -85,8 +85,6 @@ def conduct(model: nn.Module, task: Task, request: Request, folder: SearchFolder
             progress.say(line)
         engine = engine_of(request.engine, model, Encoder(source))
         folder.adopt(settings)
-        if look is not None:
-            look.keep(folder)
         evaluator = Evaluator(Encoder(source), engine, task, objectives)
         baseline = measured_baseline(evaluator, folder, model, look)
         source = with_sensitivities(source, model, task, folder.path / _SENSITIVITIES)
