@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from autocompress.errors import TaskError
 from autocompress.outcome.metric import Direction
 from autocompress.outcome.objectives import Split
 
@@ -34,6 +35,21 @@ class Task(ABC):
 
     metric: str
     direction: Direction = "minimize"
+
+    def __new__(cls, *args: Any, **settings: Any) -> Self:
+        """Make a task.
+
+        Raises:
+            TaskError: If the class does not define what every task must.
+        """
+        del args, settings
+        missing = sorted(getattr(cls, "__abstractmethods__", ()))
+        if missing:
+            raise TaskError(
+                "a task defines `evaluate` and `calibration_batches`, but "
+                f"{cls.__name__} lacks {' and '.join(f'`{name}`' for name in missing)}"
+            )
+        return super().__new__(cls)
 
     @abstractmethod
     def evaluate(self, model: nn.Module, split: Split) -> float:

@@ -293,6 +293,12 @@ def test_what_is_no_task_is_refused(task: Any, told: str) -> None:
         guarded(task)
 
 
+def test_a_class_that_lacks_a_method_makes_no_task() -> None:
+    half = type("Half", (Task,), {"evaluate": lambda *_: 1.0})
+    with pytest.raises(TaskError, match="but Half lacks `calibration_batches`"):
+        half()
+
+
 @pytest.mark.parametrize("metric", [None, "", "word error rate (%)", 3, "ümlaut"])
 def test_a_metric_is_a_name(metric: Any) -> None:
     task = type("Mine", (Fine,), {"metric": metric})()
