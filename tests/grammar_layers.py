@@ -241,7 +241,12 @@ def _norm(random: Random, width: int) -> nn.Module:
 
 
 def _attention(random: Random, width: int) -> nn.Module:
-    kinds: list[dict[str, Any]] = [{}, {"bias": False}, {"add_bias_kv": True}, {"kdim": width // 2, "vdim": width}]
+    kinds: list[dict[str, Any]] = [
+        {},
+        {"bias": False},
+        {"add_bias_kv": True},
+        {"kdim": width // 2, "vdim": width},
+    ]
     kind = random.choice(kinds)
     layer = nn.MultiheadAttention(width, 2, batch_first=True, **kind)
     keys = kind.get("kdim", width)

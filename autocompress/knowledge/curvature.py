@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from autocompress.knowledge.guarded import differentiate
 from autocompress.knowledge.moments import MomentSum, vectors_of, widths_of
 from autocompress.knowledge.task import Task
 from autocompress.knowledge.tensors import tensors_of
@@ -68,7 +69,7 @@ def measure_curvatures(
             with torch.random.fork_rng(devices=[]), as_written(), watching:
                 for loss in islice(task.training_losses(watched, teacher, 0.0, 0), _BATCHES):
                     if loss.requires_grad:
-                        torch.autograd.backward(loss)
+                        differentiate(loss)
                     for account in accounts.values():
                         account.end_batch()
         finally:
@@ -166,9 +167,8 @@ class _Account(Plain):
         if not rows.any() or not np.isfinite(rows).all() or not np.isfinite(moment).all():
             return None
         # In all, rows times moment is what it was, part by part.
-        found = replace(
-            parts[0], rows=np.maximum(rows, _FLOOR * rows.mean()), moment=moment / float(rows.sum())
-        )
+        floored = np.maximum(rows, _FLOOR * rows.mean())
+        found = replace(parts[0], rows=floored, moment=moment / float(rows.sum()))
         whole = self.weight.float().cpu().flatten(1).numpy()
         return found if found.rise(whole) > _SMALLEST_RISE else None
 
