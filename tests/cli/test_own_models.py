@@ -80,7 +80,7 @@ def test_a_model_of_ones_own_is_searched_shown_and_evaluated(here: Path) -> None
     assert "weights.pt: prefix 'module.' taken off the names" in result.stderr
     best = json.loads(run("front", "out", "--json").stdout)["best"]
     assert Path(best["artifact"]).stat().st_size <= 1500
-    hint = f"autocompress.load('{best['artifact']}', model=net())"
+    hint = f"autocompress.load('{Path(best['artifact']).resolve()}', model=net())"
     assert f"load: from ownpkg.things import net; {hint}" in result.stdout
     assert "in single precision" in result.stdout
     assert "in single precision" in (here / "out" / "front.html").read_text()
