@@ -141,5 +141,5 @@ def _thinned(factor: Factor, stride: int) -> Factor:
         values=factor.values[::stride],
         mask=None if mask is None else mask[::stride],
         row_frequencies=None if frequencies is None else frequencies[::stride],
-        curvature=Curvature(curvature.rows[::stride], curvature.moment),
+        curvature=curvature.of_rows(slice(None, None, stride)),
     )

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -78,8 +79,8 @@ def calibrate(model: nn.Module, task: Task, cache: Path | None = None) -> Calibr
 def _save(curvatures: Mapping[str, Curvature], path: Path) -> None:
     tensors = {}
     for name, curvature in curvatures.items():
-        tensors[f"{name}:rows"] = np.ascontiguousarray(curvature.rows)
-        tensors[f"{name}:moment"] = np.ascontiguousarray(curvature.moment)
+        for key, array in curvature.arrays.items():
+            tensors[f"{name}:{key}"] = np.ascontiguousarray(array)
     write_whole(path, safetensors.numpy.save(tensors))
 
 
@@ -89,8 +90,11 @@ def _load(path: Path) -> dict[str, Curvature] | None:
         tensors = safetensors.numpy.load_file(path)
     except (FileNotFoundError, safetensors.SafetensorError):
         return None
-    names = sorted({name.rpartition(":")[0] for name in tensors})
-    return {name: Curvature(tensors[f"{name}:rows"], tensors[f"{name}:moment"]) for name in names}
+    kept: dict[str, dict[str, NDArray[Any]]] = {}
+    for place in sorted(tensors):
+        name, _, key = place.rpartition(":")
+        kept.setdefault(name, {})[key] = tensors[place]
+    return {name: Curvature.of_arrays(arrays) for name, arrays in kept.items()}
 
 
 def _row_frequencies(model: nn.Module, task: Task) -> dict[str, NDArray[np.float64]]:

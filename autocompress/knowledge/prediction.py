@@ -17,5 +17,5 @@ def predicted_loss_rise(source: Source, name: str, error: Matrix, stride: int = 
     """
     weight, calibration = source.weights.weights[name], source.calibration
     curvature = calibration.curvatures.get(name) or Curvature.relative(weight.matrix)
-    part = Curvature(curvature.rows[::stride], curvature.moment)
-    return calibration.sensitivities.get(name, 1.0) * part.rise(error)
+    rise = curvature.of_rows(slice(None, None, stride)).rise(error)
+    return calibration.sensitivities.get(name, 1.0) * rise

@@ -93,7 +93,29 @@ def as_array(name: str, tensor: Tensor) -> NDArray[Any]:
     return array
 
 
-def as_weight(tensor: Tensor) -> NDArray[np.float32]:
-    """Return a floating-point tensor as an array in single precision."""
+def as_weight(name: str, tensor: Tensor) -> NDArray[np.float32]:
+    """Return a floating-point tensor as an array in single precision.
+
+    Raises:
+        ModelError: If finite numbers lie beyond its range.
+    """
     array: NDArray[np.float32] = tensor.detach().cpu().to(torch.float32).contiguous().numpy()
+    if tensor.dtype == torch.float64:
+        beyond = np.isinf(array) & np.isfinite(tensor.detach().cpu().numpy())
+        if beyond.any():
+            raise ModelError(
+                f"weights are stored in single precision, which ends at 3.4e38, but '{name}' "
+                f"holds {int(beyond.sum())} numbers beyond that; scale the weight, or repair it"
+            )
     return array
+
+
+def rounding(model: nn.Module) -> str | None:
+    """Say that weights in double precision are rounded, if there are any."""
+    doubles = [name for name, each in model.named_parameters() if each.dtype == torch.float64]
+    if not doubles:
+        return None
+    return (
+        f"{len(doubles)} weights in double precision, such as {doubles[0]}, are rounded to single "
+        "precision, by at most 6e-8 of a number"
+    )

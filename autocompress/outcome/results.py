@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autocompress.outcome.limits import Limit, asked_limits, excesses, resolved
+from autocompress.outcome.limits import Limit, asked_limits, excesses, format_bytes, resolved
 from autocompress.outcome.metric import Direction, change_of, cost
 from autocompress.outcome.names import LATENCY, SIZE
 from autocompress.outcome.origin import SAMPLER, Aim
@@ -229,8 +229,15 @@ class SearchResult:
         return self.miss(scored) <= 0
 
     def ratio(self, scored: Scored) -> float:
-        """Return how many times smaller than the baseline a file is."""
+        """Return how many times smaller than the baseline, in single precision, a file is."""
         return self.baseline.size_bytes / scored.size_bytes
+
+    @property
+    def measure(self) -> str:
+        """Say what "times smaller" is measured against, whatever the file handed in was."""
+        return (
+            f"times smaller: against {format_bytes(self.baseline.size_bytes)} in single precision"
+        )
 
     def best_of(self, candidates: Sequence[Scored]) -> Scored | None:
         """Return the candidate with the best metric, or with a limit on its rise the smallest."""
@@ -250,6 +257,7 @@ class SearchResult:
         document = {**asdict(self), "directions": dict(self.directions)}
         document["limits"] = dict(self.limits)
         document["baseline"] = self.baseline.to_json(self.metric)
+        document["measure"] = self.measure
         for name in ("best", "nearest"):
             scored = getattr(self, name)
             document[name] = scored.to_json(self.metric) if scored else None
@@ -269,4 +277,6 @@ class SearchResult:
             scored[name] = Scored.from_json(entry, metric) if entry else None
         for name in ("front", "recovered", "controls"):
             scored[name] = tuple(Scored.from_json(entry, metric) for entry in document[name])
-        return cls(**{**document, **scored})
+        values = {**document, **scored}
+        values.pop("measure", None)
+        return cls(**values)

@@ -144,11 +144,37 @@ def expected_magnitudes(magnitudes: _AnyArray) -> _AnyArray:
         magnitudes: Array, or torch tensor, of shape (rows, cols).
     """
     array: Any = magnitudes
-    mean, n_cols = array.mean(), array.shape[1]
-    rows = array.mean(axis=1, keepdims=True) * n_cols + _PRIOR_COLUMNS * mean
-    columns = array.mean(axis=0, keepdims=True) / (mean + _TINY)
-    expected: _AnyArray = (rows * columns / (n_cols + _PRIOR_COLUMNS)).clip(min=_SMALLEST_MEAN)
+    means = array.mean(axis=1, keepdims=True), array.mean(axis=0, keepdims=True)
+    expected: _AnyArray = _expected(*means, array.mean(), array.shape[1])
     return expected
+
+
+def expected_by_sums(
+    row_sums: NDArray[np.float64], column_sums: NDArray[np.float64], rows: slice, cols: slice
+) -> NDArray[np.float64]:
+    """Return `expected_magnitudes` of some elements, of which sums over all are known.
+
+    Args:
+        row_sums: Of the magnitudes of each row, shape (all rows,).
+        column_sums: Of each column, shape (all columns,).
+        rows: Which rows.
+        cols: Which columns.
+    """
+    n_rows, n_cols = row_sums.size, column_sums.size
+    means = row_sums[rows, None] / n_cols, column_sums[None, cols] / n_rows
+    expected: NDArray[np.float64] = _expected(*means, row_sums.sum() / (n_rows * n_cols), n_cols)
+    return expected
+
+
+def _expected(rows: Any, columns: Any, mean: Any, n_cols: int) -> Any:
+    rows = rows * n_cols + _PRIOR_COLUMNS * mean
+    columns = columns / (mean + _TINY)
+    return (rows * columns / (n_cols + _PRIOR_COLUMNS)).clip(min=_SMALLEST_MEAN)
+
+
+def largest_magnitude(values: NDArray[np.floating[Any]]) -> float:
+    """Return the largest magnitude, 0 where there are no values."""
+    return max(float(values.max(initial=0)), -float(values.min(initial=0)))
 
 
 def whole_numbers(bits: int) -> Runtime:

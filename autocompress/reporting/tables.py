@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 
 def front_table(result: SearchResult) -> Table:
     """Return the front as a table, smallest file first, below the baseline; the best is marked."""
-    table = Table(title=f"{result.name}: the front", title_justify="left", title_style="bold")
+    table = Table(
+        title=f"{result.name}: the front",
+        title_justify="left",
+        title_style="bold",
+        caption=result.measure,
+        caption_justify="left",
+    )
     *numbers, plan = _header(result)
     for title in numbers:
         table.add_column(Text(title), justify="right", no_wrap=True)
@@ -43,6 +49,7 @@ def summary_lines(result: SearchResult) -> list[str]:
         return [_failure(result), *_recovery_lines(result)]
     under = _limits(result)
     ratio = f"{result.ratio(best):.1f}x smaller than {format_bytes(result.baseline.size_bytes)}"
+    ratio += " in single precision"
     valid = _number(best.values[result.metric])
     test = "" if best.test is None else f", {_number(best.test)} on test data"
     lines = [

@@ -285,4 +285,4 @@ def _caption(result: SearchResult, trials: Sequence[TrialResult], outside: int) 
     parts += [f"{unmeasured} given up early"] if unmeasured else []
     side = "above" if result.directions[result.metric] == "minimize" else "below"
     parts += [f"{outside} {side} the range shown"] if outside else []
-    return "; ".join(parts)
+    return "; ".join([*parts, result.measure])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -12,9 +13,12 @@ from pydantic import Field
 from autocompress.structures.base import STRUCTURES, Structure
 from autocompress.structures.factors import Curvature, Factor, Matrix, Shape
 from autocompress.structures.markers import Share
+from autocompress.structures.roots import rooted
 from autocompress.structures.thin import Thin
 
-_DAMPING, _DAMPINGS = 1e-6, 6
+_LEAST = 1e-6
+
+Floats = NDArray[np.float64]
 
 
 @STRUCTURES.register("low_rank")
@@ -97,23 +101,20 @@ class LowRank(Structure):
         row_frequencies: NDArray[np.float64] | None,
         curvature: Curvature,
     ) -> dict[str, Factor]:
-        damped, root = _rooted(curvature)
-        transformed = weight @ root
-        values, vectors = np.linalg.eigh((transformed * damped.rows[:, None]).T @ transformed)
-        energies, basis = values[::-1][: self.rank], vectors[:, ::-1][:, : self.rank]
+        damped, root = rooted(curvature)
+        transformed = root.after(weight)
+        energies, basis = _principal(transformed, damped, self.rank)
         basis = basis * np.where(basis.sum(axis=0) < 0, -1.0, 1.0)
-        right = np.linalg.solve(root.T, basis).T
+        right = root.undone(basis.T).astype(np.float32)
         # What an error in a row of `right` costs grows with what the column of `left` holds.
-        sensitivities = np.maximum(energies, energies[0] * _DAMPING)
+        sensitivities = np.maximum(energies, (energies[0] * _LEAST) or 1.0)
         return {
             "left": Factor(
                 (transformed @ basis).astype(np.float32),
                 row_frequencies=row_frequencies,
                 curvature=Curvature(damped.rows, np.ones(self.rank)),
             ),
-            "right": Factor(
-                right.astype(np.float32), curvature=Curvature(sensitivities, damped.moment)
-            ),
+            "right": Factor(right, curvature=replace(damped, rows=sensitivities)),
         }
 
     def reconstruct(self, factors: Mapping[str, Matrix]) -> Matrix:
@@ -125,23 +126,25 @@ class LowRank(Structure):
         return Thin([factors["left"]], [factors["right"]])
 
 
-def _rooted(curvature: Curvature) -> tuple[Curvature, NDArray[np.float64]]:
-    """Return a curvature, damped as little as it takes, and the Cholesky factor of its moment.
+def _principal(
+    transformed: Floats, curvature: Curvature, rank: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the largest eigenvalues of the Gram matrix of sensitive rows, and their vectors.
 
-    A moment that was measured may be positive only up to the rounding of its sums, in single
-    precision and of few vectors.
+    Of more columns than can be paired with each other, by way of the smaller Gram matrix.
     """
-    for damping in (_DAMPING * 10.0**power for power in range(_DAMPINGS)):
-        damped = curvature.damped(damping)
-        moment = damped.moment if damped.moment.ndim == 2 else np.diag(damped.moment)
-        try:
-            return damped, np.linalg.cholesky(moment).astype(np.float64, copy=False)
-        except np.linalg.LinAlgError:
-            continue
-    raise ValueError(
-        f"the moment must be positive semidefinite, but damped by {damping:g} of its diagonal it "
-        f"still has the eigenvalue {np.linalg.eigvalsh(moment)[0]:.3g}"
-    )
+    rows, cols = transformed.shape
+    if rows >= cols or curvature.moment.ndim == 2:
+        gram = (transformed * curvature.rows[:, None]).T @ transformed
+        values, vectors = np.linalg.eigh(gram)
+        return values[::-1][:rank], vectors[:, ::-1][:, :rank]
+    roots = np.sqrt(curvature.rows)
+    gram = transformed @ transformed.T
+    gram *= roots[:, None] * roots
+    values, vectors = np.linalg.eigh(gram)
+    values, vectors = values[::-1][:rank], vectors[:, ::-1][:, :rank]
+    norms = np.sqrt(np.maximum(values, (values[0] * _LEAST**2) or 1.0))
+    return values, transformed.T @ (vectors * roots[:, None] / norms)
 
 
 def truncated_svd(

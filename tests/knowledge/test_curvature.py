@@ -137,3 +137,90 @@ def test_without_losses_or_gradients_nothing_is_known() -> None:
     assert measure_curvatures(Classifier(), Silent(), {}) == {}
     # Compared with itself, a model is without fault, and so without gradients.
     assert measure_curvatures(Classifier(), Classification(), {}) == {}
+
+
+class Own(nn.Module):
+    """Multiplies by three parameters, in ways that may be written in several forms."""
+
+    def __init__(self, form: str) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.form = form
+        first, second = (torch.randn(6, 4, generator=generator) for _ in range(2))
+        self.first = nn.Parameter(first)
+        self.second = nn.Parameter(second.mT.contiguous() if form == "turned" else second)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.form == "linear":
+            return functional.linear(functional.linear(x, self.first).tanh(), self.second.mT)
+        if self.form == "turned":
+            return functional.linear((x @ self.first.T).tanh(), self.second)
+        hidden = torch.matmul(x, self.first.transpose(0, 1)).tanh()
+        if self.form == "addmm":
+            return torch.addmm(torch.zeros(4), hidden, self.second)
+        return hidden @ self.second
+
+
+def test_products_of_matrices_are_seen_from_either_side() -> None:
+    x = torch.randn(30, 4, generator=torch.Generator().manual_seed(1))
+
+    class Squares(Predicting):
+        def training_losses(
+            self, model: nn.Module, teacher: nn.Module, distillation: float, seed: int
+        ) -> Iterator[torch.Tensor]:
+            yield model(x).square().sum(dim=1).mean()
+
+    found = {
+        form: measure_curvatures(Own(form), Squares(), {})
+        for form in ("linear", "turned", "matmul", "addmm")
+    }
+    for form in ("turned", "matmul", "addmm"):
+        for key in ("rows", "moment"):
+            ours, expected = (getattr(found[one]["first"], key) for one in (form, "linear"))
+            np.testing.assert_allclose(ours, expected, rtol=1e-5)
+    assert "second" not in found["linear"]  # a view, by a function that takes it for a weight
+    hidden = (x @ Own("matmul").first.detach().T).tanh()
+    turned, across = found["turned"]["second"], found["matmul"]["second"]
+    squares = hidden.square().mean(dim=0).numpy()
+    np.testing.assert_allclose(across.rows / across.rows.sum(), squares / squares.sum(), rtol=1e-4)
+    np.testing.assert_allclose(
+        across.rows.sum() * np.trace(across.moment),
+        turned.rows.sum() * np.trace(turned.moment),
+        rtol=1e-4,
+    )
+
+
+def test_a_convolution_counts_like_the_linear_layer_that_it_is() -> None:
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Linear(4, 6, bias=False), nn.Tanh(), nn.Linear(6, 3))
+    convolved = nn.Sequential(
+        nn.Conv2d(4, 6, 1, bias=False), nn.ReLU(inplace=True), nn.Tanh(),
+        nn.ConvTranspose1d(6, 3, 1),
+    )  # fmt: skip
+    with torch.no_grad():
+        convolved[0].weight.copy_(plain[0].weight[:, :, None, None])
+        convolved[3].weight.copy_(plain[2].weight.mT[:, :, None])
+        convolved[3].bias.copy_(plain[2].bias)
+    x = torch.randn(30, 4, generator=torch.Generator().manual_seed(1))
+
+    class Squares(Predicting):
+        def training_losses(
+            self, model: nn.Module, teacher: nn.Module, distillation: float, seed: int
+        ) -> Iterator[torch.Tensor]:
+            if model[0].weight.dim() == 2:
+                y = model[2](model[1](model[0](x).relu()))
+            else:
+                hidden = model[2](model[1](model[0](x[:, :, None, None])))
+                y = model[3](hidden.flatten(2)).squeeze(-1)
+            yield y.square().sum(dim=1).mean()
+
+    linear, found = (measure_curvatures(one, Squares(), {}) for one in (plain, convolved))
+    for key in ("rows", "moment"):
+        expected, ours = getattr(linear["0.weight"], key), getattr(found["0.weight"], key)
+        np.testing.assert_allclose(ours, expected, rtol=1e-4)
+    turned, across = linear["2.weight"], found["3.weight"]
+    np.testing.assert_allclose(
+        across.rows.sum() * np.trace(across.moment),
+        turned.rows.sum() * np.trace(turned.moment),
+        rtol=1e-4,
+    )

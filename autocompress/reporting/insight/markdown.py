@@ -72,7 +72,7 @@ def insight_lines(result: SearchResult, trials: Sequence[TrialResult]) -> list[s
         f"# {result.name}: what the search has learnt",
         "",
         _counts(len(trials), measured),
-        "All figures are of validation data, without recovery.",
+        f"All figures are of validation data, without recovery; {result.measure}.",
         "",
         *_progress_section(hypervolume(result, trials)),
         "",
