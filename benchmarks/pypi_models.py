@@ -321,9 +321,9 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=8)
     arguments = parser.parse_args()
     path = RESULTS / "pypi_models.json"
-    rows = json.loads(path.read_text()) if path.exists() else {}
     for name in arguments.models or SUBJECTS:
-        rows[name] = measure(name, arguments.trials)
+        row = measure(name, arguments.trials)
+        rows = (json.loads(path.read_text()) if path.exists() else {}) | {name: row}
         write({key: rows[key] for key in SUBJECTS if key in rows})
 
 
