@@ -24,7 +24,7 @@ def overview(model: nn.Module, source: Source) -> list[str]:
     known = described(model, source)
     layers = Counter(_kind(one) for one in known)
     numbers = sum(weight.values.size for weight in source.weights.weights.values())
-    by_layer = ", ".join(f"{count} {kind}" for kind, count in layers.most_common())
+    by_layer = ", ".join(_several(*each) for each in layers.most_common())
     lines = [
         f"found in the model: {_counted(numbers)} numbers in {len(known)} tensors: {by_layer}"
     ]
@@ -42,10 +42,13 @@ def overview(model: nn.Module, source: Source) -> list[str]:
 
 
 def _kind(one: WeightDescription) -> str:
-    """Name what a weight is one of, such as "of layer norm"."""
-    if one.role == "bias":
-        return "biases"
-    return f"of {(one.adapter or one.layer).replace('_', ' ')}"
+    return "bias" if one.role == "bias" else (one.adapter or one.layer).replace("_", " ")
+
+
+def _several(kind: str, count: int) -> str:
+    if kind == "bias":
+        return f"{count} {kind}{'es' * (count > 1)}"
+    return f"{count} of {kind}"
 
 
 def _unknown(remedies: Mapping[str, Sequence[str]]) -> list[str]:
