@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from autocompress.knowledge.guarded import differentiate
 from autocompress.knowledge.moments import MomentSum, vectors_of, widths_of
 from autocompress.knowledge.task import Task
 from autocompress.knowledge.tensors import tensors_of
 from autocompress.layers.base import ALL, Plain
 from autocompress.layers.convolving import Convolution
-from autocompress.layers.copies import as_written, untouched
+from autocompress.layers.copies import as_written, beside, untouched
 from autocompress.layers.memory import first_names
 from autocompress.layers.watching import Watching
-from autocompress.structures import Curvature, matrix_shape
+from autocompress.structures import Curvature, Matrix, matrix_shape
 
 _BATCHES = 64
 _PRIOR_COUNT = 10.0
+_LEAST_EVEN = 0.1
 _FLOOR = 1e-6
 _SMALLEST_RISE = 1e-9
 
@@ -40,6 +44,11 @@ def measure_curvatures(
     and a row counts as often as it is used. Losses are taken to be means over all vectors of a
     batch; where they are not, all curvatures are off by a common factor.
 
+    A model that knows its training data by heart has next to no gradients there, but for a few
+    vectors, and what those say holds for no other data. Where the gradients of all weights come
+    from less than a tenth of the vectors, rows are taken to be equally sensitive, and the loss of
+    any whole weight to cost as much; what inputs have in common is known all the same.
+
     Args:
         model: Evaluated without dropout; it is not changed.
         task: Gives the training losses.
@@ -56,7 +65,8 @@ def measure_curvatures(
             Curvature. ICML 2015, arXiv 1503.05671; with the gradients of the true labels.
     """
     threads = torch.get_num_threads()
-    with untouched(model) as watched, untouched(model) as teacher:
+    with untouched(model) as watched:
+        teacher = beside(watched)
         tensors = tensors_of(watched)
         firsts = {n: f for n, f in first_names(tensors).items() if tensors[n].dim() > 1}
         accounts = {name: _Account(tensors[name]) for name in dict.fromkeys(firsts.values())}
@@ -66,16 +76,17 @@ def measure_curvatures(
             with torch.random.fork_rng(devices=[]), as_written(), watching:
                 for loss in islice(task.training_losses(watched, teacher, 0.0, 0), _BATCHES):
                     if loss.requires_grad:
-                        torch.autograd.backward(loss)
+                        differentiate(loss)
                     for account in accounts.values():
                         account.end_batch()
         finally:
             torch.set_num_threads(threads)
     unwatched = {firsts[name] for name in watching.unwatched}
+    known = {name: account for name, account in accounts.items() if name not in unwatched}
+    by_heart = max((one.evenness for one in known.values()), default=1.0) < _LEAST_EVEN
     found = {
-        name: account.curvature(frequencies.get(name))
-        for name, account in accounts.items()
-        if name not in unwatched
+        name: account.even_curvature() if by_heart else account.curvature(frequencies.get(name))
+        for name, account in known.items()
     }
     return {name: curvature for name, curvature in found.items() if curvature is not None}
 
@@ -93,6 +104,7 @@ class _Account(Plain):
         self._convolved: list[tuple[Convolution, Tensor, Tensor]] = []
         self._looked_up: list[Tensor] = []
         self._vectors = self._batches = self._lookups = 0
+        self._spread = _Spread()
 
     def expand(self, z: Tensor, bias: Tensor | None = None, rows: slice = ALL) -> Tensor:
         """Multiply by the weight."""
@@ -138,13 +150,15 @@ class _Account(Plain):
             gradients = torch.cat([vectors_of(gradient) for _, gradient in pairs])
             n, share = len(inputs), len(uses)
             # Gradients are of the mean over the batch; of each vector's own loss, n times that.
-            squares = gradients.square().sum(dim=0) * len(gradients)
-            self._sensitivities[first:last] += squares.double().numpy()
+            squares = gradients.square()
+            self._sensitivities[first:last] += (squares.sum(dim=0) * n).double().numpy()
+            self._spread.add(squares.sum(dim=1), n)
             self._inputs.add(inputs, lambda m, n=n, share=share: (m / n).double() / share)
             self._vectors += n // share
         if self._looked_up:
             gradients = torch.cat([vectors_of(gradient) for gradient in self._looked_up])
             n = len(gradients)
+            self._spread.add(gradients.square().sum(dim=1), n)
             self._gradients.add(gradients, lambda m, n=n: (m * n).double())
             self._lookups += n
         self._multiplied.clear()
@@ -161,18 +175,39 @@ class _Account(Plain):
         """
         parts = list(self._parts(frequencies))
         rows = np.zeros(self._uses.size)
-        moment = np.zeros(())
+        moment: Any = 0.0
         for part in parts:
             rows += part.rows * _scale(part)
-            moment = moment + float(part.rows.sum()) * part.moment
+            moment = part.moment * float(part.rows.sum()) + moment
         if not rows.any() or not np.isfinite(rows).all() or not np.isfinite(moment).all():
             return None
         # In all, rows times moment is what it was, part by part.
-        found = replace(
-            parts[0], rows=np.maximum(rows, _FLOOR * rows.mean()), moment=moment / rows.sum()
-        )
-        whole = self.weight.float().cpu().flatten(1).numpy()
-        return found if found.rise(whole) > _SMALLEST_RISE else None
+        floored = np.maximum(rows, _FLOOR * rows.mean())
+        found = replace(parts[0], rows=floored, moment=moment / float(rows.sum()))
+        return found if found.rise(self._matrix) > _SMALLEST_RISE else None
+
+    @property
+    def _matrix(self) -> Matrix:
+        matrix: Matrix = self.weight.float().cpu().flatten(1).numpy()
+        return matrix
+
+    @property
+    def evenness(self) -> float:
+        """Over how many of its vectors the gradients are spread, as a share; 0 of none."""
+        return self._spread.evenness
+
+    def even_curvature(self) -> Curvature | None:
+        """Return the curvature if all rows are equally sensitive, from the inputs alone.
+
+        The unit is that of `Curvature.relative`. None of a weight that is but looked up.
+        """
+        if not self._vectors:
+            return None
+        found = self._inputs.curvature(np.ones(self._uses.size), self._batches)
+        cost = 2 * found.rise(self._matrix)
+        if not np.isfinite(cost) or cost <= 0:
+            return None
+        return replace(found, rows=found.rows / cost)
 
     def _parts(self, frequencies: Floats | None) -> Iterator[Curvature]:
         """Yield rows' sensitivities and moment, for lookups and for multiplications."""
@@ -185,6 +220,39 @@ class _Account(Plain):
             if frequencies is not None:
                 sensitivities = _smoothed(sensitivities, frequencies, self._vectors)
             yield self._inputs.curvature(sensitivities, self._batches)
+
+
+class _Spread:
+    """Over how many vectors gradients are spread."""
+
+    def __init__(self) -> None:
+        self._count, self._sum, self._squares = 0, 0.0, 0.0
+
+    def add(self, energies: Tensor, n: int) -> None:
+        """Add the squared gradients of the vectors of a batch of n, shape (n,)."""
+        own = energies.double() * float(n) ** 2  # gradients are of the mean over the batch
+        self._count += n
+        self._sum += float(own.sum())
+        self._squares += float(own.square().sum())
+
+    @property
+    def _matrix(self) -> Matrix:
+        matrix: Matrix = self.weight.float().cpu().flatten(1).numpy()
+        return matrix
+
+    @property
+    def evenness(self) -> float:
+        """One where all are alike, and 1 / n where one of n has it all; 0 of none."""
+        if self._squares == 0:
+            return 0.0
+        share = self._sum**2 / self._squares / self._count
+        return share if math.isfinite(share) else 1.0
+
+
+def is_even(curvatures: Mapping[str, Curvature]) -> bool:
+    """Whether nothing is known of how sensitive the loss is, but of inputs alone."""
+    spans = [float(np.ptp(one.rows)) for one in curvatures.values() if one.rows.size > 1]
+    return bool(spans) and max(spans) == 0
 
 
 def _scale(part: Curvature) -> float:

@@ -127,6 +127,11 @@ class LayerAdapter(ABC):
         own = "forward" not in vars(module)
         return own and type(module).forward is self.layer.forward
 
+    def rewrites(self, module: nn.Module) -> bool:
+        """Whether `forward` changes the weights, for all that are tied to them too."""
+        del module
+        return False
+
     def sites(self, module: nn.Module) -> list[tuple[str, tuple[str, ...]]]:
         """Name the vectors within a module, with the weights that multiply each of them."""
         del module

@@ -17,6 +17,11 @@ class EmbeddingAdapter(LayerAdapter):
     layer = nn.Embedding
     is_direct = True
 
+    def rewrites(self, module: nn.Module) -> bool:
+        """Rows that are looked up may be scaled to a norm, in place."""
+        assert isinstance(module, nn.Embedding)
+        return module.max_norm is not None
+
     def roles(self, module: nn.Module) -> dict[str, Role]:
         """Return the role of the weight."""
         del module
@@ -38,6 +43,11 @@ class EmbeddingBagAdapter(LayerAdapter):
     """Knows `nn.EmbeddingBag`: rows are looked up, and added up, averaged or compared."""
 
     layer = nn.EmbeddingBag
+
+    def rewrites(self, module: nn.Module) -> bool:
+        """Rows that are looked up may be scaled to a norm, in place."""
+        assert isinstance(module, nn.EmbeddingBag)
+        return module.max_norm is not None
 
     def roles(self, module: nn.Module) -> dict[str, Role]:
         """Return the role of the weight."""
