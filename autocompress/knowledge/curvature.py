@@ -126,7 +126,8 @@ class _Account(Plain):
         inputs = x.detach()
 
         def keep(gradient: Tensor) -> None:
-            self._convolved.append((how, inputs, gradient))
+            if gradient.numel():
+                self._convolved.append((how, *how.sample(inputs, gradient, self.weight)))
 
         y = _followed(super().convolve(x, how), keep)
         return y if bias is None else y + bias.reshape(-1, *[1] * how.dims)

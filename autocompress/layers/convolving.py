@@ -93,19 +93,37 @@ class Convolution:
             return self(pointwise(x, left.mT.reshape(-1, shape[0], *ones)), kernel, bias)
         return pointwise(self(x, kernel), left.reshape(shape[0], -1, *ones), bias)
 
+    def sample(self, x: Tensor, gradient: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Return some inputs of a batch, and the gradients by their outputs.
+
+        The loss is taken to be the mean over the batch, of which each input has a loss of its
+        own. Gradients are so scaled that their squares add up to the mean over those losses.
+
+        Args:
+            x: The input.
+            gradient: Of the loss, by the output.
+            weight: The weight; the larger it is, the fewer inputs there are.
+        """
+        if x.dim() == self.dims + 1:
+            x, gradient = x[None], gradient[None]
+        most = min(max(_MOST_NUMBERS // weight.numel(), 1), _MOST)
+        stride = max(1, -(-len(x) // most))
+        precise = torch.promote_types(x.dtype, torch.float32)
+        some, back = x[::stride].to(precise), gradient[::stride].to(precise)
+        return some.clone(), back * (len(x) / len(back) ** 0.5)
+
     def vectors(
         self, x: Tensor, gradient: Tensor, weight: Tensor
     ) -> Iterator[tuple[Tensor, Tensor, slice]]:
         """Yield vectors whose second moments tell what errors in a weight cost.
 
         An error meets all positions of an input alike, and what it does to them adds up. So what
-        counts is the gradient by the weight of each input's own loss, of which the batch's loss
-        is taken to be the mean. The Kronecker product of what its rows and its columns amount to
-        stands for the Fisher information, as in [1].
+        counts is the gradient by the weight of each input's own loss. The Kronecker product of
+        what its rows and its columns amount to stands for the Fisher information, as in [1].
 
         Args:
-            x: The input.
-            gradient: Of the loss, by the output.
+            x: Inputs, as `sample` gives them.
+            gradient: By their outputs, likewise.
             weight: The weight.
 
         Yields:
@@ -117,12 +135,7 @@ class Convolution:
             [1] V. Gupta, T. Koren, Y. Singer. Shampoo: Preconditioned Stochastic Tensor
                 Optimization. ICML 2018, arXiv 1802.09568.
         """
-        if x.dim() == self.dims + 1:
-            x, gradient = x[None], gradient[None]
-        most = min(max(_MOST_NUMBERS // weight.numel(), 1), _MOST)
-        stride = max(1, -(-len(x) // most))
-        each = self._gradients(x[::stride], gradient[::stride], weight)
-        per_input = len(x) ** 2 / len(each)
+        each = self._gradients(x, gradient, weight)
         n_rows = len(weight) // self.groups
         for group in range(self.groups):
             rows = slice(group * n_rows, (group + 1) * n_rows)
@@ -130,20 +143,18 @@ class Convolution:
             first, squares = own.flatten(0, 1), own.square().sum(dim=(0, 2))
             energy, n = squares.sum(), len(own) * n_rows
             if energy > 0:
-                second = (per_input * squares).sqrt() / n
+                second = squares.sqrt() / n
                 whose = rows if self.groups > 1 else slice(None)
                 yield first * (n / energy).sqrt(), second.expand(n, -1), whose
 
     def _gradients(self, x: Tensor, gradient: Tensor, weight: Tensor) -> Tensor:
         """Return the gradients by the weight of each input, (inputs, rows, cols)."""
-        precise = torch.promote_types(x.dtype, torch.float32)
         found = []
         with torch.enable_grad():
-            kernel = weight.detach().to(precise).requires_grad_()
-            for one, back in zip(x.to(precise), gradient.to(precise), strict=True):
-                y = self(one.detach()[None], kernel)
-                found.append(torch.autograd.grad(y, kernel, back[None])[0].flatten(1))
-        return torch.stack(found)
+            kernel = weight.detach().to(x.dtype).requires_grad_()
+            for one, back in zip(x, gradient, strict=True):
+                found += torch.autograd.grad(self(one[None], kernel), kernel, back[None])
+        return torch.stack(found).flatten(2)
 
 
 def is_convolution(function: object) -> bool:

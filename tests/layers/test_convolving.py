@@ -59,7 +59,7 @@ def fisher(how: Convolution, x: Tensor, weight: Tensor, gradient: Tensor) -> lis
 def test_vectors_tell_what_errors_cost_over_all_positions(name: str) -> None:
     how, x, weight, gradient = used(name)
     gradients = torch.stack(fisher(how, x, weight, gradient))
-    seen = list(how.vectors(x, gradient, weight))
+    seen = list(how.vectors(*how.sample(x, gradient, weight), weight))
     assert len(seen) == how.groups
     for first, second, rows in seen:
         own = gradients[:, rows]
@@ -74,7 +74,7 @@ def test_of_many_inputs_some_stand_for_all() -> None:
     generator = torch.Generator().manual_seed(0)
     x, weight = torch.randn(256, 3, 6, 6, generator=generator), torch.randn(5, 3, 3, 3)
     gradient = torch.randn(256, 5, 6, 6, generator=generator) / 256
-    ((first, second, _),) = how.vectors(x, gradient, weight)
+    ((first, second, _),) = how.vectors(*how.sample(x, gradient, weight), weight)
     assert len(first) == len(second) == 16 * 5
     expected = torch.stack(fisher(how, x, weight, gradient)).square().mean(dim=0).sum(dim=1)
     found = second.square().sum(dim=0) * len(second)
@@ -84,7 +84,8 @@ def test_of_many_inputs_some_stand_for_all() -> None:
 def test_where_no_gradient_comes_back_there_are_no_vectors() -> None:
     how, x, weight, gradient = used("grouped")
     gradient[:, 3:] = 0
-    assert [rows for _, _, rows in how.vectors(x, gradient, weight)] == [slice(0, 3)]
+    seen = how.vectors(*how.sample(x, gradient, weight), weight)
+    assert [rows for _, _, rows in seen] == [slice(0, 3)]
 
 
 @each
