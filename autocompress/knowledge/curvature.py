@@ -101,6 +101,7 @@ class _Account(Plain):
         widths = widths_of(rows, cols)
         self._inputs, self._gradients = MomentSum(widths, cols), MomentSum(widths, cols)
         self._multiplied: list[tuple[Tensor, Tensor, slice]] = []
+        self._convolved: list[tuple[Convolution, Tensor, Tensor]] = []
         self._looked_up: list[Tensor] = []
         self._vectors = self._batches = self._lookups = 0
         self._spread = _Spread()
@@ -122,10 +123,11 @@ class _Account(Plain):
 
     def convolve(self, x: Tensor, how: Convolution, bias: Tensor | None = None) -> Tensor:
         """Convolve with the weight."""
-        inputs, shape, seed = x.detach(), self.weight.shape, self._batches
+        inputs = x.detach()
 
         def keep(gradient: Tensor) -> None:
-            self._multiplied += how.vectors(inputs, gradient.detach(), shape, seed)
+            if gradient.numel():
+                self._convolved.append((how, *how.sample(inputs, gradient, self.weight)))
 
         y = _followed(super().convolve(x, how), keep)
         return y if bias is None else y + bias.reshape(-1, *[1] * how.dims)
@@ -140,6 +142,8 @@ class _Account(Plain):
     def end_batch(self) -> None:
         """Add up what one batch has shown."""
         uses: dict[tuple[int | None, int | None], list[tuple[Tensor, Tensor]]] = {}
+        for how, x, gradient in self._convolved:
+            self._multiplied += how.vectors(x, gradient, self.weight)
         for x, gradient, rows in self._multiplied:
             uses.setdefault((rows.start, rows.stop), []).append((x, gradient))
         for (first, last), pairs in uses.items():
@@ -159,6 +163,7 @@ class _Account(Plain):
             self._gradients.add(gradients, lambda m, n=n: (m * n).double())
             self._lookups += n
         self._multiplied.clear()
+        self._convolved.clear()
         self._looked_up.clear()
         self._batches += 1
 
