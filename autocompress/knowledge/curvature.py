@@ -151,11 +151,18 @@ class _Account(Plain):
         """
         parts = list(self._parts(frequencies))
         rows = np.zeros(self._uses.size)
-        moment: Any = 0.0
+        moment: Any = None
         for part in parts:
             rows += part.rows * _scale(part)
-            moment = part.moment * float(part.rows.sum()) + moment
-        if not rows.any() or not np.isfinite(rows).all() or not np.isfinite(moment).all():
+            own = part.moment
+            own *= float(part.rows.sum())
+            moment = own if moment is None else np.add(moment, own, out=moment)
+        if (
+            moment is None
+            or not rows.any()
+            or not np.isfinite(rows).all()
+            or not np.isfinite(moment).all()
+        ):
             return None
         # In all, rows times moment is what it was, part by part.
         found = replace(
