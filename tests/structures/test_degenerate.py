@@ -1,8 +1,9 @@
-"""Moments without full rank, of zeros, and of huge or tiny scale: nothing fails, nothing is NaN."""
+"""Moments without full rank, of zeros, of huge or tiny scale: nothing fails, nothing is NaN."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -43,7 +44,7 @@ def moments() -> Iterator[tuple[str, Curvature]]:
             yield f"{name}, 1e{exponent}, whole", whole
             yield f"{name}, 1e{exponent}, diagonal", Curvature(rows, whole.diagonal.copy())
             ends = np.cumsum((0, *BLOCKS))
-            parts = [whole.moment[i:j, i:j].ravel() for i, j in zip(ends, ends[1:], strict=False)]
+            parts = [whole.moment[i:j, i:j].ravel() for i, j in pairwise(ends)]
             blocks = Curvature(rows, np.concatenate(parts), BLOCKS)
             yield f"{name}, 1e{exponent}, blocks", blocks
 
