@@ -44,8 +44,7 @@ def measure_curvatures(
 
     A model that knows its training data by heart has next to no gradients there, but for a few
     vectors, and what those say holds for no other data. Where the gradients of all weights come
-    from less than a tenth of the vectors, rows are taken to be equally sensitive, and the loss of
-    any whole weight to cost as much; what inputs have in common is known all the same.
+    from less than a tenth of the vectors, errors count by their size, relative to the weight.
 
     Args:
         model: Evaluated without dropout; it is not changed.
@@ -179,17 +178,9 @@ class _Account(Plain):
         return self._spread.evenness
 
     def even_curvature(self) -> Curvature | None:
-        """Return the curvature if all rows are equally sensitive, from the inputs alone.
-
-        The unit is that of `Curvature.relative`. None of a weight that is but looked up.
-        """
-        if not self._vectors:
-            return None
-        found = self._inputs.curvature(np.ones(self._uses.size), self._batches)
-        cost = 2 * found.rise(self.weight.float().cpu().numpy())
-        if not np.isfinite(cost) or cost <= 0:
-            return None
-        return replace(found, rows=found.rows / cost)
+        """Return what counts errors by their size alone, or None if the weight was never used."""
+        used = self._vectors or self._lookups
+        return Curvature.relative(self.weight.float().cpu().numpy()) if used else None
 
     def _parts(self, frequencies: Floats | None) -> Iterator[Curvature]:
         """Yield rows' sensitivities and moment, for lookups and for multiplications."""
@@ -227,7 +218,7 @@ class _Spread:
 
 
 def is_even(curvatures: Mapping[str, Curvature]) -> bool:
-    """Whether nothing is known of how sensitive the loss is, but of inputs alone."""
+    """Whether errors count by their size alone, since the gradients say nothing."""
     spans = [float(np.ptp(one.rows)) for one in curvatures.values() if one.rows.size > 1]
     return bool(spans) and max(spans) == 0
 
