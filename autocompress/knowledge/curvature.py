@@ -46,8 +46,7 @@ def measure_curvatures(
 
     A model that knows its training data by heart has next to no gradients there, but for a few
     vectors, and what those say holds for no other data. Where the gradients of all weights come
-    from less than a tenth of the vectors, rows are taken to be equally sensitive, and the loss of
-    any whole weight to cost as much; what inputs have in common is known all the same.
+    from less than a tenth of the vectors, errors count by their size, relative to the weight.
 
     Args:
         model: Evaluated without dropout; it is not changed.
@@ -176,15 +175,23 @@ class _Account(Plain):
         """
         parts = list(self._parts(frequencies))
         rows = np.zeros(self._uses.size)
-        moment: Any = 0.0
+        moment: Any = None
         for part in parts:
             rows += part.rows * _scale(part)
-            moment = part.moment * float(part.rows.sum()) + moment
-        if not rows.any() or not np.isfinite(rows).all() or not np.isfinite(moment).all():
+            own = part.moment
+            own *= float(part.rows.sum())
+            moment = own if moment is None else np.add(moment, own, out=moment)
+        if (
+            moment is None
+            or not rows.any()
+            or not np.isfinite(rows).all()
+            or not np.isfinite(moment).all()
+        ):
             return None
         # In all, rows times moment is what it was, part by part.
         floored = np.maximum(rows, _FLOOR * rows.mean())
-        found = replace(parts[0], rows=floored, moment=moment / float(rows.sum()))
+        moment /= float(rows.sum())
+        found = replace(parts[0], rows=floored, moment=moment)
         return found if found.rise(self._matrix) > _SMALLEST_RISE else None
 
     @property
@@ -198,17 +205,9 @@ class _Account(Plain):
         return self._spread.evenness
 
     def even_curvature(self) -> Curvature | None:
-        """Return the curvature if all rows are equally sensitive, from the inputs alone.
-
-        The unit is that of `Curvature.relative`. None of a weight that is but looked up.
-        """
-        if not self._vectors:
-            return None
-        found = self._inputs.curvature(np.ones(self._uses.size), self._batches)
-        cost = 2 * found.rise(self._matrix)
-        if not np.isfinite(cost) or cost <= 0:
-            return None
-        return replace(found, rows=found.rows / cost)
+        """Return what counts errors by their size alone, or None if the weight was never used."""
+        used = self._vectors or self._lookups
+        return Curvature.relative(self._matrix) if used else None
 
     def _parts(self, frequencies: Floats | None) -> Iterator[Curvature]:
         """Yield rows' sensitivities and moment, for lookups and for multiplications."""
@@ -251,7 +250,7 @@ class _Spread:
 
 
 def is_even(curvatures: Mapping[str, Curvature]) -> bool:
-    """Whether nothing is known of how sensitive the loss is, but of inputs alone."""
+    """Whether errors count by their size alone, since the gradients say nothing."""
     spans = [float(np.ptp(one.rows)) for one in curvatures.values() if one.rows.size > 1]
     return bool(spans) and max(spans) == 0
 

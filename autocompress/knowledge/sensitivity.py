@@ -52,8 +52,8 @@ def with_sensitivities(source: Source, model: nn.Module, task: Task, cache: Path
     """
     if is_even(source.calibration.curvatures):
         progress.say(
-            "the model knows its training data by heart, so that its gradients there say little: "
-            "the loss is taken to be equally sensitive to all of a weight"
+            "the model knows its training data by heart, and its gradients there mislead: "
+            "errors are counted by their size, as without training losses"
         )
         return source
     sensitivities = kept_json(cache)

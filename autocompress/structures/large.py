@@ -43,9 +43,7 @@ def fitted(
     tall = weight.shape[0] >= weight.shape[1]
     values, vectors = np.linalg.eigh(parts.gram(tall=tall))
     energies, basis = np.maximum(values[::-1][:rank], 0), vectors[:, ::-1][:, :rank]
-    norms = np.sqrt(
-        np.maximum(energies, energies[0] * _LEAST) if energies[0] > 0 else 1.0 + energies
-    )
+    norms = np.sqrt(np.maximum(energies, (energies[0] * _LEAST) or 1.0))
     if tall:
         basis = basis * np.where(basis.sum(axis=0) < 0, -1.0, 1.0)
         left, right = parts.times(basis), parts.root.undone(basis.T)
