@@ -308,7 +308,7 @@ def test_a_relative_folder_stays_where_it_was(
 def test_what_was_found_is_said_at_once(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     search(Plain(), out, trials=1)
     said = capsys.readouterr().err
-    assert "found in the model: 52 numbers in 2 tensors: 2 of linear" in said
+    assert "found in the model: 52 numbers in 2 tensors: 1 of linear, 1 bias" in said
     assert said.index("found in the model") < said.index("planning")
 
 
