@@ -26,6 +26,8 @@ def converted(file: Path, name: str, tensor: Tensor, dtype: torch.dtype) -> Tens
     if tensor.dtype == dtype:
         return result
     if tensor.is_floating_point() and dtype.is_floating_point:
+        if torch.finfo(tensor.dtype).max <= torch.finfo(dtype).max:
+            return result
         lost = int((torch.isinf(result) & ~torch.isinf(tensor)).sum())
         if lost:
             largest = float(tensor[torch.isfinite(tensor)].abs().max())
@@ -43,7 +45,7 @@ def converted(file: Path, name: str, tensor: Tensor, dtype: torch.dtype) -> Tens
 
 def conversions(file: Path, pairs: Iterable[tuple[torch.dtype, torch.dtype]]) -> tuple[str, ...]:
     """Say in one line each from which dtype to which numbers were brought."""
-    lines = {}
+    lines: dict[str, None] = {}
     for old, new in pairs:
         if old != new and old.is_floating_point and new.is_floating_point:
             exact = torch.finfo(old).bits < torch.finfo(new).bits

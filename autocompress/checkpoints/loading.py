@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import TypeVar, overload
 
 from torch import Tensor, nn
 
@@ -57,7 +57,8 @@ def load_checkpoint(
         progress.say(line)
     if model is None:
         return dict(checkpoint.tensors)
-    state: dict[str, Any] = {**model.state_dict(), **checkpoint.tensors}
+    state = model.state_dict()  # with the versions of its modules, which names and shapes fit
+    state.update(checkpoint.tensors)
     model.load_state_dict(state)
     return model
 

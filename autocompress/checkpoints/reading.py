@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -134,13 +133,14 @@ def _read_file(file: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
 def _read_safetensors(file: Path) -> dict[str, Tensor]:
     try:
         return load_file(file)
-    except SafetensorError as error:
+    except OSError as error:
+        raise ModelError(f"cannot read '{file}': {error.strerror or _one_line(error)}") from None
+    except Exception as error:
+        # A file of a stranger may fail in any way, such as by a number format of the future.
         raise ModelError(
             f"{file} is damaged or no safetensors file ({_one_line(error)}); copy it again from "
             "its source"
         ) from None
-    except OSError as error:
-        raise ModelError(f"cannot read '{file}': {error.strerror or _one_line(error)}") from None
 
 
 def _sharded(index: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:

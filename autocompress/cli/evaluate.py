@@ -40,7 +40,8 @@ def evaluate(
         raise click.UsageError("--model and --task belong together, for a model of your own")
     if (data is None) == (model is None):
         raise click.UsageError("give --data, or for a model of your own --model and --task")
-    opened, part = open_artifact(artifact), "test" if split == "test" else "valid"
+    opened = open_artifact(artifact)
+    part: Split = "test" if split == "test" else "valid"
     if model is not None and task is not None:
         document, line = _by_task(opened, model, task, part)
     else:

@@ -106,7 +106,7 @@ def _guarded(option: str, spec: str, call: Callable[[], Any]) -> Any:
     """Run code of the user; what it raises becomes one line that says where."""
     try:
         return call()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _wrong(option, spec, f"raised {told(error)}") from error
 
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from autocompress.knowledge.guarded import differentiate
 from autocompress.knowledge.moments import MomentSum, vectors_of, widths_of
 from autocompress.knowledge.task import Task
 from autocompress.knowledge.tensors import tensors_of
 from autocompress.layers.base import ALL, Plain
 from autocompress.layers.convolving import Convolution
-from autocompress.layers.copies import as_written, untouched
+from autocompress.layers.copies import as_written, beside, untouched
 from autocompress.layers.memory import first_names
 from autocompress.layers.watching import Watching
 from autocompress.structures import Curvature, matrix_shape
@@ -56,7 +58,8 @@ def measure_curvatures(
             Curvature. ICML 2015, arXiv 1503.05671; with the gradients of the true labels.
     """
     threads = torch.get_num_threads()
-    with untouched(model) as watched, untouched(model) as teacher:
+    with untouched(model) as watched:
+        teacher = beside(watched)
         tensors = tensors_of(watched)
         firsts = {n: f for n, f in first_names(tensors).items() if tensors[n].dim() > 1}
         accounts = {name: _Account(tensors[name]) for name in dict.fromkeys(firsts.values())}
@@ -66,7 +69,7 @@ def measure_curvatures(
             with torch.random.fork_rng(devices=[]), as_written(), watching:
                 for loss in islice(task.training_losses(watched, teacher, 0.0, 0), _BATCHES):
                     if loss.requires_grad:
-                        torch.autograd.backward(loss)
+                        differentiate(loss)
                     for account in accounts.values():
                         account.end_batch()
         finally:
@@ -157,16 +160,15 @@ class _Account(Plain):
         """
         parts = list(self._parts(frequencies))
         rows = np.zeros(self._uses.size)
-        moment = np.zeros(())
+        moment: Any = 0.0
         for part in parts:
             rows += part.rows * _scale(part)
-            moment = moment + float(part.rows.sum()) * part.moment
+            moment = part.moment * float(part.rows.sum()) + moment
         if not rows.any() or not np.isfinite(rows).all() or not np.isfinite(moment).all():
             return None
         # In all, rows times moment is what it was, part by part.
-        found = replace(
-            parts[0], rows=np.maximum(rows, _FLOOR * rows.mean()), moment=moment / rows.sum()
-        )
+        floored = np.maximum(rows, _FLOOR * rows.mean())
+        found = replace(parts[0], rows=floored, moment=moment / float(rows.sum()))
         whole = self.weight.float().cpu().flatten(1).numpy()
         return found if found.rise(whole) > _SMALLEST_RISE else None
 

@@ -74,13 +74,14 @@ def _owners(model: nn.Module) -> Mapping[str, tuple[str, str | None]]:
     names = {adapter: name for name, adapter in LAYERS.items()}
     found: dict[str, tuple[str, str | None]] = {}
     for path, module in model.named_modules(remove_duplicate=False):
-        prefix = f"{path}." if path else ""
+        prefix, layer = f"{path}." if path else "", type(module).__name__
         for name, _ in module.named_parameters(recurse=False, remove_duplicate=False):
-            found.setdefault(f"{prefix}{name}", (type(module).__name__, None))
+            found.setdefault(f"{prefix}{name}", (layer, None))
         adapter = adapter_of(module)
-        for name in adapter.roles(module) if adapter else ():
-            layer = type(module).__name__
-            found[f"{prefix}{name}"] = layer, names.get(type(adapter), layer)
+        if adapter is None:
+            continue
+        for name in adapter.roles(module):
+            found[f"{prefix}{name}"] = layer, names[type(adapter)]
     return found
 
 

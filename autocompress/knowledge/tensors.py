@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ def check_readable(model: nn.Module) -> None:
             sparse or on the meta device, or a name that files cannot have.
     """
     if not isinstance(model, nn.Module):
-        raise ModelError(f"a model must be an `nn.Module`, but got {type(model).__name__}")
+        raise ModelError(f"a model must be an `nn.Module`, but got {_instead_of_module(model)}")
     for path, module in model.named_modules():
         if isinstance(module, torch.jit.ScriptModule):
             raise ModelError(
@@ -51,6 +52,14 @@ def check_readable(model: nn.Module) -> None:
         reason = _fault(name, value)
         if reason:
             raise ModelError(f"'{name}' of the model's state {reason}")
+
+
+def _instead_of_module(given: Any) -> str:
+    if isinstance(given, type) and issubclass(given, nn.Module):
+        return f"the class {given.__name__}; call it: `{given.__name__}(...)`"
+    if isinstance(given, Mapping):
+        return "a state dict; make a module of its architecture and call `load_state_dict` on it"
+    return f"an object of type {type(given).__name__}"
 
 
 def _fault(name: str, value: Any) -> str | None:

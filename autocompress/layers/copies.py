@@ -28,18 +28,40 @@ def copied(model: nn.Module) -> nn.Module:
     Raises:
         Exception: Whatever an object raises that cannot be copied.
     """
+    return _copied(model, {})
+
+
+def _copied(model: nn.Module, copies: dict[int, Any]) -> nn.Module:
+    """Copy a model, but for tensors of which copies are known by their ids."""
     held = [value for module in model.modules() for value in vars(module).values()]
     lists = [part for value in held if isinstance(value, list) for part in value]
     computed = [t for t in (*held, *lists) if isinstance(t, Tensor) and not t.is_leaf]
-    copies: dict[int, Any] = {id(tensor): tensor.detach().clone() for tensor in computed}
+    copies = {id(tensor): tensor.detach().clone() for tensor in computed} | copies
     firsts: dict[Hashable, Tensor] = {}
     for tensor in (*model.parameters(), *model.buffers()):
         first = firsts.setdefault(place_of(tensor), tensor)
-        if first is not tensor:
+        if first is not tensor and id(tensor) not in copies:
             twin = copy.deepcopy(first, copies).detach()
             is_parameter = isinstance(tensor, nn.Parameter)
             copies[id(tensor)] = nn.Parameter(twin, tensor.requires_grad) if is_parameter else twin
     return copy.deepcopy(model, copies)
+
+
+def beside(model: nn.Module) -> nn.Module:
+    """Return a copy that shares the memory of all parameters, and has all else of its own.
+
+    For a model that serves beside another one and is never trained: large weights are then in
+    memory once. A model that cannot be copied is returned itself.
+    """
+    shared: dict[int, Any] = {
+        id(tensor): nn.Parameter(tensor.detach(), tensor.requires_grad)
+        for tensor in model.parameters()
+        if type(tensor) is nn.Parameter
+    }
+    try:
+        return _copied(model, shared)
+    except Exception:  # whatever a user's object raises
+        return model
 
 
 def needed_copy(model: nn.Module, why: str) -> nn.Module:

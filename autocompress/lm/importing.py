@@ -69,6 +69,11 @@ def import_checkpoint(
             another length or lacks the end of sentence, or `out` holds another model.
     """
     out = Path(out)
+    if (out / WEIGHTS).exists():
+        raise ModelError(
+            f"{out} holds a model already, which is not overwritten; choose another --out, or "
+            "delete it"
+        )
     read = translated(read_checkpoint(checkpoint))
     config, read = _config_of(read, end_of_sentence, unknown)
     if config.cell == "rnn" and nonlinearity != "tanh":
@@ -82,11 +87,6 @@ def import_checkpoint(
     model, done = fit(read, config)
     for line in done:
         progress.say(line)
-    if (out / WEIGHTS).exists():
-        raise ModelError(
-            f"{out} holds a model already, which is not overwritten; choose another --out, or "
-            "delete it"
-        )
     save_model(out, model, words)
     return Imported(out, model, done)
 

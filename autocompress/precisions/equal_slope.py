@@ -14,22 +14,23 @@ from autocompress.precisions.base import (
     PRECISIONS,
     Precision,
     Stream,
+    differences_of,
     expected_by_sums,
     largest_magnitude,
 )
 from autocompress.precisions.feedback import DAMPING, passed_on
 from autocompress.structures.factors import Curvature, Factor, Matrix, Shape, row_blocks
 from autocompress.structures.markers import Priced, Scaled
+from autocompress.support.integers import AT_ONCE, Growing, Integers
 
 _LARGEST_CODE = 2**30
 _ROWS_PER_OCTAVE, _COLS_PER_OCTAVE = 2, 4
 _BLOCK = 64
-_AT_ONCE = 2**21
+_FED_BACK_AT_ONCE = 2**21
 
 _ALL = slice(None)
 
 Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 
 
 @PRECISIONS.register("equal_slope")
@@ -67,6 +68,7 @@ class EqualSlope(Precision):
     has_zero_level: ClassVar[bool] = True
     has_fixed_steps: ClassVar[bool] = True
     has_steps: ClassVar[bool] = True
+    frugal: ClassVar[bool] = True
 
     def label(self) -> str:
         """Return the slope."""
@@ -84,7 +86,7 @@ class EqualSlope(Precision):
         return None
 
     def encode(self, factor: Factor) -> dict[str, Stream]:
-        """Return int64 codes, the base step, and the exponents of rows and columns.
+        """Return the codes, the base step, and the exponents of rows and columns.
 
         Exponents are stored as differences from one row, or column, to the next.
         """
@@ -111,10 +113,18 @@ class EqualSlope(Precision):
         cols = _exponents(streams, "column_exponents", shape[1])
         base, codes = float(streams["step"].ravel()[0]), streams["codes"].reshape(shape)
         values = np.empty(shape, np.float32)
-        for block in row_blocks(shape, _AT_ONCE):
-            steps = base * _scales(rows[block], cols)
-            values[block] = (codes[block] * steps).astype(np.float32)
+        for block in row_blocks(shape, AT_ONCE):
+            values[block] = codes[block] * (base * _scales(rows[block], cols))
         return values
+
+    def streams_of(
+        self, streams: Mapping[str, Stream], shape: Shape, rows: slice
+    ) -> dict[str, Stream]:
+        """Return the rows' codes, their exponents, and all else."""
+        some = {**streams, "codes": streams["codes"].reshape(shape)[rows]}
+        if "row_exponents" in streams:
+            some["row_exponents"] = differences_of(streams["row_exponents"], rows, shape[0])
+        return some
 
     def steps(self, factor: Factor) -> Floats:
         """Return the step of each element, float64 of the factor's shape."""
@@ -167,26 +177,25 @@ class _Grid:
 
     def codes(self, values: Matrix, *, nearest: bool) -> Integers:
         """Round all elements; integers of the same shape."""
-        codes = np.empty(values.shape, dtype=np.int64)
+        codes, first = Growing(values.shape), 0
         thresholds = _Thresholds.of(values, self, nearest=nearest)
-        first = 0
         for shares in self._feedback:
             cols = slice(first, first + len(shares))
             first = cols.stop
-            for rows in row_blocks((len(values), len(shares)), _AT_ONCE):
+            for rows in row_blocks((len(values), len(shares)), _FED_BACK_AT_ONCE):
                 part = values[rows, cols].astype(np.float64)
                 steps = self.steps(rows, cols)
-                codes[rows, cols] = _fed_back(part, steps, thresholds.at(rows, cols), shares)
-        for rows in () if self._feedback else row_blocks(values.shape, _AT_ONCE):
-            scaled = values[rows].astype(np.float64) / self.steps(rows)
-            codes[rows] = _rounded(scaled, thresholds.at(rows, _ALL))
-        return codes
+                codes.put((rows, cols), _fed_back(part, steps, thresholds.at(rows, cols), shares))
+        for rows in () if self._feedback else row_blocks(values.shape, AT_ONCE):
+            scaled = values[rows] / self.steps(rows)
+            codes.put(rows, _rounded(scaled, thresholds.at(rows, _ALL)))
+        return codes.array
 
 
-def _fed_back(values: Floats, steps: Floats, thresholds: Floats, shares: Floats) -> Integers:
+def _fed_back(values: Floats, steps: Floats, thresholds: Floats, shares: Floats) -> Floats:
     """Round column after column, each made good by those behind it; changes the values."""
     zeros = values == 0
-    codes = np.empty(values.shape, dtype=np.int64)
+    codes = np.empty(values.shape)
     n_cols = values.shape[1]
     for first in range(0, n_cols, _BLOCK):
         last = min(first + _BLOCK, n_cols)
@@ -216,7 +225,7 @@ class _Thresholds:
     def of(cls, values: Matrix, grid: _Grid, *, nearest: bool) -> _Thresholds:
         """Take sums of magnitudes by row and by column, whole numbers that add up exactly."""
         rows, cols = np.zeros(values.shape[0]), np.zeros(values.shape[1])
-        for block in () if nearest else row_blocks(values.shape, _AT_ONCE):
+        for block in () if nearest else row_blocks(values.shape, AT_ONCE):
             magnitudes = np.abs(np.rint(values[block] / grid.steps(block)))
             rows[block] = magnitudes.sum(axis=1)
             cols += magnitudes.sum(axis=0)

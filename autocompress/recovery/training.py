@@ -56,8 +56,8 @@ def recover(
         The best file's numbers; if none is feasible, those of the smallest.
 
     Raises:
-        SearchError: If the task has no training losses.
-        ObjectiveError: If the model diverged and an objective is no finite number.
+        TaskError: If the task has no training losses, or raises an exception.
+        ObjectiveError: If an objective of the user's own is no finite number.
     """
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint, artifact = folder / _CHECKPOINT, folder / _ARTIFACT

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 Matrix = NDArray[np.float32]
 Shape = tuple[int, int]
 
-# Larger arrays are gone through by blocks of rows; up to here they are taken as a whole.
-_AT_ONCE = 2**24
+AT_ONCE = 2**24
+"""Matrices of more elements are gone through by blocks of rows."""
 
 
-def row_blocks(shape: Shape, at_once: int = _AT_ONCE) -> Iterator[slice]:
+def row_blocks(shape: Shape, at_once: int = AT_ONCE) -> Iterator[slice]:
     """Cut a matrix into blocks of rows of at most about so many elements."""
     step = max(at_once // max(shape[1], 1), 1)
     # Products of matrices round alike, however the rows are cut, if blocks are multiples of tiles.

@@ -53,7 +53,8 @@ def folder_of_one(tensors: dict[str, Tensor], folder: Path) -> Path:
 
 
 def in_shards(tensors: dict[str, Tensor], folder: Path, kind: str = "safetensors") -> Path:
-    names, places = list(tensors), {}
+    names = list(tensors)
+    places: dict[str, str] = {}
     for number, part in enumerate((names[:3], names[3:]), 1):
         shard = f"model-0000{number}-of-00002.{kind}"
         chosen = {name: tensors[name] for name in part}
@@ -133,6 +134,12 @@ def test_every_form_in_every_dtype_fills_a_model(
     said = capsys.readouterr().err
     assert ("widened without loss" in said) == (dtype.itemsize == 2)
     assert ("float64 rounded" in said) == (dtype == torch.float64)
+
+
+def test_numbers_of_eight_bits_are_widened(tmp_path: Path) -> None:
+    tensors = {"a": torch.tensor([0.5, -1.5]).to(torch.float8_e5m2)}
+    found = autocompress.load_checkpoint(one_file(tensors, tmp_path))
+    assert found["a"].tolist() == [0.5, -1.5]
 
 
 def test_without_a_model_names_stay_and_numbers_are_single(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_what_is_loaded_is_what_is_stored(
         tolerance = 0.1 if dtype == "bfloat16" else 1e-5
         torch.testing.assert_close(outputs(factored), expected, rtol=tolerance, atol=tolerance)
         if structure == LOW_RANK and layer == "convolution":
-            assert any(isinstance(module, Factors) for module in factored.layer.modules())
+            assert any(isinstance(module, Factors) for module in factored.modules())
         assert not factored.embedding(torch.tensor(0)).any()  # type: ignore[operator]
 
 
@@ -150,7 +150,8 @@ def test_a_state_of_its_own_stays_with_a_module(tmp_path: Path) -> None:
 
 def test_of_a_compiled_model_the_one_inside_is_stored_and_filled(tmp_path: Path) -> None:
     inside, task = made("lstm"), NextToken()
-    before, compiled = state(inside), torch.compile(inside, backend="eager")
+    before = state(inside)
+    compiled: nn.Module = torch.compile(inside, backend="eager")  # type: ignore[assignment]
     source = Source.of(compiled, task)
     assert list(source.weights.weights) == [name for name, _ in inside.named_parameters()]
     assert "layer.rnn.weight_hh_l0" in source.calibration.curvatures

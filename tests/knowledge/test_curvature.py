@@ -198,16 +198,18 @@ def test_a_convolution_counts_like_the_linear_layer_that_it_is() -> None:
         nn.ConvTranspose1d(6, 3, 1),
     )  # fmt: skip
     with torch.no_grad():
-        convolved[0].weight.copy_(plain[0].weight[:, :, None, None])
-        convolved[3].weight.copy_(plain[2].weight.mT[:, :, None])
-        convolved[3].bias.copy_(plain[2].bias)
+        parameter = plain.get_parameter
+        convolved.get_parameter("0.weight").copy_(parameter("0.weight")[:, :, None, None])
+        convolved.get_parameter("3.weight").copy_(parameter("2.weight").mT[:, :, None])
+        convolved.get_parameter("3.bias").copy_(parameter("2.bias"))
     x = torch.randn(30, 4, generator=torch.Generator().manual_seed(1))
 
     class Squares(Predicting):
         def training_losses(
             self, model: nn.Module, teacher: nn.Module, distillation: float, seed: int
         ) -> Iterator[torch.Tensor]:
-            if model[0].weight.dim() == 2:
+            assert isinstance(model, nn.Sequential)
+            if len(model) == 3:
                 y = model[2](model[1](model[0](x).relu()))
             else:
                 hidden = model[2](model[1](model[0](x[:, :, None, None])))

@@ -77,7 +77,7 @@ def files(
     return folder / "model.pt", folder / "words.txt"
 
 
-OTHERS = {
+OTHERS: dict[str, Callable[[LanguageModel], dict[str, Tensor]]] = {
     "ours": nn.Module.state_dict,
     "pytorch": word_language_model,
     "awd": awd_lstm,

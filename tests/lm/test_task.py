@@ -151,6 +151,6 @@ def test_artifacts_get_what_they_need_to_run_alone(corpus: Corpus) -> None:
 def test_a_split_that_is_too_short_is_found_at_once(
     split: str, least: int, corpus: Corpus
 ) -> None:
-    short = {split: np.zeros(least - 1, np.int64)}
+    short: dict[str, Any] = {split: np.zeros(least - 1, np.int64)}
     with pytest.raises(CorpusError, match=rf"{least} words, toy \({split}\) has {least - 1}"):
         LanguageModeling(replace(corpus, **short))

@@ -181,13 +181,13 @@ def test_scales_and_vectors_of_unknown_use_keep_half_precision_unless_named(
 ) -> None:
     model = torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.LayerNorm(6), torch.nn.PReLU(6))
     with torch.no_grad():
-        model[1].bias[0] = 1e5
+        model.get_parameter("1.bias")[0] = 1e5
     weights = ModelWeights.of(model).weights
 
     def precisions(rules: str) -> dict[str, str]:
         space = load(rules, tmp_path)
         chosen = {name: space.rule_for(weight, False) for name, weight in weights.items()}
-        return {name: rule.precisions[0].kind for name, rule in chosen.items()}  # type: ignore[attr-defined]
+        return {name: rule.precisions[0].kind for name, rule in chosen.items()}
 
     assert precisions(RULE) == {
         "0.weight": "uniform", "0.bias": "uniform",

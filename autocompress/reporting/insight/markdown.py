@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from autocompress.outcome.cautions import cautions
 from autocompress.reporting.insight.choices import (
     ELSEWHERE,
     FEWEST_TRIALS,
@@ -74,6 +75,7 @@ def insight_lines(result: SearchResult, trials: Sequence[TrialResult]) -> list[s
         _counts(len(trials), measured),
         f"All figures are of validation data, without recovery; {result.measure}.",
         "",
+        *(line for caution in cautions(result) for line in (f"**Warning:** {caution}.", "")),
         *_progress_section(hypervolume(result, trials)),
         "",
         *_importance_section(result.metric, measured, importance(result, trials)),
