@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -21,10 +22,11 @@ from autocompress.layers.convolving import Convolution
 from autocompress.layers.copies import as_written, beside, untouched
 from autocompress.layers.memory import first_names
 from autocompress.layers.watching import Watching
-from autocompress.structures import Curvature, matrix_shape
+from autocompress.structures import Curvature, Matrix, matrix_shape
 
 _BATCHES = 64
 _PRIOR_COUNT = 10.0
+_LEAST_EVEN = 0.1
 _FLOOR = 1e-6
 _SMALLEST_RISE = 1e-9
 
@@ -41,6 +43,11 @@ def measure_curvatures(
     loss by its output [1]; of an embedding, the moment is that of the gradients by its output,
     and a row counts as often as it is used. Losses are taken to be means over all vectors of a
     batch; where they are not, all curvatures are off by a common factor.
+
+    A model that knows its training data by heart has next to no gradients there, but for a few
+    vectors, and what those say holds for no other data. Where the gradients of all weights come
+    from less than a tenth of the vectors, rows are taken to be equally sensitive, and the loss of
+    any whole weight to cost as much; what inputs have in common is known all the same.
 
     Args:
         model: Evaluated without dropout; it is not changed.
@@ -75,10 +82,11 @@ def measure_curvatures(
         finally:
             torch.set_num_threads(threads)
     unwatched = {firsts[name] for name in watching.unwatched}
+    known = {name: account for name, account in accounts.items() if name not in unwatched}
+    by_heart = max((one.evenness for one in known.values()), default=1.0) < _LEAST_EVEN
     found = {
-        name: account.curvature(frequencies.get(name))
-        for name, account in accounts.items()
-        if name not in unwatched
+        name: account.even_curvature() if by_heart else account.curvature(frequencies.get(name))
+        for name, account in known.items()
     }
     return {name: curvature for name, curvature in found.items() if curvature is not None}
 
@@ -95,6 +103,7 @@ class _Account(Plain):
         self._multiplied: list[tuple[Tensor, Tensor, slice]] = []
         self._looked_up: list[Tensor] = []
         self._vectors = self._batches = self._lookups = 0
+        self._spread = _Spread()
 
     def expand(self, z: Tensor, bias: Tensor | None = None, rows: slice = ALL) -> Tensor:
         """Multiply by the weight."""
@@ -138,13 +147,15 @@ class _Account(Plain):
             gradients = torch.cat([vectors_of(gradient) for _, gradient in pairs])
             n, share = len(inputs), len(uses)
             # Gradients are of the mean over the batch; of each vector's own loss, n times that.
-            squares = gradients.square().sum(dim=0) * len(gradients)
-            self._sensitivities[first:last] += squares.double().numpy()
+            squares = gradients.square()
+            self._sensitivities[first:last] += (squares.sum(dim=0) * n).double().numpy()
+            self._spread.add(squares.sum(dim=1), n)
             self._inputs.add(inputs, lambda m, n=n, share=share: (m / n).double() / share)
             self._vectors += n // share
         if self._looked_up:
             gradients = torch.cat([vectors_of(gradient) for gradient in self._looked_up])
             n = len(gradients)
+            self._spread.add(gradients.square().sum(dim=1), n)
             self._gradients.add(gradients, lambda m, n=n: (m * n).double())
             self._lookups += n
         self._multiplied.clear()
@@ -169,8 +180,30 @@ class _Account(Plain):
         # In all, rows times moment is what it was, part by part.
         floored = np.maximum(rows, _FLOOR * rows.mean())
         found = replace(parts[0], rows=floored, moment=moment / float(rows.sum()))
-        whole = self.weight.float().cpu().flatten(1).numpy()
-        return found if found.rise(whole) > _SMALLEST_RISE else None
+        return found if found.rise(self._matrix) > _SMALLEST_RISE else None
+
+    @property
+    def _matrix(self) -> Matrix:
+        matrix: Matrix = self.weight.float().cpu().flatten(1).numpy()
+        return matrix
+
+    @property
+    def evenness(self) -> float:
+        """Over how many of its vectors the gradients are spread, as a share; 0 of none."""
+        return self._spread.evenness
+
+    def even_curvature(self) -> Curvature | None:
+        """Return the curvature if all rows are equally sensitive, from the inputs alone.
+
+        The unit is that of `Curvature.relative`. None of a weight that is but looked up.
+        """
+        if not self._vectors:
+            return None
+        found = self._inputs.curvature(np.ones(self._uses.size), self._batches)
+        cost = 2 * found.rise(self._matrix)
+        if not np.isfinite(cost) or cost <= 0:
+            return None
+        return replace(found, rows=found.rows / cost)
 
     def _parts(self, frequencies: Floats | None) -> Iterator[Curvature]:
         """Yield rows' sensitivities and moment, for lookups and for multiplications."""
@@ -183,6 +216,39 @@ class _Account(Plain):
             if frequencies is not None:
                 sensitivities = _smoothed(sensitivities, frequencies, self._vectors)
             yield self._inputs.curvature(sensitivities, self._batches)
+
+
+class _Spread:
+    """Over how many vectors gradients are spread."""
+
+    def __init__(self) -> None:
+        self._count, self._sum, self._squares = 0, 0.0, 0.0
+
+    def add(self, energies: Tensor, n: int) -> None:
+        """Add the squared gradients of the vectors of a batch of n, shape (n,)."""
+        own = energies.double() * float(n) ** 2  # gradients are of the mean over the batch
+        self._count += n
+        self._sum += float(own.sum())
+        self._squares += float(own.square().sum())
+
+    @property
+    def _matrix(self) -> Matrix:
+        matrix: Matrix = self.weight.float().cpu().flatten(1).numpy()
+        return matrix
+
+    @property
+    def evenness(self) -> float:
+        """One where all are alike, and 1 / n where one of n has it all; 0 of none."""
+        if self._squares == 0:
+            return 0.0
+        share = self._sum**2 / self._squares / self._count
+        return share if math.isfinite(share) else 1.0
+
+
+def is_even(curvatures: Mapping[str, Curvature]) -> bool:
+    """Whether nothing is known of how sensitive the loss is, but of inputs alone."""
+    spans = [float(np.ptp(one.rows)) for one in curvatures.values() if one.rows.size > 1]
+    return bool(spans) and max(spans) == 0
 
 
 def _scale(part: Curvature) -> float:
