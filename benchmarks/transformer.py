@@ -77,7 +77,7 @@ def shuffled(words: Tensor, generator: torch.Generator) -> Iterator[tuple[Tensor
     first = int(torch.randint(WINDOW, (), generator=generator))
     inputs, targets = windows(words, first)
     order = torch.randperm(len(inputs), generator=generator)
-    for batch in order.split(BATCH):
+    for batch in torch.split(order, BATCH):
         yield inputs[batch], targets[batch]
 
 
@@ -100,13 +100,13 @@ class Prediction(autocompress.Task):
         """Return the perplexity of the whole split."""
         inputs, targets = windows(self.splits[split], 0)
         with torch.no_grad():
-            batches = zip(inputs.split(BATCH), targets.split(BATCH), strict=True)
+            batches = zip(torch.split(inputs, BATCH), torch.split(targets, BATCH), strict=True)
             total = sum(len(one) * float(cross_entropy(model(one), two)) for one, two in batches)
         return math.exp(total / len(inputs))
 
     def calibration_batches(self) -> Iterator[Tensor]:
         """Yield the training text, each word once."""
-        yield from windows(self.splits["train"], 0)[0].split(BATCH)
+        yield from torch.split(windows(self.splits["train"], 0)[0], BATCH)
 
     def training_losses(
         self, model: nn.Module, teacher: nn.Module, distillation: float, seed: int
@@ -137,7 +137,7 @@ def train(model: Transformer, task: Prediction, epochs: int) -> None:
         model.train()
         for inputs, targets in shuffled(words, generator):
             optimizer.zero_grad()
-            cross_entropy(model(inputs), targets).backward()
+            torch.autograd.backward(cross_entropy(model(inputs), targets))
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             rate.step()

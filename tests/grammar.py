@@ -8,22 +8,18 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
 
 import torch
-from grammar_layers import LAYERS, TOKENS, InOtherNumbers, front
+from grammar_layers import LAYERS, front
+from grammar_modules import InOtherNumbers, Locked
+from grammar_task import TOKENS, batches
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm, weight_norm
 
-from autocompress import Task
-from autocompress.outcome.objectives import Split
-
 DTYPES = (torch.float32, torch.float32, torch.float16, torch.bfloat16, torch.float64)
-BATCH, TIME = 3, 5
 
 
 class Net(nn.Module):
@@ -102,6 +98,11 @@ def _lacking_number(net: Net) -> None:
         net.end.weight[0, 0] = torch.nan
 
 
+def _uncopied(net: Net) -> None:
+    _own(net.end, "weight")
+    net.add_module("locked", Locked(3))
+
+
 def _lazy(net: Net) -> None:
     net.add_module("lazy", nn.LazyLinear(3))
 
@@ -123,6 +124,7 @@ def _too_precise(net: Net) -> None:
 
 
 REFUSED: Mapping[str, Callable[[Net], None]] = {
+    "`copy.deepcopy` of the model fails": _uncopied,
     "must be finite": _lacking_number,
     "has no shape yet": _lazy,
     r"make it dense": _sparse,
@@ -166,8 +168,10 @@ def made(seed: int) -> Made:
             dtype = torch.float32
         net.to(dtype)
         traits = [str(dtype).removeprefix("torch."), *_tied(net, random)]
-        computed = _computed(net, random) if random.random() < 0.35 else []
+        locked = any(isinstance(module, Locked) for module in net.modules())
+        computed = _computed(net, random) if random.random() < 0.35 and not locked else []
         refusal = random.choice(list(REFUSED)) if random.random() < 0.06 else None
+        traits += _hooked(net, random)
         if random.random() < 0.2:
             traits.append("frozen")
             random.choice(list(net.children())).requires_grad_(False)
@@ -183,10 +187,10 @@ def made(seed: int) -> Made:
 
 def _runs(net: Net, dtype: torch.dtype) -> bool:
     """Whether PyTorch computes a model in a dtype on this processor, and its numbers suffice."""
-    twin = copy.deepcopy(net).to(dtype)
     try:
+        twin = copy.deepcopy(net).to(dtype)
         return bool(twin(batches(net, 1)[0]).isfinite().all())
-    except (RuntimeError, NotImplementedError):
+    except (RuntimeError, NotImplementedError, TypeError):  # the last of what holds a lock
         return False
 
 
@@ -197,6 +201,19 @@ def _tied(net: Net, random: Random) -> list[str]:
         net.end.weight = table if tie == "one" else nn.Parameter(table.data)
         return [f"tied by {tie}"]
     return []
+
+
+def _hooked(net: Net, random: Random) -> list[str]:
+    """Give some layers hooks that change what they return, or do nothing; add an unused one."""
+    if random.random() < 0.3:
+        net.add_module("unused", nn.Linear(5, 3))
+    layers = [module for module in net.modules() if isinstance(module, nn.Linear | nn.Conv1d)]
+    if random.random() < 0.7:
+        return []
+    random.choice(layers).register_forward_hook(lambda _, inputs, output: output * 1.1)
+    random.choice(layers).register_forward_pre_hook(lambda _, inputs: (inputs[0] * 0.9,))
+    random.choice(layers).register_full_backward_hook(lambda _, before, after: None)
+    return ["hooked"]
 
 
 def _computed(net: Net, random: Random) -> list[str]:
@@ -217,77 +234,4 @@ def _computed(net: Net, random: Random) -> list[str]:
         kind = random.choice(list(COMPUTING))
         COMPUTING[kind](module, name)
         found.append(f"{kind} of {name} in {type(module).__name__}")
-    return found
-
-
-def batches(model: nn.Module, number: int = 2) -> list[Tensor]:
-    """Return batches for a model: tokens, or vectors in single precision."""
-    net = getattr(model, "module", model)
-    generator = torch.Generator().manual_seed(0)
-    if net.front is None:
-        return list(torch.randn(number, BATCH, TIME, net.width, generator=generator))
-    return list(torch.randint(TOKENS, (number, BATCH, TIME), generator=generator))
-
-
-def outputs(model: nn.Module) -> Tensor:
-    """Return what a model computes in evaluation mode, in double precision.
-
-    Tables that rescale their rows change by this: the model is to be used for nothing else.
-    """
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        return torch.cat([model.eval()(batch) for batch in batches(model)]).double()
-
-
-class Scores(Task):
-    """The mean squared distance of a model's scores from given ones.
-
-    Args:
-        losses: Whether it yields training losses.
-    """
-
-    metric = "distance"
-
-    def __init__(self, batches: list[Tensor], *, losses: bool = True) -> None:
-        self.batches, self.losses = batches, losses
-
-    def _loss(self, model: nn.Module, batch: Tensor) -> Tensor:
-        scores: Tensor = model(batch).float()
-        wanted = torch.linspace(-1, 1, scores[0].numel()).view_as(scores[0]).sin()
-        return (scores - wanted).square().mean()
-
-    def evaluate(self, model: nn.Module, split: Split) -> float:
-        del split
-        with torch.no_grad():
-            return sum(self._loss(model, batch).item() for batch in self.batches)
-
-    def calibration_batches(self) -> Iterator[Tensor]:
-        yield from self.batches
-
-    def training_losses(
-        self, model: nn.Module, teacher: nn.Module, distillation: float, seed: int
-    ) -> Iterator[Tensor]:
-        del teacher, distillation, seed
-        model.train()
-        for batch in 2 * self.batches * self.losses:
-            yield self._loss(model, batch)
-
-    def fingerprint(self) -> str:
-        return "scores"
-
-
-def snapshot(model: nn.Module) -> list[Any]:
-    """Return all of a model, and of the random generators, that compression must leave alone."""
-    tensors: Mapping[str, Tensor] = model.state_dict(keep_vars=True)
-    found: list[Any] = [torch.get_rng_state().tolist()]
-    for name, tensor in tensors.items():
-        if not isinstance(tensor, Tensor) or is_lazy(tensor):
-            found.append(name)
-            continue
-        readable = tensor.layout == torch.strided and not tensor.is_meta
-        values = tensor.detach().reshape(-1).view(torch.uint8).tolist() if readable else None
-        found.append((name, id(tensor), tensor.requires_grad, values))
-    for module in model.modules():
-        hooks = [len(value) for key, value in sorted(vars(module).items()) if "hooks" in key]
-        found.append((type(module), module.training, hooks, sorted(vars(module))))
-    found.append([parameter.grad is None for parameter in model.parameters()])
     return found

@@ -7,148 +7,22 @@ from random import Random
 from typing import Any
 
 import torch
+from grammar_modules import (
+    Around,
+    Bare,
+    Doubling,
+    FirstOutput,
+    Locked,
+    Odd,
+    Rotating,
+    Scaled,
+    Standardized,
+)
+from grammar_task import TOKENS
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
-
-TOKENS = 11
-
-
-class Around(nn.Module):
-    """A layer, and how it is called to map vectors (batch, time, width) to such."""
-
-    def __init__(self, layer: nn.Module, call: Callable[[Any, Tensor], Tensor]) -> None:
-        super().__init__()
-        self.layer = layer
-        self.call = call
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.call(self.layer, x)
-
-
-class InOtherNumbers(nn.Module):
-    """A layer that computes in a dtype of its own."""
-
-    def __init__(self, layer: nn.Module, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.layer = layer.to(dtype)
-        self.dtype = dtype
-
-    def _apply(self, fn: Any, recurse: bool = True) -> InOtherNumbers:
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self.layer.to(self.dtype)
-        return self
-
-    def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.layer(x.to(self.dtype)).to(x.dtype)
-        return found
-
-
-class Doubling(nn.Linear):
-    """A layer of PyTorch's with a forward of its own."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return 2 * super().forward(x) - x
-
-
-class FirstOutput(nn.LSTM):
-    """A recurrent layer that returns no states."""
-
-    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
-        found: Tensor = super().forward(x.flip(1))[0]
-        return found
-
-
-class Standardized(nn.Conv1d):
-    """A convolution whose kernels are standardized before each use."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        kernel = self.weight - self.weight.mean(dim=(1, 2), keepdim=True)
-        return functional.conv1d(x.mT, kernel, self.bias, padding=1).mT
-
-
-class Scaled(nn.Embedding):
-    """A table whose rows are scaled when they are looked up."""
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        return super().forward(tokens) * 1.5
-
-
-class Bare(nn.Module):
-    """Parameters and buffers of all shapes and dtypes that no layer holds."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.temperature = nn.Parameter(torch.tensor(1.5))
-        self.shift = nn.Parameter(torch.randn(width))
-        self.cube = nn.Parameter(torch.randn(2, width, width) / width)
-        self.pair = nn.ParameterList([torch.randn(1, width), torch.randn(width, 1)])
-        self.nothing = nn.Parameter(torch.empty(0, width))
-        self.adapter = nn.Parameter(torch.zeros(width, 3))  # starts at zero, as many do
-        self.count = nn.Parameter(torch.arange(3), requires_grad=False)
-        self.register_buffer("steps", torch.tensor(7))
-        self.register_buffer("allowed", torch.rand(width) > 0.3)
-        self.register_buffer("causal", torch.full((5, 5), -torch.inf).triu(1))
-        self.register_buffer("far", torch.tensor([-1e4, -torch.inf, torch.nan, 6e4]))
-        self.register_buffer("unsaved", torch.ones(2), persistent=False)
-        self.register_buffer("none", None)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = torch.einsum("btw,nwv->btv", x, self.cube) + self.shift * self.pair[0]
-        x = x + x @ self.pair[1] + (x @ self.adapter).sum(dim=-1, keepdim=True)
-        return x * self.get_buffer("allowed") / self.temperature
-
-
-class Odd(nn.Module):
-    """Parameters and buffers whose values, layouts or names are out of the ordinary."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.turned = nn.Parameter(torch.randn(width, width).mT / width)  # not contiguous
-        self.skipping = nn.Parameter(torch.randn(width, 2 * width)[:, ::2] / width)
-        self.tiny = nn.Parameter(torch.randn(width, width) * 1e-30)
-        self.huge = nn.Parameter(torch.randn(width) * 1e4)
-        self.same = nn.Parameter(torch.full((width, width), 0.25))
-        self.table = nn.ParameterDict({"a.b".replace(".", "-"): torch.randn(width, 1, 1)})
-        self.kernel = nn.Conv2d(1, 2, 3, padding=1).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        outlying = torch.randn(width, width) / width
-        outlying[0, 0] = 50.0
-        self.outlying = nn.Parameter(outlying)
-        self.register_buffer("eighth", torch.ones(3).to(torch.float8_e4m3fn))
-        self.register_buffer("unsigned", torch.tensor([1, 2, 60000], dtype=torch.uint16))
-        self.register_buffer("strided", torch.arange(12.0).view(3, 4).mT)
-        self.register_buffer("repeated", torch.ones(1).expand(5).clone())
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x @ self.turned + x @ self.skipping + (x @ self.same).tanh()
-        x = x + (x @ self.tiny) * 1e4 + (x @ self.outlying).tanh() + (x * self.huge).sin() * 1e-4
-        x = x * self.table["a-b"].flatten()
-        found: Tensor = self.kernel(x[:, None]).mean(dim=1)
-        return found
-
-
-class Rotating(nn.Module):
-    """Turns pairs of numbers by a table of complex ones, and keeps a state of its own."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.gain = nn.Parameter(torch.ones(width))
-        self.turned = torch.polar(torch.ones(width), torch.linspace(0, 3, width))
-        self.register_buffer("turns", self.turned)
-
-    def _apply(self, fn: Any, recurse: bool = True) -> Rotating:
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self.turns = self.turned  # PyTorch drops the imaginary parts
-        return self
-
-    def get_extra_state(self) -> dict[str, int]:
-        return {"calls": 3}
-
-    def set_extra_state(self, state: dict[str, int]) -> None:
-        assert state == {"calls": 3}
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (x * self.turns).real.to(x.dtype) * self.gain
+from torch.utils.checkpoint import checkpoint
 
 
 def _linear(random: Random, width: int) -> nn.Module:
@@ -266,10 +140,60 @@ def _bilinear(random: Random, width: int) -> nn.Module:
     return Around(layer, lambda layer, x: layer(x, x.tanh()))
 
 
+def _whole(layer: Any, x: Tensor) -> Tensor:
+    found: Tensor = functional.linear(x, layer.weight, layer.bias)
+    return found
+
+
+def _product(layer: Any, x: Tensor) -> Tensor:
+    found: Tensor = torch.matmul(x, layer.weight.T) + layer.bias
+    return found
+
+
+def _masked(layer: Any, x: Tensor) -> Tensor:
+    return functional.linear(x, layer.weight.tril())
+
+
+def _in_parts(layer: Any, x: Tensor) -> Tensor:
+    upper, lower = layer.weight[:2], layer.weight.data[2:]
+    return torch.cat([functional.linear(x, upper), functional.linear(x, lower)], dim=-1)
+
+
+def _turned(layer: Any, x: Tensor) -> Tensor:
+    return functional.linear(functional.linear(x, layer.weight), layer.weight.T)
+
+
+def _in_place(layer: Any, x: Tensor) -> Tensor:
+    x = x.clone()
+    before = layer(x).clone()
+    x.mul_(0.5)
+    found: Tensor = layer(x).mul_(2.0)
+    return found.add_(before)
+
+
+def _checkpointed(layer: Any, x: Tensor) -> Tensor:
+    found: Tensor = checkpoint(layer, x, use_reentrant=False)
+    return found
+
+
+def _without_gradients(layer: Any, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        found: Tensor = layer(x)
+    return found
+
+
+def _of_odd_shapes(layer: Any, x: Tensor) -> Tensor:
+    one, none, some = layer(x[0, 0]), layer(x[:, :0]), layer(x[:, :, None].mT.mT[:, :, 0])
+    found: Tensor = some + one + none.sum()
+    return found
+
+
+CALLS: list[Callable[[Any, Tensor], Tensor]] = [_whole, _product, _masked, _in_parts, _turned]
+CALLS += [_in_place, _checkpointed, _without_gradients, _of_odd_shapes]
+
+
 def _by_function(random: Random, width: int) -> nn.Module:
-    if random.random() < 0.5:
-        return Around(nn.Linear(width, width), lambda f, x: functional.linear(x, f.weight, f.bias))
-    return Around(nn.Linear(width, width), lambda f, x: torch.matmul(x, f.weight.T) + f.bias)
+    return Around(nn.Linear(width, width), random.choice(CALLS))
 
 
 def _own_forward(random: Random, width: int) -> nn.Module:
@@ -294,6 +218,7 @@ LAYERS: Mapping[str, Callable[[Random, int], nn.Module]] = {
     "by function": _by_function,
     "own forward": _own_forward,
     "bare": lambda _, width: Bare(width),
+    "locked": lambda _, width: Locked(width),
     "odd": lambda _, width: Odd(width),
     "rotating": lambda _, width: Rotating(width),
 }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -21,10 +22,11 @@ from autocompress.layers.convolving import Convolution
 from autocompress.layers.copies import as_written, beside, untouched
 from autocompress.layers.memory import first_names
 from autocompress.layers.watching import Watching
-from autocompress.structures import Curvature, matrix_shape
+from autocompress.structures import Curvature, Matrix, matrix_shape
 
 _BATCHES = 64
 _PRIOR_COUNT = 10.0
+_LEAST_EVEN = 0.1
 _FLOOR = 1e-6
 _SMALLEST_RISE = 1e-9
 
@@ -41,6 +43,10 @@ def measure_curvatures(
     loss by its output [1]; of an embedding, the moment is that of the gradients by its output,
     and a row counts as often as it is used. Losses are taken to be means over all vectors of a
     batch; where they are not, all curvatures are off by a common factor.
+
+    A model that knows its training data by heart has next to no gradients there, but for a few
+    vectors, and what those say holds for no other data. Where the gradients of all weights come
+    from less than a tenth of the vectors, errors count by their size, relative to the weight.
 
     Args:
         model: Evaluated without dropout; it is not changed.
@@ -75,10 +81,11 @@ def measure_curvatures(
         finally:
             torch.set_num_threads(threads)
     unwatched = {firsts[name] for name in watching.unwatched}
+    known = {name: account for name, account in accounts.items() if name not in unwatched}
+    by_heart = max((one.evenness for one in known.values()), default=1.0) < _LEAST_EVEN
     found = {
-        name: account.curvature(frequencies.get(name))
-        for name, account in accounts.items()
-        if name not in unwatched
+        name: account.even_curvature() if by_heart else account.curvature(frequencies.get(name))
+        for name, account in known.items()
     }
     return {name: curvature for name, curvature in found.items() if curvature is not None}
 
@@ -93,8 +100,10 @@ class _Account(Plain):
         widths = widths_of(rows, cols)
         self._inputs, self._gradients = MomentSum(widths, cols), MomentSum(widths, cols)
         self._multiplied: list[tuple[Tensor, Tensor, slice]] = []
+        self._convolved: list[tuple[Convolution, Tensor, Tensor]] = []
         self._looked_up: list[Tensor] = []
         self._vectors = self._batches = self._lookups = 0
+        self._spread = _Spread()
 
     def expand(self, z: Tensor, bias: Tensor | None = None, rows: slice = ALL) -> Tensor:
         """Multiply by the weight."""
@@ -113,10 +122,11 @@ class _Account(Plain):
 
     def convolve(self, x: Tensor, how: Convolution, bias: Tensor | None = None) -> Tensor:
         """Convolve with the weight."""
-        inputs, shape, seed = x.detach(), self.weight.shape, self._batches
+        inputs = x.detach()
 
         def keep(gradient: Tensor) -> None:
-            self._multiplied += how.vectors(inputs, gradient.detach(), shape, seed)
+            if gradient.numel():
+                self._convolved.append((how, *how.sample(inputs, gradient, self.weight)))
 
         y = _followed(super().convolve(x, how), keep)
         return y if bias is None else y + bias.reshape(-1, *[1] * how.dims)
@@ -131,6 +141,8 @@ class _Account(Plain):
     def end_batch(self) -> None:
         """Add up what one batch has shown."""
         uses: dict[tuple[int | None, int | None], list[tuple[Tensor, Tensor]]] = {}
+        for how, x, gradient in self._convolved:
+            self._multiplied += how.vectors(x, gradient, self.weight)
         for x, gradient, rows in self._multiplied:
             uses.setdefault((rows.start, rows.stop), []).append((x, gradient))
         for (first, last), pairs in uses.items():
@@ -138,16 +150,19 @@ class _Account(Plain):
             gradients = torch.cat([vectors_of(gradient) for _, gradient in pairs])
             n, share = len(inputs), len(uses)
             # Gradients are of the mean over the batch; of each vector's own loss, n times that.
-            squares = gradients.square().sum(dim=0) * len(gradients)
-            self._sensitivities[first:last] += squares.double().numpy()
+            squares = gradients.square()
+            self._sensitivities[first:last] += (squares.sum(dim=0) * n).double().numpy()
+            self._spread.add(squares.sum(dim=1), n)
             self._inputs.add(inputs, lambda m, n=n, share=share: (m / n).double() / share)
             self._vectors += n // share
         if self._looked_up:
             gradients = torch.cat([vectors_of(gradient) for gradient in self._looked_up])
             n = len(gradients)
+            self._spread.add(gradients.square().sum(dim=1), n)
             self._gradients.add(gradients, lambda m, n=n: (m * n).double())
             self._lookups += n
         self._multiplied.clear()
+        self._convolved.clear()
         self._looked_up.clear()
         self._batches += 1
 
@@ -160,17 +175,39 @@ class _Account(Plain):
         """
         parts = list(self._parts(frequencies))
         rows = np.zeros(self._uses.size)
-        moment: Any = 0.0
+        moment: Any = None
         for part in parts:
             rows += part.rows * _scale(part)
-            moment = part.moment * float(part.rows.sum()) + moment
-        if not rows.any() or not np.isfinite(rows).all() or not np.isfinite(moment).all():
+            own = part.moment
+            own *= float(part.rows.sum())
+            moment = own if moment is None else np.add(moment, own, out=moment)
+        if (
+            moment is None
+            or not rows.any()
+            or not np.isfinite(rows).all()
+            or not np.isfinite(moment).all()
+        ):
             return None
         # In all, rows times moment is what it was, part by part.
         floored = np.maximum(rows, _FLOOR * rows.mean())
-        found = replace(parts[0], rows=floored, moment=moment / float(rows.sum()))
-        whole = self.weight.float().cpu().flatten(1).numpy()
-        return found if found.rise(whole) > _SMALLEST_RISE else None
+        moment /= float(rows.sum())
+        found = replace(parts[0], rows=floored, moment=moment)
+        return found if found.rise(self._matrix) > _SMALLEST_RISE else None
+
+    @property
+    def _matrix(self) -> Matrix:
+        matrix: Matrix = self.weight.float().cpu().flatten(1).numpy()
+        return matrix
+
+    @property
+    def evenness(self) -> float:
+        """Over how many of its vectors the gradients are spread, as a share; 0 of none."""
+        return self._spread.evenness
+
+    def even_curvature(self) -> Curvature | None:
+        """Return what counts errors by their size alone, or None if the weight was never used."""
+        used = self._vectors or self._lookups
+        return Curvature.relative(self._matrix) if used else None
 
     def _parts(self, frequencies: Floats | None) -> Iterator[Curvature]:
         """Yield rows' sensitivities and moment, for lookups and for multiplications."""
@@ -183,6 +220,39 @@ class _Account(Plain):
             if frequencies is not None:
                 sensitivities = _smoothed(sensitivities, frequencies, self._vectors)
             yield self._inputs.curvature(sensitivities, self._batches)
+
+
+class _Spread:
+    """Over how many vectors gradients are spread."""
+
+    def __init__(self) -> None:
+        self._count, self._sum, self._squares = 0, 0.0, 0.0
+
+    def add(self, energies: Tensor, n: int) -> None:
+        """Add the squared gradients of the vectors of a batch of n, shape (n,)."""
+        own = energies.double() * float(n) ** 2  # gradients are of the mean over the batch
+        self._count += n
+        self._sum += float(own.sum())
+        self._squares += float(own.square().sum())
+
+    @property
+    def _matrix(self) -> Matrix:
+        matrix: Matrix = self.weight.float().cpu().flatten(1).numpy()
+        return matrix
+
+    @property
+    def evenness(self) -> float:
+        """One where all are alike, and 1 / n where one of n has it all; 0 of none."""
+        if self._squares == 0:
+            return 0.0
+        share = self._sum**2 / self._squares / self._count
+        return share if math.isfinite(share) else 1.0
+
+
+def is_even(curvatures: Mapping[str, Curvature]) -> bool:
+    """Whether errors count by their size alone, since the gradients say nothing."""
+    spans = [float(np.ptp(one.rows)) for one in curvatures.values() if one.rows.size > 1]
+    return bool(spans) and max(spans) == 0
 
 
 def _scale(part: Curvature) -> float:

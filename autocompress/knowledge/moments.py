@@ -79,9 +79,14 @@ class MomentSum:
             col, first = col + width, last
 
     def curvature(self, rows: NDArray[np.float64], batches: int) -> Curvature:
-        """Return the mean over so many batches, beside the sensitivities of the rows."""
+        """Return the mean over so many batches, beside the sensitivities of the rows.
+
+        It takes the place of the sum: moments of wide vectors are in memory once.
+        """
         found = self._zeros() if self._sum is None else self._sum
-        return Curvature(rows, found / batches, self.widths)
+        self._sum = None
+        found /= batches
+        return Curvature(rows, found, self.widths)
 
     def _zeros(self) -> NDArray[Any]:
         if self.widths:

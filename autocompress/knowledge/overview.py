@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import nn
 
-from autocompress.knowledge.description import described
+from autocompress.knowledge.description import WeightDescription, described
 from autocompress.knowledge.source import Source
 
 _SHOWN = 4
@@ -22,9 +22,9 @@ def overview(model: nn.Module, source: Source) -> list[str]:
         source: The same, calibrated.
     """
     known = described(model, source)
-    layers = Counter(one.adapter or one.layer for one in known)
+    layers = Counter(_kind(one) for one in known)
     numbers = sum(weight.values.size for weight in source.weights.weights.values())
-    by_layer = ", ".join(f"{count} of {layer}" for layer, count in layers.most_common())
+    by_layer = ", ".join(_several(*each) for each in layers.most_common())
     lines = [
         f"found in the model: {_counted(numbers)} numbers in {len(known)} tensors: {by_layer}"
     ]
@@ -39,6 +39,16 @@ def overview(model: nn.Module, source: Source) -> list[str]:
         if one.remedy is not None:
             remedies.setdefault(one.remedy, []).append(one.name)
     return [*lines, *_unknown(remedies)]
+
+
+def _kind(one: WeightDescription) -> str:
+    return "bias" if one.role == "bias" else (one.adapter or one.layer).replace("_", " ")
+
+
+def _several(kind: str, count: int) -> str:
+    if kind == "bias":
+        return f"{count} {kind}{'es' * (count > 1)}"
+    return f"{count} of {kind}"
 
 
 def _unknown(remedies: Mapping[str, Sequence[str]]) -> list[str]:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from autocompress.knowledge.curvature import is_even
 from autocompress.knowledge.prediction import predicted_loss_rise
 from autocompress.knowledge.source import Source
 from autocompress.knowledge.task import Task
@@ -45,9 +46,16 @@ def with_sensitivities(source: Source, model: nn.Module, task: Task, cache: Path
     Args:
         source: The model, calibrated.
         model: The same; evaluated without dropout and not changed.
-        task: Gives the training losses; without any, nothing is measured.
+        task: Gives the training losses; without any, nothing is measured, nor on a model that
+            knows its training data by heart.
         cache: The file.
     """
+    if is_even(source.calibration.curvatures):
+        progress.say(
+            "the model knows its training data by heart, and its gradients there mislead: "
+            "errors are counted by their size, as without training losses"
+        )
+        return source
     sensitivities = kept_json(cache)
     if sensitivities is None:
         progress.say("measuring how sensitive the loss is to each weight")

@@ -32,7 +32,8 @@ def check_readable(model: nn.Module) -> None:
 
     Raises:
         ModelError: If it is scripted, quantized or not initialised, or has a tensor that is
-            sparse or on the meta device, or a name that files cannot have.
+            sparse or on the meta device, or a name that files cannot have; or if its own
+            `state_dict` fails.
     """
     if not isinstance(model, nn.Module):
         raise ModelError(f"a model must be an `nn.Module`, but got {_instead_of_module(model)}")
@@ -47,7 +48,11 @@ def check_readable(model: nn.Module) -> None:
                 f"module '{path}' is quantized by PyTorch already ({type(module).__name__}); "
                 "hand in the model as it was before"
             )
-    state: dict[str, Any] = model.state_dict(keep_vars=True)
+    try:
+        state: dict[str, Any] = model.state_dict(keep_vars=True)
+    except Exception as error:  # whatever a user's hook raises
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ModelError(f"the model's own `state_dict` fails ({said}); mend it first") from error
     for name, value in state.items():
         reason = _fault(name, value)
         if reason:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,8 +23,8 @@ _FUNCTIONS: Mapping[tuple[int, bool], Callable[..., Tensor]] = {
 _KINDS = {function: kind for kind, function in _FUNCTIONS.items()}
 _OPTIONS = ("stride", "padding", "dilation", "groups")
 _TRANSPOSED_OPTIONS = ("stride", "padding", "output_padding", "groups", "dilation")
-_MOST_NUMBERS, _FEWEST, _MOST = 2**20, 256, 4096
-"""Of the vectors by which a weight is multiplied in one call: numbers, and vectors."""
+_MOST_NUMBERS, _MOST = 2**22, 16
+"""Of the gradients by a weight of single inputs that are held at once: numbers, and inputs."""
 
 
 @dataclass(frozen=True)
@@ -94,115 +93,70 @@ class Convolution:
             return self(pointwise(x, left.mT.reshape(-1, shape[0], *ones)), kernel, bias)
         return pointwise(self(x, kernel), left.reshape(shape[0], -1, *ones), bias)
 
-    def vectors(
-        self, x: Tensor, gradient: Tensor, shape: Sequence[int], seed: int
-    ) -> Iterator[tuple[Tensor, Tensor, slice]]:
-        """Yield what the weight meets at some positions, drawn at random by a seed.
+    def sample(self, x: Tensor, gradient: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Return some inputs of a batch, and the gradients by their outputs.
 
-        Of all positions in a batch those are taken that some megabytes hold. The loss is taken
-        to be the mean over the batch, of which each input has a loss of its own [1].
+        The loss is taken to be the mean over the batch, of which each input has a loss of its
+        own. Gradients are so scaled that their squares add up to the mean over those losses.
 
         Args:
             x: The input.
             gradient: Of the loss, by the output.
-            shape: Of the weight.
-            seed: Of the positions.
+            weight: The weight; the larger it is, the fewer inputs there are.
+        """
+        if x.dim() == self.dims + 1:
+            x, gradient = x[None], gradient[None]
+        most = min(max(_MOST_NUMBERS // weight.numel(), 1), _MOST)
+        stride = max(1, -(-len(x) // most))
+        precise = torch.promote_types(x.dtype, torch.float32)
+        some, back = x[::stride].to(precise), gradient[::stride].to(precise)
+        return some.clone(), back * (len(x) / len(back) ** 0.5)
+
+    def vectors(
+        self, x: Tensor, gradient: Tensor, weight: Tensor
+    ) -> Iterator[tuple[Tensor, Tensor, slice]]:
+        """Yield vectors whose second moments tell what errors in a weight cost.
+
+        An error meets all positions of an input alike, and what it does to them adds up. So what
+        counts is the gradient by the weight of each input's own loss. The Kronecker product of
+        what its rows and its columns amount to stands for the Fisher information, as in [1].
+
+        Args:
+            x: Inputs, as `sample` gives them.
+            gradient: By their outputs, likewise.
+            weight: The weight.
 
         Yields:
-            For each group what multiplies its rows, (vectors, cols), the gradients of the rows'
-            outputs, (vectors, rows of the group), and the rows. Of transposed functions, which
-            multiply from the other side, the gradients that the columns meet come first, and
-            the rows' inputs second.
+            For each group vectors (n, cols) and (n, rows of the group), and the rows: the mean
+            outer product of the first ones is the moment, of trace one, and n times the sum of
+            squares of the second ones the sensitivity of the rows.
 
         References:
-            [1] R. Grosse, J. Martens. A Kronecker-factored approximate Fisher matrix for
-                convolution layers. ICML 2016, arXiv 1602.01407.
+            [1] V. Gupta, T. Koren, Y. Singer. Shampoo: Preconditioned Stochastic Tensor
+                Optimization. ICML 2018, arXiv 1802.09568.
         """
-        wide, narrow = (gradient, x) if self.is_transposed else (x, gradient)
-        precise = torch.promote_types(wide.dtype, torch.float32)
-        wide, narrow = wide.to(precise), narrow.to(precise)
-        if wide.dim() == self.dims + 1:
-            wide, narrow = wide[None], narrow[None]
-        cols = math.prod(shape[1:])
-        total = narrow.shape[0] * narrow[0, 0].numel()
-        if not total or not cols:
-            return
-        batches, places = _drawn(narrow, min(max(_MOST_NUMBERS // cols, _FEWEST), _MOST), seed)
-        covered = self._covered(wide, batches, places, shape[2:])
-        seen = narrow.flatten(2).mT[batches, _flat(places, narrow.shape[2:])]
-        # Summed over the vectors and times their number, it is that of all positions.
-        seen = seen * ((narrow.shape[0] * total) ** 0.5 / len(seen))
-        energies = covered.square().mean(dim=(0, 2)).clamp(min=torch.finfo(covered.dtype).tiny)
-        # Groups share one moment; by how much they differ is told by their rows.
-        scales = (energies / energies.mean()).sqrt().tolist()
-        each = seen.shape[1] // self.groups
-        for group, scale in enumerate(scales):
-            rows = slice(group * each, (group + 1) * each)
-            whose = rows if self.groups > 1 else slice(None)
-            yield covered[:, group] / scale, seen[:, rows] * scale, whose
+        each = self._gradients(x, gradient, weight)
+        n_rows = len(weight) // self.groups
+        for group in range(self.groups):
+            rows = slice(group * n_rows, (group + 1) * n_rows)
+            own = each[:, rows]
+            first, squares = own.flatten(0, 1), own.square().sum(dim=(0, 2))
+            energy, n = squares.sum(), len(own) * n_rows
+            if energy > 0:
+                second = squares.sqrt() / n
+                whose = rows if self.groups > 1 else slice(None)
+                yield first * (n / energy).sqrt(), second.expand(n, -1), whose
 
-    def _covered(
-        self, wide: Tensor, batches: Tensor, places: list[Tensor], kernel: Sequence[int]
-    ) -> Tensor:
-        """Return what the kernel covers at some places, (places, groups, channels * kernel)."""
-        strides, dilations = self._each(self.stride), self._each(self.dilation)
-        sides = self._sides(kernel, dilations)
-        padded = functional.pad(wide, [side for pair in reversed(sides) for side in pair])
-        missing = [
-            max(0, int(place.max()) * stride + dilation * (size - 1) + 1 - have)
-            for place, stride, dilation, size, have in zip(
-                places, strides, dilations, kernel, padded.shape[2:], strict=True
-            )
-        ]
-        padded = functional.pad(padded, [side for one in reversed(missing) for side in (0, one)])
-        index = torch.zeros(len(batches), 1, dtype=torch.int64)
-        for axis in range(self.dims):
-            offsets = torch.arange(kernel[axis]) * dilations[axis]
-            own = places[axis][:, None] * strides[axis] + offsets
-            index = (index[:, :, None] * padded.shape[2 + axis] + own[:, None, :]).flatten(1)
-        found = padded.flatten(2).mT[batches[:, None], index]  # (places, kernel, channels)
-        covered = found.mT  # (places, channels, kernel)
-        return covered.reshape(len(covered), self.groups, -1)
-
-    def _sides(self, kernel: Sequence[int], dilations: list[int]) -> list[tuple[int, int]]:
-        """Return by axis how much is padded before and after."""
-        if isinstance(self.padding, str):
-            spans = [
-                d * (size - 1) * (self.padding == "same")
-                for d, size in zip(dilations, kernel, strict=True)
-            ]
-            return [(span // 2, span - span // 2) for span in spans]
-        return [(size, size) for size in self._each(self.padding)]
-
-    def _each(self, sizes: Sizes) -> list[int]:
-        """Return a size for each axis."""
-        given = [sizes] if isinstance(sizes, int) else list(sizes)
-        return given * self.dims if len(given) == 1 else given
+    def _gradients(self, x: Tensor, gradient: Tensor, weight: Tensor) -> Tensor:
+        """Return the gradients by the weight of each input, (inputs, rows, cols)."""
+        found = []
+        with torch.enable_grad():
+            kernel = weight.detach().to(x.dtype).requires_grad_()
+            for one, back in zip(x, gradient, strict=True):
+                found += torch.autograd.grad(self(one[None], kernel), kernel, back[None])
+        return torch.stack(found).flatten(2)
 
 
 def is_convolution(function: object) -> bool:
     """Whether a function is one of PyTorch's convolutions."""
     return function in _KINDS
-
-
-def _drawn(narrow: Tensor, most: int, seed: int) -> tuple[Tensor, list[Tensor]]:
-    """Draw positions: which input of the batch, and by axis where in it."""
-    sizes = narrow.shape[2:]
-    total = narrow.shape[0] * sizes.numel()
-    generator = torch.Generator().manual_seed(seed)
-    flat = torch.arange(total)
-    if total > most:
-        flat = torch.randint(total, (most,), generator=generator)
-    batches, flat = flat // sizes.numel(), flat % sizes.numel()
-    places = []
-    for size in reversed(sizes):
-        places.append(flat % size)
-        flat = flat // size
-    return batches, places[::-1]
-
-
-def _flat(places: list[Tensor], sizes: Sequence[int]) -> Tensor:
-    index = torch.zeros_like(places[0])
-    for place, size in zip(places, sizes, strict=True):
-        index = index * size + place
-    return index

@@ -122,17 +122,15 @@ def measured_baseline(
     Raises:
         TaskError, ModelError: If its metric is not that of the model which the user handed in.
     """
-    known = folder.baseline()
-    if known is None:
-        known = _measured(evaluator, folder, model, look)
+    baseline = folder.baseline() or _measured(evaluator, folder, model, look)
     if look is not None:
         look.keep(folder)
-    return known
+    return baseline
 
 
 def _measured(
     evaluator: Evaluator, folder: SearchFolder, model: nn.Module, look: FirstLook | None
-) -> Mapping[str, float]:
+) -> dict[str, float]:
     progress.say("measuring the uncompressed model, stored and reloaded")
     known = evaluator.baseline(folder.artifact(None))
     if look is not None:

@@ -157,10 +157,10 @@ class LocalProcesses:
         except (EOFError, ConnectionError) as error:
             raise self._death(index, job) from error
         if isinstance(outcome, Sent):
-            error = outcome.error()
-            if not isinstance(error, AutocompressError):
-                raise error
-            outcome = error
+            failure = outcome.error()
+            if not isinstance(failure, AutocompressError):
+                raise failure
+            outcome = failure
         if isinstance(outcome, SearchError):
             raise outcome
         return job, outcome

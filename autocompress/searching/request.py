@@ -11,6 +11,7 @@ from typing import Any, get_args
 from autocompress.engines.base import ENGINES
 from autocompress.errors import ExportError, ObjectiveError, SearchError
 from autocompress.outcome.limits import Limit, Rise, parse_seconds
+from autocompress.outcome.numbers import is_number
 from autocompress.outcome.objectives import Objective
 from autocompress.recovery import RecoveryBudget, RecoverySettings
 from autocompress.searching.effort import Effort
@@ -58,9 +59,13 @@ class Request:
         Raises:
             SearchError, ExportError, RegistryError: If something cannot be used.
         """
-        counts = {"trials": (self.effort.trials, 1), "jobs": (self.effort.jobs, 1)}
-        for name, (count, least) in {**counts, "seed": (self.seed, 0)}.items():
-            if not isinstance(count, Integral) or isinstance(count, bool) or count < least:
+        counts: dict[str, tuple[object, int]] = {
+            "trials": (self.effort.trials, 1),
+            "jobs": (self.effort.jobs, 1),
+            "seed": (self.seed, 0),
+        }
+        for name, (count, least) in counts.items():
+            if not is_number(count) or not isinstance(count, Integral) or int(count) < least:
                 raise SearchError(
                     f"`{name} >= {least}` must hold for a whole number, but got {count!r}"
                 )

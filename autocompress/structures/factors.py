@@ -9,6 +9,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+_FAINT = 2.0**-40
+
 Matrix = NDArray[np.float32]
 Shape = tuple[int, int]
 
@@ -125,6 +127,13 @@ class Curvature:
             return part + added * (1.0 if part.ndim == 1 else np.eye(len(part), dtype=part.dtype))
 
         return self.mapped(shifted)
+
+    def balanced(self) -> Curvature:
+        """Return the same, with a moment of the mean diagonal 1 if it was far from that."""
+        mean = float(self.diagonal.mean())
+        if not mean > 0 or _FAINT < mean < 1 / _FAINT:
+            return self
+        return self.mapped(lambda cols, part: part / mean, self.rows * mean)
 
     def rise(self, error: Matrix) -> float:
         """Return the predicted rise of the loss for an error of shape (rows, cols)."""

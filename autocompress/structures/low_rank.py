@@ -12,8 +12,9 @@ from pydantic import Field
 
 from autocompress.structures.base import STRUCTURES, Structure
 from autocompress.structures.factors import Curvature, Factor, Matrix, Shape
+from autocompress.structures.large import fitted, is_large
 from autocompress.structures.markers import Share
-from autocompress.structures.roots import rooted
+from autocompress.structures.roots import Root, rooted
 from autocompress.structures.thin import Thin
 
 _LEAST = 1e-6
@@ -89,7 +90,10 @@ class LowRank(Structure):
         """
         if self.fit == "loss" and curvature is not None:
             return self._fitted_to_loss(weight, row_frequencies, curvature)
-        left, right = truncated_svd(weight.astype(np.float64), self.rank)
+        if is_large(weight.shape):
+            left, right = fitted(weight, None, self.rank)[:2]
+        else:
+            left, right = truncated_svd(weight.astype(np.float64), self.rank)
         return {
             "left": Factor(left.astype(np.float32), row_frequencies=row_frequencies),
             "right": Factor(right.astype(np.float32)),
@@ -102,19 +106,21 @@ class LowRank(Structure):
         curvature: Curvature,
     ) -> dict[str, Factor]:
         damped, root = rooted(curvature)
-        transformed = root.after(weight)
-        energies, basis = _principal(transformed, damped, self.rank)
-        basis = basis * np.where(basis.sum(axis=0) < 0, -1.0, 1.0)
-        right = root.undone(basis.T).astype(np.float32)
+        if is_large(weight.shape) or curvature.moment.ndim == 1:
+            left, right, energies = fitted(weight, (damped, root), self.rank)
+        else:
+            left, right, energies = _fitted(weight, damped, root, self.rank)
         # What an error in a row of `right` costs grows with what the column of `left` holds.
         sensitivities = np.maximum(energies, (energies[0] * _LEAST) or 1.0)
         return {
             "left": Factor(
-                (transformed @ basis).astype(np.float32),
+                left.astype(np.float32),
                 row_frequencies=row_frequencies,
                 curvature=Curvature(damped.rows, np.ones(self.rank)),
             ),
-            "right": Factor(right, curvature=replace(damped, rows=sensitivities)),
+            "right": Factor(
+                right.astype(np.float32), curvature=replace(damped, rows=sensitivities)
+            ),
         }
 
     def reconstruct(self, factors: Mapping[str, Matrix]) -> Matrix:
@@ -126,25 +132,15 @@ class LowRank(Structure):
         return Thin([factors["left"]], [factors["right"]])
 
 
-def _principal(
-    transformed: Floats, curvature: Curvature, rank: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the largest eigenvalues of the Gram matrix of sensitive rows, and their vectors.
-
-    Of more columns than can be paired with each other, by way of the smaller Gram matrix.
-    """
-    rows, cols = transformed.shape
-    if rows >= cols or curvature.moment.ndim == 2:
-        gram = (transformed * curvature.rows[:, None]).T @ transformed
-        values, vectors = np.linalg.eigh(gram)
-        return values[::-1][:rank], vectors[:, ::-1][:, :rank]
-    roots = np.sqrt(curvature.rows)
-    gram = transformed @ transformed.T
-    gram *= roots[:, None] * roots
-    values, vectors = np.linalg.eigh(gram)
-    values, vectors = values[::-1][:rank], vectors[:, ::-1][:, :rank]
-    norms = np.sqrt(np.maximum(values, (values[0] * _LEAST**2) or 1.0))
-    return values, transformed.T @ (vectors * roots[:, None] / norms)
+def _fitted(
+    weight: Matrix, damped: Curvature, root: Root, rank: int
+) -> tuple[Floats, Floats, Floats]:
+    """Return both factors of a fit to the loss, and what each column of `left` is worth."""
+    transformed = root.after(weight)
+    values, vectors = np.linalg.eigh((transformed * damped.rows[:, None]).T @ transformed)
+    energies, basis = values[::-1][:rank], vectors[:, ::-1][:, :rank]
+    basis = basis * np.where(basis.sum(axis=0) < 0, -1.0, 1.0)
+    return transformed @ basis, root.undone(basis.T), energies
 
 
 def truncated_svd(

@@ -52,6 +52,7 @@ def rooted(curvature: Curvature) -> tuple[Curvature, Root]:
     Raises:
         ValueError: If the moment is not positive semidefinite.
     """
+    curvature = curvature.balanced()
     for damping in (_DAMPING * 10.0**power for power in range(_DAMPINGS)):
         damped = curvature.damped(damping)
         try:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from grammar import Made, Scores, batches, made, outputs, snapshot
+from grammar import Made, made
+from grammar_task import Scores, batches, outputs, snapshot
 from numpy.typing import NDArray
 from strategies import FOR_MODELS, PRECISIONS, treat
 from torch import Tensor, nn

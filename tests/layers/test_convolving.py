@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pytest
@@ -33,46 +32,60 @@ CASES: dict[str, tuple[Convolution, tuple[int, ...], tuple[int, ...]]] = {
 each = pytest.mark.parametrize("name", CASES)
 
 
-def used(name: str, batch: int = 1) -> tuple[Convolution, Tensor, Tensor, Tensor]:
-    """Return a convolution, its input, its weight after a backward pass, and the gradient."""
+def used(name: str) -> tuple[Convolution, Tensor, Tensor, Tensor]:
+    """Return a convolution, its input, its weight and the gradient by its output."""
     how, shape, kernel = CASES[name]
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(shape, generator=generator, dtype=torch.float64).repeat_interleave(batch, 0)
-    weight = torch.randn(kernel, generator=generator, dtype=torch.float64, requires_grad=True)
-    y = how(x, weight)
-    gradient = torch.randn(y.shape, generator=generator, dtype=torch.float64)
-    torch.autograd.backward(y, gradient)
-    return how, x, weight, gradient
+    x = torch.randn(shape, generator=generator, dtype=torch.float64)
+    weight = torch.randn(kernel, generator=generator, dtype=torch.float64)
+    output = how(x, weight)
+    return how, x, weight, torch.randn(output.shape, generator=generator, dtype=torch.float64)
+
+
+def fisher(how: Convolution, x: Tensor, weight: Tensor, gradient: Tensor) -> list[Tensor]:
+    """Return of each input what its own loss has for a gradient by the weight, (rows, cols)."""
+    batched = x.dim() == how.dims + 2
+    pairs = zip(x, gradient, strict=True) if batched else [(x, gradient)]
+    found = []
+    for one, back in pairs:
+        kernel = weight.clone().requires_grad_()
+        torch.autograd.backward(how(one, kernel), back)
+        assert kernel.grad is not None
+        found.append(kernel.grad.flatten(1) * (len(x) if batched else 1))
+    return found
 
 
 @each
-def test_vectors_times_gradients_are_the_gradient_of_the_weight(name: str) -> None:
+def test_vectors_tell_what_errors_cost_over_all_positions(name: str) -> None:
     how, x, weight, gradient = used(name)
-    batch = len(x) if x.dim() == how.dims + 2 else 1
-    found = torch.zeros(len(weight), math.prod(weight.shape[1:]), dtype=torch.float64)
-    for first, second, rows in how.vectors(x, gradient, weight.shape, 0):
-        found[rows] += second.T @ first * math.sqrt(len(first) / batch)
-    assert weight.grad is not None
-    torch.testing.assert_close(found, weight.grad.flatten(1))
+    gradients = torch.stack(fisher(how, x, weight, gradient))
+    seen = list(how.vectors(*how.sample(x, gradient, weight), weight))
+    assert len(seen) == how.groups
+    for first, second, rows in seen:
+        own = gradients[:, rows]
+        sensitivities = second.square().sum(dim=0) * len(second)
+        torch.testing.assert_close(sensitivities, own.square().mean(dim=0).sum(dim=1))
+        moment = torch.einsum("nrc,nrd->cd", own, own) / own.square().sum()
+        torch.testing.assert_close(first.T @ first / len(first), moment)
 
 
-def test_of_many_positions_some_are_drawn_which_tell_the_same() -> None:
+def test_of_many_inputs_some_stand_for_all() -> None:
     how = Convolution(2, padding=1)
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(8, 3, 64, 64, generator=generator) + 1
-    gradient = torch.randn(8, 5, 64, 64, generator=generator) * torch.arange(1.0, 6)[:, None, None]
+    x, weight = torch.randn(256, 3, 6, 6, generator=generator), torch.randn(5, 3, 3, 3)
+    gradient = torch.randn(256, 5, 6, 6, generator=generator) / 256
+    ((first, second, _),) = how.vectors(*how.sample(x, gradient, weight), weight)
+    assert len(first) == len(second) == 16 * 5
+    expected = torch.stack(fisher(how, x, weight, gradient)).square().mean(dim=0).sum(dim=1)
+    found = second.square().sum(dim=0) * len(second)
+    torch.testing.assert_close(found, expected, rtol=0.5, atol=0)
 
-    def told(seed: int) -> tuple[Tensor, Tensor]:
-        ((first, second, _),) = how.vectors(x, gradient, (5, 3, 3, 3), seed)
-        assert len(first) == len(second) == 4096
-        return first.T @ first / len(first), second.square().sum(dim=0) * len(second)
 
-    assert all(torch.equal(a, b) for a, b in zip(told(0), told(0), strict=True))
-    assert not torch.equal(told(0)[0], told(1)[0])
-    moment, rows = told(0)
-    every = functional.unfold(x, 3, padding=1).transpose(0, 1).flatten(1)
-    torch.testing.assert_close(moment, every @ every.T / every.shape[1], rtol=0.1, atol=0.1)
-    torch.testing.assert_close(rows, 8 * gradient.square().sum(dim=(0, 2, 3)), rtol=0.1, atol=0)
+def test_where_no_gradient_comes_back_there_are_no_vectors() -> None:
+    how, x, weight, gradient = used("grouped")
+    gradient[:, 3:] = 0
+    seen = how.vectors(*how.sample(x, gradient, weight), weight)
+    assert [rows for _, _, rows in seen] == [slice(0, 3)]
 
 
 @each
