@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import sys
-import traceback
 from collections.abc import Callable
 from importlib import import_module
 from operator import attrgetter
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from autocompress.support.blame import told
 
 if TYPE_CHECKING:
     from torch import nn
@@ -107,22 +108,7 @@ def _guarded(option: str, spec: str, call: Callable[[], Any]) -> Any:
     try:
         return call()
     except (Exception, SystemExit) as error:
-        raise _wrong(option, spec, f"raised {told(error)}") from error
-
-
-def told(error: BaseException) -> str:
-    """Return type, message, file and line of an exception of the user's code, on one line."""
-    text = " ".join(str(error).split())
-    name = type(error).__name__ + (f": {text}" if text else "")
-    if isinstance(error, SyntaxError):
-        return f"{name} ({error.filename}, line {error.lineno})"
-    own = str(Path(__file__).parents[1])
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith((own, "<frozen")) and "importlib" not in frame.filename
-    ]
-    return f"{name} ({frames[-1].filename}, line {frames[-1].lineno})" if frames else name
+        raise _wrong(option, spec, told(error)) from error
 
 
 def _wrong(option: str, spec: str, what: str) -> click.ClickException:

@@ -108,7 +108,7 @@ def test_processes_import_from_the_current_directory(here: Path) -> None:
     [
         (
             "ownpkg.things:raises",
-            r"raised LookupError: no such file ({here}/ownpkg/things.py, line 21)",
+            r"raised LookupError: no such file ({here}/ownpkg/things.py, line 21, in raises)",
         ),
         ("oddfile:f", "raised SyntaxError: invalid syntax"),
         ("no.such:f", "raised ModuleNotFoundError: No module named 'no'"),
