@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from autocompress.errors import ModelError
+from autocompress.errors import ModelError, TaskError
 from autocompress.knowledge.curvature import measure_curvatures
 from autocompress.knowledge.task import Task
 from autocompress.knowledge.tensors import tensors_of
@@ -57,11 +57,12 @@ def calibrate(model: nn.Module, task: Task, cache: Path | None = None) -> Calibr
             measuring them takes as long as some trials. None keeps nothing.
 
     Raises:
-        ModelError: If there is no batch, or frequencies do not match the rows of their weight.
+        TaskError: If there is no batch, or the task raises an exception.
+        ModelError: If frequencies do not match the rows of their weight.
     """
     batch = next(task.calibration_batches(), None)
     if batch is None:
-        raise ModelError("`task.calibration_batches()` must yield at least one batch")
+        raise TaskError("`task.calibration_batches()` must yield at least one batch")
     with untouched(model) as watched, torch.random.fork_rng(devices=[]):
         sites = find_sites(watched, lambda: task.forward(watched, batch))
     frequencies = _row_frequencies(model, task)

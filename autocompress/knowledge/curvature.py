@@ -13,14 +13,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from autocompress.knowledge.guarded import differentiate
 from autocompress.knowledge.moments import MomentSum, vectors_of, widths_of
 from autocompress.knowledge.task import Task
 from autocompress.knowledge.tensors import tensors_of
 from autocompress.layers.base import ALL, Plain
-from autocompress.layers.copies import beside, untouched
+from autocompress.layers.convolving import Convolution
+from autocompress.layers.copies import as_written, beside, untouched
 from autocompress.layers.memory import first_names
 from autocompress.layers.watching import Watching
-from autocompress.structures import Curvature
+from autocompress.structures import Curvature, Matrix, matrix_shape
 
 _BATCHES = 64
 _PRIOR_COUNT = 10.0
@@ -53,8 +55,9 @@ def measure_curvatures(
             rarely is too rarely seen to be measured; it takes over the ratio of the others.
 
     Returns:
-        By weight name; what no layer adapter and no call of `functional.linear` or
-        `functional.embedding` shows is left out, and so is all if the task has no training losses.
+        By weight name; what no layer adapter and no call of `functional.linear`, `embedding`,
+        `bilinear` or a convolution shows is left out, and so is all if the task has no training
+        losses.
 
     References:
         [1] J. Martens, R. Grosse. Optimizing Neural Networks with Kronecker-factored Approximate
@@ -64,15 +67,15 @@ def measure_curvatures(
     with untouched(model) as watched:
         teacher = beside(watched)
         tensors = tensors_of(watched)
-        firsts = {n: f for n, f in first_names(tensors).items() if tensors[n].dim() == 2}
+        firsts = {n: f for n, f in first_names(tensors).items() if tensors[n].dim() > 1}
         accounts = {name: _Account(tensors[name]) for name in dict.fromkeys(firsts.values())}
         watching = Watching(watched, {name: accounts[first] for name, first in firsts.items()})
         try:
             torch.set_num_threads(1)  # steps through time are too small to be shared
-            with torch.random.fork_rng(devices=[]), watching:
+            with torch.random.fork_rng(devices=[]), as_written(), watching:
                 for loss in islice(task.training_losses(watched, teacher, 0.0, 0), _BATCHES):
                     if loss.requires_grad:
-                        torch.autograd.backward(loss)
+                        differentiate(loss)
                     for account in accounts.values():
                         account.end_batch()
         finally:
@@ -92,11 +95,12 @@ class _Account(Plain):
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__(weight.detach())
-        rows, cols = weight.shape
+        rows, cols = matrix_shape(tuple(weight.shape))
         self._uses, self._sensitivities = np.zeros(rows), np.zeros(rows)
         widths = widths_of(rows, cols)
         self._inputs, self._gradients = MomentSum(widths, cols), MomentSum(widths, cols)
         self._multiplied: list[tuple[Tensor, Tensor, slice]] = []
+        self._convolved: list[tuple[Convolution, Tensor, Tensor]] = []
         self._looked_up: list[Tensor] = []
         self._vectors = self._batches = self._lookups = 0
         self._spread = _Spread()
@@ -116,9 +120,29 @@ class _Account(Plain):
         self._uses += np.bincount(ids.cpu().numpy().ravel(), minlength=self._uses.size)
         return _followed(super().rows(ids), self._looked_up.append)
 
+    def convolve(self, x: Tensor, how: Convolution, bias: Tensor | None = None) -> Tensor:
+        """Convolve with the weight."""
+        inputs = x.detach()
+
+        def keep(gradient: Tensor) -> None:
+            if gradient.numel():
+                self._convolved.append((how, *how.sample(inputs, gradient, self.weight)))
+
+        y = _followed(super().convolve(x, how), keep)
+        return y if bias is None else y + bias.reshape(-1, *[1] * how.dims)
+
+    def across(self, x: Tensor) -> Tensor:
+        """Multiply from the other side: a row counts by what it is multiplied by."""
+        inputs = x.detach()
+        return _followed(
+            super().across(x), lambda gradient: self._multiplied.append((gradient, inputs, ALL))
+        )
+
     def end_batch(self) -> None:
         """Add up what one batch has shown."""
         uses: dict[tuple[int | None, int | None], list[tuple[Tensor, Tensor]]] = {}
+        for how, x, gradient in self._convolved:
+            self._multiplied += how.vectors(x, gradient, self.weight)
         for x, gradient, rows in self._multiplied:
             uses.setdefault((rows.start, rows.stop), []).append((x, gradient))
         for (first, last), pairs in uses.items():
@@ -138,6 +162,7 @@ class _Account(Plain):
             self._gradients.add(gradients, lambda m, n=n: (m * n).double())
             self._lookups += n
         self._multiplied.clear()
+        self._convolved.clear()
         self._looked_up.clear()
         self._batches += 1
 
@@ -164,13 +189,15 @@ class _Account(Plain):
         ):
             return None
         # In all, rows times moment is what it was, part by part.
-        found = replace(
-            parts[0],
-            rows=np.maximum(rows, _FLOOR * rows.mean()),
-            moment=moment / float(rows.sum()),
-        )
-        whole = self.weight.float().cpu().numpy()
-        return found if found.rise(whole) > _SMALLEST_RISE else None
+        floored = np.maximum(rows, _FLOOR * rows.mean())
+        moment /= float(rows.sum())
+        found = replace(parts[0], rows=floored, moment=moment)
+        return found if found.rise(self._matrix) > _SMALLEST_RISE else None
+
+    @property
+    def _matrix(self) -> Matrix:
+        matrix: Matrix = self.weight.float().cpu().flatten(1).numpy()
+        return matrix
 
     @property
     def evenness(self) -> float:
@@ -180,7 +207,7 @@ class _Account(Plain):
     def even_curvature(self) -> Curvature | None:
         """Return what counts errors by their size alone, or None if the weight was never used."""
         used = self._vectors or self._lookups
-        return Curvature.relative(self.weight.float().cpu().numpy()) if used else None
+        return Curvature.relative(self._matrix) if used else None
 
     def _parts(self, frequencies: Floats | None) -> Iterator[Curvature]:
         """Yield rows' sensitivities and moment, for lookups and for multiplications."""
@@ -209,6 +236,11 @@ class _Spread:
         self._squares += float(own.square().sum())
 
     @property
+    def _matrix(self) -> Matrix:
+        matrix: Matrix = self.weight.float().cpu().flatten(1).numpy()
+        return matrix
+
+    @property
     def evenness(self) -> float:
         """One where all are alike, and 1 / n where one of n has it all; 0 of none."""
         if self._squares == 0:
@@ -234,6 +266,8 @@ def _followed(y: Tensor, keep: Callable[[Tensor], None]) -> Tensor:
     if torch.is_grad_enabled():
         if not y.requires_grad:
             y.requires_grad_(True)
+            y.register_hook(keep)  # type: ignore[no-untyped-call]
+            return y.clone()  # what a module may change in place
         y.register_hook(keep)  # type: ignore[no-untyped-call]
     return y
 

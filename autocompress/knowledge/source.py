@@ -13,10 +13,13 @@ from torch import nn
 
 from autocompress.errors import PlanError
 from autocompress.knowledge.calibration import Calibration, calibrate
+from autocompress.knowledge.guarded import guarded
 from autocompress.knowledge.task import Task
+from autocompress.knowledge.tensors import rounding
 from autocompress.knowledge.weights import ModelWeights, Weight
 from autocompress.layers.copies import plain
 from autocompress.structures import Curvature, Shape, stacked_shape
+from autocompress.support import progress
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,13 @@ class Source:
 
         Raises:
             ModelError: If the model cannot be compressed, such as for NaN in a weight.
+            TaskError: If the task raises an exception, or gives what it must not.
         """
+        task = guarded(task)
         weights = ModelWeights.of(model)  # refuses NaN first of all
+        rounded = rounding(model)
+        if rounded is not None:
+            progress.say(rounded)
         model = plain(model)
         calibration = calibrate(model, task, cache)
         return cls(weights, calibration, task.model_config(model), task.assets())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -78,13 +79,37 @@ def needed_copy(model: nn.Module, why: str) -> nn.Module:
         ) from error
 
 
+def original(model: nn.Module) -> nn.Module:
+    """Return the model that `torch.compile` wrapped, whose tensors have the names it gave them."""
+    frames: Any = sys.modules.get("torch._dynamo.eval_frame")
+    while frames is not None and isinstance(model, frames.OptimizedModule):
+        model = model._orig_mod
+    return model
+
+
+@contextmanager
+def as_written() -> Iterator[None]:
+    """Have what `torch.compile` made, anywhere in a model, run line by line as it was written.
+
+    Functions and modules that are watched cannot be compiled.
+    """
+    if "torch._dynamo" not in sys.modules:
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield
+
+
 def plain(model: nn.Module) -> nn.Module:
     """Return a model itself, or a copy in evaluation mode that computes none of its weights.
+
+    Of what `torch.compile` wrapped, it is the model inside.
 
     Raises:
         ModelError: If a weight is computed that cannot become a parameter, or in a model that
             cannot be copied.
     """
+    model = original(model)
     if not is_parametrized(model):
         return model
     twin = needed_copy(model, "weights that are computed from others are made plain in a copy")

@@ -4,6 +4,7 @@ Knows neither torch nor Optuna, so that a running search can be looked at from o
 
     search.json     what is searched: model, data, space, limits, seed (class `Settings`)
     baseline.json   the uncompressed model's numbers
+    task.json       what tells the task's data from others: numbers and batches
     trials/0007/    a trial: model.acz and trial.json, and where latency counts model.onnx;
                     `trials/baseline/` the uncompressed model
     test.json       the metric on test data, for members of the front
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,8 +72,17 @@ class SearchFolder:
         Raises:
             SearchError: If the folder holds another search; the message names the difference.
         """
+        self.check(settings)
         if not (self.path / "search.json").exists():
             write_json(self.path / "search.json", settings.model_dump())
+
+    def check(self, settings: Settings) -> None:
+        """Make sure that the folder holds no other search.
+
+        Raises:
+            SearchError: If it does; the message names the difference.
+        """
+        if not (self.path / "search.json").exists():
             return
         known = self.settings()
         if known.layout != settings.layout:
@@ -153,7 +164,8 @@ class SearchFolder:
         if not (self.path / "test.json").exists():
             return {}
         scores: dict[str, float] = self._read("test.json")
-        return {self.path / name: score for name, score in scores.items()}
+        # Earlier versions wrote down NaN as well.
+        return {self.path / name: one for name, one in scores.items() if math.isfinite(one)}
 
     def save_test_scores(self, scores: Mapping[Path, float]) -> None:
         """Keep the metric on test data."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,9 +30,7 @@ def objectives_of(
         extra: A user's own.
         latency: Whether the time that the model takes counts.
     """
-    metric = Objective(
-        task.metric, task.direction, lambda measured: task.evaluate(measured.model, "valid")
-    )
+    metric = Objective(task.metric, task.direction, lambda measured: measured.values[task.metric])
     timed = (latency_objective(),) if latency else ()
     return (size_objective(), metric, *timed, *extra)
 
@@ -72,4 +71,4 @@ def predicted(source: Source, artifact: Artifact) -> float | None:
     weights, loss_rise = source.weights.weights, 0.0
     for name, blocks in artifact.weights():
         loss_rise += predicted_loss_rise(source, name, errors(blocks, weights[name].matrix))
-    return loss_rise
+    return loss_rise if math.isfinite(loss_rise) else None

@@ -113,7 +113,7 @@ def test_a_misfit_is_no_trial_and_another_plan_follows(tmp_path: Path) -> None:
     advance(study, 2)
     asking = ask(study)
     before = answer(asking)
-    study.misfit(asking.number, ValueError("does not fit"))
+    study.misfit(asking.number, "does not fit")
     assert study.n_finished == 2
     after = answer(ask(study))
     assert after != before

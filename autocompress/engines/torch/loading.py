@@ -13,6 +13,7 @@ from autocompress.architectures import ARCHITECTURES
 from autocompress.artifact import Artifact, open_artifact
 from autocompress.engines.torch.factored import factorized
 from autocompress.errors import ArtifactError
+from autocompress.layers.copies import original
 from autocompress.layers.memory import part, sharing
 from autocompress.layers.parametrized import make_plain
 from autocompress.structures import Matrix, matrix_shape, row_blocks
@@ -36,18 +37,19 @@ def load(
             left out where the artifact describes how to build it. Weights that it computes from
             others (`torch.nn.utils.parametrizations`, `weight_norm`, `prune`) become plain
             parameters of the stored values; weights that it ties, but the artifact holds apart,
-            are parted.
+            are parted. Of what `torch.compile` wrapped, the model inside is filled.
         factored: Whether low rank, GroupReduce and tensor trains run as stored, where that takes
             fewer multiplications. Modules keep their classes and attributes; a weight that is
             asked for is decoded. Hidden states are projected once for all that read them.
             This saves memory; recurrent layers step through time in Python, which takes longer.
+            What is returned is not compiled, and can be compiled again.
 
     Raises:
         ArtifactError: If the file is damaged, or does not hold what the module needs.
     """
     opened = artifact if isinstance(artifact, Artifact) else open_artifact(artifact)
     filled = fill(_build(opened) if model is None else model, opened)
-    return factorized(filled, opened) if factored else filled
+    return factorized(original(filled), opened) if factored else filled
 
 
 def fill(model: nn.Module, artifact: Artifact) -> nn.Module:
@@ -62,7 +64,8 @@ def fill(model: nn.Module, artifact: Artifact) -> nn.Module:
     Raises:
         ArtifactError: If names or shapes differ between the module and the artifact.
     """
-    make_plain(model.eval())
+    given, model = model.eval(), original(model)
+    make_plain(model)
     state = _filled(model, artifact)
     own = {name: value for name, value in model.state_dict().items() if name not in state}
     extra = {name: value for name, value in own.items() if not isinstance(value, torch.Tensor)}
@@ -77,7 +80,7 @@ def fill(model: nn.Module, artifact: Artifact) -> nn.Module:
             f"'{artifact.path}' does not fit the model: it holds other values for {together[0]!r} "
             "than for the weight that the model ties it to; part the two"
         )
-    return model
+    return given
 
 
 def _filled(model: nn.Module, artifact: Artifact) -> dict[str, Any]:
