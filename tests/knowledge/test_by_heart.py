@@ -53,9 +53,8 @@ def trained(steps: int) -> nn.Module:
         torch.manual_seed(0)
         model = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 4))
         optimizer = torch.optim.Adam(model.parameters(), 0.02)
-        for _, loss in zip(
-            range(steps), Memorised().training_losses(model, model, 0.0, 0), strict=False
-        ):
+        losses = Memorised().training_losses(model, model, 0.0, 0)
+        for loss in islice(losses, steps):
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
