@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -11,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from autocompress.knowledge.curvature import is_even
 from autocompress.knowledge.prediction import predicted_loss_rise
 from autocompress.knowledge.source import Source
 from autocompress.knowledge.task import Task
+from autocompress.knowledge.tensors import tensors_of
 from autocompress.layers.copies import beside, copied
 from autocompress.structures import Curvature, Matrix, row_blocks
 from autocompress.support import progress
@@ -67,19 +69,20 @@ def with_sensitivities(source: Source, model: nn.Module, task: Task, cache: Path
 
 
 def _measure(source: Source, model: nn.Module, task: Task) -> dict[str, float]:
-    probed = copied(model).eval()
-    teacher = beside(probed)
-    tensors, exact = probed.state_dict(), model.state_dict()
+    teacher = copied(model).eval()
+    probed = beside(teacher)
+    tensors = tensors_of(probed)
     base = _losses(probed, teacher, task)
     ratios: dict[str, float] = {}
     for name, weight in source.weights.weights.items() if base.size else ():
         coarse = _Coarse.of(source, name)
-        rounded = tensors[name].reshape(weight.matrix.shape)
+        rounded = tensors[name].detach().clone()
+        matrix = rounded.reshape(weight.matrix.shape)
         for rows, error in coarse.errors():
-            rounded[rows] = torch.from_numpy(np.asarray(weight.matrix[rows] + error))
-        tensors[name].copy_(rounded.reshape(tensors[name].shape))
-        differences = _losses(probed, teacher, task) - base
-        tensors[name].copy_(exact[name])
+            matrix[rows] = torch.from_numpy(np.asarray(weight.matrix[rows] + error))
+        with _put(rounded, [tensors[one] for one in (name, *weight.aliases)]):
+            differences = _losses(probed, teacher, task) - base
+        del rounded, matrix  # they may be large
         predicted = predicted_loss_rise(source, name, coarse.errors())
         # What is lost in the noise of the measurement is at most as large as the noise.
         noise = float(differences.std()) / math.sqrt(len(differences))
@@ -90,6 +93,19 @@ def _measure(source: Source, model: nn.Module, task: Task) -> dict[str, float]:
     sizes = [source.weights.weights[name].values.size for name in known]
     mean = np.average([ratios[name] for name in known], weights=sizes) if known else 1.0
     return {name: float(ratio / mean) for name, ratio in ratios.items()}
+
+
+@contextmanager
+def _put(values: Tensor, tensors: list[Tensor]) -> Iterator[None]:
+    """Have other values in the place of a weight, under all of its names."""
+    exact = [tensor.data for tensor in tensors]
+    for tensor in tensors:
+        tensor.data = values
+    try:
+        yield
+    finally:
+        for tensor, own in zip(tensors, exact, strict=True):
+            tensor.data = own
 
 
 def _losses(model: nn.Module, teacher: nn.Module, task: Task) -> Floats:
