@@ -101,7 +101,7 @@ def main() -> None:
     """Train, search, and use what was found."""
     model, task = trained(), Accuracy()
     result = autocompress.search(
-        model, task, max_rise="1%", trials=14, out="runs/keyword_spotter", name="spotter"
+        model, task, max_rise="1%", trials=8, out="runs/keyword_spotter", name="spotter"
     )
     before, after = result.baseline, result.best
     assert after is not None
