@@ -26,7 +26,7 @@ from autocompress.structures import Curvature, Matrix, matrix_shape
 
 _BATCHES = 64
 _PRIOR_COUNT = 10.0
-_LEAST_EVEN = 0.1
+_LEAST_EVEN, _BY_HEART = 0.1, 0.01
 _FLOOR = 1e-6
 _SMALLEST_RISE = 1e-9
 
@@ -45,8 +45,9 @@ def measure_curvatures(
     batch; where they are not, all curvatures are off by a common factor.
 
     A model that knows its training data by heart has next to no gradients there, but for a few
-    vectors, and what those say holds for no other data. Where the gradients of all weights come
-    from less than a tenth of the vectors, errors count by their size, relative to the weight.
+    vectors, and what those say holds for no other data. Where the loss is below a hundredth and
+    the gradients of all weights come from less than a tenth of the vectors, errors count by their
+    size, relative to the weight.
 
     Args:
         model: Evaluated without dropout; it is not changed.
@@ -69,6 +70,7 @@ def measure_curvatures(
         tensors = tensors_of(watched)
         firsts = {n: f for n, f in first_names(tensors).items() if tensors[n].dim() > 1}
         accounts = {name: _Account(tensors[name]) for name in dict.fromkeys(firsts.values())}
+        losses: list[float] = []
         watching = Watching(watched, {name: accounts[first] for name, first in firsts.items()})
         try:
             torch.set_num_threads(1)  # steps through time are too small to be shared
@@ -76,13 +78,15 @@ def measure_curvatures(
                 for loss in islice(task.training_losses(watched, teacher, 0.0, 0), _BATCHES):
                     if loss.requires_grad:
                         differentiate(loss)
+                    losses.append(float(loss.detach().mean()))
                     for account in accounts.values():
                         account.end_batch()
         finally:
             torch.set_num_threads(threads)
     unwatched = {firsts[name] for name in watching.unwatched}
     known = {name: account for name, account in accounts.items() if name not in unwatched}
-    by_heart = max((one.evenness for one in known.values()), default=1.0) < _LEAST_EVEN
+    evenness = max((one.evenness for one in known.values()), default=1.0)
+    by_heart = evenness < _LEAST_EVEN and float(np.mean(losses or [1.0])) < _BY_HEART
     found = {
         name: account.even_curvature() if by_heart else account.curvature(frequencies.get(name))
         for name, account in known.items()
