@@ -60,6 +60,10 @@ def test_a_family_that_finer_steps_do_not_help_is_left_alone() -> None:
     assert len(chased(lambda _: math.inf, 0.01, 1.0)) == 3
 
 
+def test_a_family_that_finer_steps_soon_stop_helping_is_left_alone() -> None:
+    assert len(chased(lambda scale: 0.02 + 0.04 * scale**2, 0.01, 1.0)) == 4
+
+
 def test_the_next_scale_depends_on_the_results_alone() -> None:
     results = [result(0.02), result(0.004)]
     first, second = Chase(FAMILY, 1.0, 0.01), Chase(FAMILY, 1.0, 0.01)

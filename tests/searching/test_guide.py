@@ -134,6 +134,19 @@ def test_what_is_under_way_is_not_begun_again(guide: Guide) -> None:
     assert second.origin.family != first.origin.family
 
 
+def test_where_finer_steps_do_not_help_structures_become_finer(guide: Guide) -> None:
+    def families_at(rise_of_allocation: float) -> list[str | None]:
+        def rise(opening: Opening) -> float:
+            return rise_of_allocation if opening.origin.family == "allocation" else 0.001
+
+        made = [opening.origin for opening in followed(guide, rise)]
+        return [origin.family for origin in made if origin.aim and origin.aim.of == "rise"]
+
+    kept, missed = families_at(0.001), families_at(0.2)
+    assert "finer allocation" not in kept
+    assert missed.index("finer allocation") == 2
+
+
 def test_a_rise_that_was_not_measured_makes_steps_finer(guide: Guide) -> None:
     first = guide.next(set(), [], rise_of, never)
     assert first is not None

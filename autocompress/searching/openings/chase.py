@@ -14,7 +14,7 @@ _POWER = 1.5  # of the steps with which losses rise, between 2 at fine steps and
 _LARGEST_STRIDE = 4.0
 _CLOSE = 1.01
 _SMALLEST_RISE = 1e-4
-_HARDLY_LESS = 0.9
+_HARDLY_LESS, _CLEARLY_FINER = 0.9, 1.5
 
 
 class Chase:
@@ -27,18 +27,22 @@ class Chase:
         family: The plans.
         first: The scale at which the rise is predicted.
         max_rise: The limit, in shares of the baseline.
+        is_spare: Whether it is made only where those before it do not keep the limit.
     """
 
-    def __init__(self, family: Family, first: float, max_rise: float) -> None:
+    def __init__(
+        self, family: Family, first: float, max_rise: float, *, is_spare: bool = False
+    ) -> None:
         """Start from a scale.
 
         Args:
             family: The plans.
             first: The scale at which the rise is predicted.
             max_rise: The limit, in shares of the baseline.
+            is_spare: Whether it is made only where those before it do not keep the limit.
         """
         self.family, self.max_rise = family, max_rise
-        self.first = first
+        self.first, self.is_spare = first, is_spare
 
     def scale(
         self, results: Sequence[TrialResult], rise_of: Callable[[TrialResult], float]
@@ -54,7 +58,7 @@ class Chase:
             rise = rise_of(result)
             if rise <= self.max_rise:
                 fine = max(fine, (scale, rise))
-            elif scale < coarse[0] / 2 and math.inf > rise > _HARDLY_LESS * coarse[1]:
+            elif scale < coarse[0] / _CLEARLY_FINER and math.inf > rise > _HARDLY_LESS * coarse[1]:
                 return None  # it is not the steps that make it so bad
             else:
                 coarse = min(coarse, (scale, rise))

@@ -38,7 +38,12 @@ class Guide:
                 write_json(kept, _document(Planning(space, encoder, goals)))
         document = kept_json(kept)
         self._chases = [
-            Chase(Family(one["family"], one["answers"]), one["first"], one["rise"])
+            Chase(
+                Family(one["family"], one["answers"]),
+                one["first"],
+                one["rise"],
+                is_spare=one.get("spare", False),
+            )
             for one in document["chases"]
         ]
         self._fixed: list[tuple[Origin, Mapping[str, Scalar]]] = [
@@ -67,11 +72,17 @@ class Guide:
             is_slow: Tells whether a limit on the latency was missed: other steps will not help.
         """
         keys = {(origin.family, origin.aim) for origin in begun}
+        cared_for: set[float] = set()
         for chase in self._chases:
             own = [result for result in results if _is_of(result, chase)]
+            if chase.is_spare and chase.max_rise in cared_for:
+                continue
             if any(map(is_slow, own)):
+                cared_for.add(chase.max_rise)
                 continue
             scale, origin = chase.scale(own, rise_of), _origin(chase, len(own) + 1)
+            if scale is not None or any(rise_of(one) <= chase.max_rise for one in own):
+                cared_for.add(chase.max_rise)
             if scale is not None and (origin.family, origin.aim) not in keys:
                 opening = chase.family.at(scale, self._space, self._source)
                 return replace(opening, origin=origin)
@@ -90,6 +101,7 @@ def _document(planning: Planning) -> dict[str, Any]:
             "family": chase.family.name,
             "rise": chase.max_rise,
             "first": chase.first,
+            "spare": chase.is_spare,
             "answers": dict(chase.family.answers),
         }
         for chase in planning.chases

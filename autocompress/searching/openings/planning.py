@@ -35,7 +35,7 @@ _ROWS = 256
 _SMALLEST_RISE = 0.001
 _FRONT_RISES = (0.001, 0.25)
 _FRONT_PLANS = 14
-_FINER = (0.7, 0.5, 0.35)
+_FINER, _SPARE = (0.7, 0.5, 0.35), 0.1
 _SMALLER = 0.85
 
 
@@ -92,6 +92,7 @@ class Planning:
         size = total_bytes(allocate(self._menus, price))
         if chosen.is_scalable:
             self.chases.append(Chase(chosen, 1.0, rise))
+        self._spare(rise)
         estimator = Estimator(self._encoder, _ROWS)
         for family in families(self._space, self._source):
             if family.is_scalable:
@@ -104,6 +105,18 @@ class Planning:
                     self.chases.append(Chase(family, first, rise))
         for share in _FINER:
             self._allocate(price_of_loss_rise(self._menus, max(share * rise, _SMALLEST_RISE)))
+
+    def _spare(self, rise: float) -> None:
+        """Have an allocation in reserve that is thought to be far better than it needs to be.
+
+        Where structures such as low rank cost more than is predicted, finer steps do not help:
+        then the rise is to come from coarser steps in structures that are finer.
+        """
+        price = price_of_loss_rise(self._menus, _SPARE * max(rise, _SMALLEST_RISE))
+        chosen = allocated(self._menus, price, self._space, self._source)
+        if chosen.is_scalable:
+            family = replace(chosen, name=f"finer {chosen.name}")
+            self.chases.append(Chase(family, 1.0, rise, is_spare=True))
 
     def _for_size(self, limit_bytes: int) -> None:
         """Fit an allocation and all ladders to the budget, then allocate fewer and fewer bytes."""
