@@ -149,7 +149,7 @@ def test_a_task_that_breaks_ends_the_search_and_goes_on_repaired(out: Path) -> N
     assert (result.trials, result.without_file) == (5, 0)
 
 
-@pytest.mark.parametrize("kind", ["evaluate", "objective"])
+@pytest.mark.parametrize("kind", ["evaluate", pytest.param("objective", marks=pytest.mark.slow)])
 def test_what_another_process_raises_is_told_with_its_traceback(kind: str, out: Path) -> None:
     def fickle(_: Any) -> float:
         if multiprocessing.parent_process() is not None:
