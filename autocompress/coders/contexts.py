@@ -153,7 +153,8 @@ class _Counts:
             found = np.bincount(high[contexts == context])
             known = self._counts.get(context, np.zeros(0, np.int64))
             size = max(found.size, known.size)
-            self._counts[context] = sum(np.pad(c, (0, size - c.size)) for c in (found, known))
+            found, known = (np.pad(counts, (0, size - counts.size)) for counts in (found, known))
+            self._counts[context] = found + known
 
     def tables(self) -> dict[int, Table]:
         """Return the table of each context that occurs, in their order."""

@@ -36,8 +36,10 @@ class Root:
 
     def undone(self, rows: Floats) -> Floats:
         """Return what `after` turns into these rows, float64 of shape (rows, cols)."""
-        found = [
-            rows[:, cols] / part if part.ndim == 1 else np.linalg.solve(part.T, rows[:, cols].T).T
+        found: list[Floats] = [
+            np.asarray(rows[:, cols] / part, np.float64)
+            if part.ndim == 1
+            else np.asarray(np.linalg.solve(part.T, rows[:, cols].T).T, np.float64)
             for cols, part in self.parts
         ]
         return found[0] if len(found) == 1 else np.concatenate(found, axis=1)
@@ -76,7 +78,8 @@ def _root(part: NDArray[Any]) -> Floats:
         return np.linalg.cholesky(part.astype(np.float64, copy=False))
     if not (part > 0).all():
         raise np.linalg.LinAlgError
-    return np.sqrt(part)
+    root: Floats = np.sqrt(part)
+    return root
 
 
 def _lowest(part: NDArray[Any]) -> float:
