@@ -229,8 +229,8 @@ def distance(found: Tensor, wanted: Tensor) -> Tensor:
 
 def agreeing_encoder() -> Agreement:
     """Return the task of the speaker encoder: 1.6 s of each voice."""
-    mels = mel_spectrograms(voices(440, 25440, 3)[0])
-    return Agreement(voice_encoder(), (mels[:120], mels[120:240], mels[240:]), cosine)
+    mels = mel_spectrograms(voices(260, 25440, 3)[0])
+    return Agreement(voice_encoder(), (mels[:80], mels[80:160], mels[160:]), cosine)
 
 
 def agreeing_silero() -> Agreement:
