@@ -22,7 +22,7 @@ from autocompress.knowledge.weights import ModelWeights, Site, find_sites
 from autocompress.layers.copies import untouched
 from autocompress.layers.memory import first_names
 from autocompress.structures import Curvature, matrix_shape
-from autocompress.support.files import write_whole
+from autocompress.support.files import put_aside, write_whole
 
 _VERSION = "1"  # of what is measured: files of another one are measured anew
 
@@ -87,10 +87,17 @@ def _load(path: Path) -> dict[str, Curvature] | None:
     """Read what `_save` wrote; None if there is no such file, or it is damaged."""
     try:
         tensors = safetensors.numpy.load_file(path)
-    except (FileNotFoundError, safetensors.SafetensorError):
+        names = sorted({name.rpartition(":")[0] for name in tensors})
+        if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
+            raise ValueError("it holds what is no finite number")
+        return {
+            name: Curvature(tensors[f"{name}:rows"], tensors[f"{name}:moment"]) for name in names
+        }
+    except FileNotFoundError:
         return None
-    names = sorted({name.rpartition(":")[0] for name in tensors})
-    return {name: Curvature(tensors[f"{name}:rows"], tensors[f"{name}:moment"]) for name in names}
+    except (OSError, ValueError, LookupError, safetensors.SafetensorError) as error:
+        put_aside(path, error)
+        return None
 
 
 def _row_frequencies(model: nn.Module, task: Task) -> dict[str, NDArray[np.float64]]:

@@ -18,7 +18,7 @@ from autocompress.knowledge.task import Task
 from autocompress.layers.copies import copied
 from autocompress.structures import Curvature
 from autocompress.support import progress
-from autocompress.support.files import kept_json, write_json
+from autocompress.support.files import kept_json, numbers, write_json
 from autocompress.support.threads import one_thread
 
 _BATCHES = 24
@@ -46,7 +46,7 @@ def with_sensitivities(source: Source, model: nn.Module, task: Task, cache: Path
         task: Gives the training losses; without any, nothing is measured.
         cache: The file.
     """
-    sensitivities = kept_json(cache)
+    sensitivities = kept_json(cache, numbers)
     if sensitivities is None:
         progress.say("measuring how sensitive the loss is to each weight")
         with one_thread():

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from torch import nn
 
 from autocompress.encoding.encoder import Encoder
+from autocompress.errors import SearchError
 from autocompress.knowledge.sensitivity import with_sensitivities
 from autocompress.knowledge.source import Source
 from autocompress.knowledge.task import Task
@@ -31,6 +33,7 @@ from autocompress.searching.proposing import Proposer
 from autocompress.searching.records import Records
 from autocompress.searching.recovering import carry_out, is_begun, recovery_jobs
 from autocompress.searching.request import Request
+from autocompress.searching.restoring import Restorer
 from autocompress.searching.settings import LAYOUT, Settings
 from autocompress.searching.space.questions import smallest_plan
 from autocompress.searching.study import Study
@@ -80,6 +83,7 @@ def conduct(model: nn.Module, task: Task, request: Request, folder: SearchFolder
             layout=LAYOUT,
         )
         folder.adopt(settings)
+        folder.heal()
         source = with_sensitivities(source, model, task, folder.path / _SENSITIVITIES)
         evaluator = Evaluator(Encoder(source), engine, task, objectives)
         return _Course(request, folder, settings, Bench(model, evaluator)).run()
@@ -102,9 +106,11 @@ class _Course:
     def run(self) -> SearchResult:
         """Measure the baseline, make the trials, fine-tune and conclude."""
         try:
+            evaluator = self._bench.evaluator
+            Restorer(self._folder, self._request.space, evaluator).restore_baseline()
             baseline = self._measured_baseline()
             limits = resolved(self._settings.asked, baseline)
-            evaluator = replace(self._bench.evaluator, limits=limits)
+            evaluator = replace(evaluator, limits=limits)
             self._bench = replace(self._bench, evaluator=evaluator)
             judge = Judge(self._settings, limits, baseline)
             with interrupts_held():
@@ -112,14 +118,20 @@ class _Course:
             self._fine_tune(judge, records, self._make_trials(judge, records))
             result = self._conclude(records)
         except BaseException as error:
-            if self._records is not None:
-                self._records.reconcile()
-            with interrupts_held():
-                self._tracker.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+            self._break_off(error)
             raise
         if result.front or result.recovered:
             self._show_links()
         return result
+
+    def _break_off(self, error: BaseException) -> None:
+        """Say in study and tracking that the search has ended, if the disk still takes it."""
+        if isinstance(error, OSError):
+            return  # opening the folder again puts all in order; a full disk tears what is written
+        with suppress(SearchError, OSError), interrupts_held():
+            if self._records is not None:
+                self._records.reconcile()
+            self._tracker.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
 
     def _measured_baseline(self) -> Mapping[str, float]:
         """Return the numbers of the uncompressed model, measured once."""
@@ -139,7 +151,9 @@ class _Course:
             settings.seed,
             judge.limits,
             parallel=self._request.effort.jobs > 1,
+            results=self._folder.trials(),
         )
+        Restorer(self._folder, self._request.space, self._bench.evaluator).restore_trials(study)
         return Records(self._folder, study, self._tracker)
 
     def _make_trials(self, judge: Judge, records: Records) -> RecoverySettings | None:
