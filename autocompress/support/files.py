@@ -16,6 +16,7 @@ from autocompress.errors import OutputError
 from autocompress.support import progress
 
 _NAME_SHOWN = 40
+_REASON_SHOWN = 120
 _number = count()
 
 
@@ -99,7 +100,7 @@ def put_aside(path: Path, error: Exception) -> None:
     names = (f"{path.name}.damaged{'' if n == 1 else n}" for n in count(1))
     aside = next(path.with_name(name) for name in names if not path.with_name(name).exists())
     path.replace(aside)
-    reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+    reason = next(iter(str(error).splitlines()), "")[:_REASON_SHOWN] or type(error).__name__
     progress.say(f"'{path}' is damaged ({reason}): made anew, and kept as {aside.name}")
 
 

@@ -24,7 +24,7 @@ ARTIFACTS = "mlartifacts"
 
 # MLflow reports its use over the network, unless it is told not to when it is imported.
 _SILENT = {"MLFLOW_DISABLE_TELEMETRY": "true"}
-_LINK = "search"
+_LINK, _ANEW = "search", "anew"
 # What says that the file is at fault, not the disk, the rights or another program.
 _FAULTS = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -46,15 +46,16 @@ def unlinked(place: Path) -> None:
     shutil.rmtree(place, ignore_errors=True)
 
 
-def database_uri(place: Path, name: str = DATABASE) -> str:
+def database_uri(place: Path, name: str = DATABASE, link: str = _LINK) -> str:
     """Return the address of the database in a folder that `linked` has linked to."""
-    return f"sqlite:///{place / _LINK / name}"
+    return f"sqlite:///{place / link / name}"
 
 
 def open_database(out: Path, place: Path) -> MlflowClient:
     """Open the database in a search's folder, or make it anew where it is missing or damaged.
 
-    A damaged one is kept beside it under another name.
+    One of another version of MLflow, which it does not bring up to date itself, counts as such. A
+    damaged one is kept beside it under another name.
 
     Args:
         out: The folder.
@@ -73,7 +74,8 @@ def open_database(out: Path, place: Path) -> MlflowClient:
                 raise
             put_aside(path, error)
     _build(path, place)
-    return _client(database_uri(place))
+    (place / _ANEW).symlink_to(out, target_is_directory=True)
+    return _client(database_uri(place, link=_ANEW))
 
 
 def relocate(out: Path) -> None:
