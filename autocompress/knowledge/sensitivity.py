@@ -47,7 +47,7 @@ def with_sensitivities(source: Source, model: nn.Module, task: Task, cache: Path
         cache: The file.
     """
     sensitivities = kept_json(cache, numbers)
-    if sensitivities is None:
+    if not sensitivities:  # none at all are found in an instant, where there are none to find
         progress.say("measuring how sensitive the loss is to each weight")
         with one_thread():
             sensitivities = _measure(source, model, task)
