@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 from autocompress.errors import SearchError
 
 _NAMED = 3
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
 # What a search may have written before its settings, or for other searches of the same model.
 _OURS = ("lock", "calibration-", "mlflow.db", "mlartifacts")
 
@@ -25,8 +27,8 @@ def claimed(folder: Path, settings: tuple[str, ...]) -> Iterator[None]:
         settings: Names of the files of which one tells that a search lies there.
 
     Raises:
-        SearchError: If the folder cannot be written, if something else lies there, or if another
-            process searches in it.
+        SearchError: If the folder cannot be written, now or later on, if something else lies
+            there, or if another process searches in it.
     """
     _refuse_other_files(folder, settings)
     try:
@@ -50,7 +52,16 @@ def claimed(folder: Path, settings: tuple[str, ...]) -> Iterator[None]:
         for pattern in ("", "trials/", "trials/*/", "recovered/*/"):
             for leftover in folder.glob(f"{pattern}.*.tmp*"):
                 leftover.unlink(missing_ok=True)
-        yield
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in _OF_THE_DISK:
+                raise
+            name = f" ('{error.filename}')" if error.filename else ""
+            raise SearchError(
+                f"'{folder}' cannot be written{name}: {error.strerror}; once it can, the same "
+                "search again continues this one"
+            ) from error
 
 
 def _refuse_other_files(folder: Path, settings: tuple[str, ...]) -> None:
