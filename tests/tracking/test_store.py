@@ -118,7 +118,15 @@ def test_files_of_runs_are_copied_again(name: str, out: Path, artifact: Path) ->
     assert len(runs(out)) == 2
 
 
-NAMES = ("with space", "per%cent", "per%20cent", "quest?ion", "ha#sh", "ümläut-名", "a'b\"c")
+NAMES: tuple[str, ...] = (
+    "with space",
+    "per%cent",
+    "per%20cent",
+    "quest?ion",
+    "ha#sh",
+    "ümläut-名",
+    "a'b\"c",
+)
 NAMES += ("new\nline", "back\\slash", "semi;colon&amp", "co:lon", "-dash", "x" * 200)
 
 
