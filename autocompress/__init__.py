@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from autocompress.artifact import Artifact, WeightReport, open_artifact
+    from autocompress.checkpoints import load_checkpoint
     from autocompress.encoding.compress import compress
     from autocompress.engines.torch import load
     from autocompress.errors import AutocompressError
@@ -34,6 +35,7 @@ _HOMES = {
     "WeightReport": "artifact",
     "compress": "encoding.compress",
     "load": "engines.torch",
+    "load_checkpoint": "checkpoints",
     "open_artifact": "artifact",
     "search": "searching.search",
 }
@@ -52,6 +54,7 @@ __all__ = [
     "WeightReport",
     "compress",
     "load",
+    "load_checkpoint",
     "open_artifact",
     "search",
 ]

@@ -2,6 +2,7 @@
 
 AutocompressError
 ├── ModelError(ValueError)      a model folder or module that cannot be used
+├── TaskError(ValueError)       a task that raised an exception, or gave what it must not
 ├── CorpusError(ValueError)     a text that cannot be read or encoded
 ├── PlanError(ValueError)       a plan that does not fit the weights
 ├── ArtifactError(ValueError)   a file that is no valid artifact
@@ -9,7 +10,7 @@ AutocompressError
 ├── BudgetError(ValueError)     a budget that cannot be understood
 ├── ExportError(ValueError)     a model that cannot be exported, or whose export differs from it
 ├── OutputError(OSError)         a place where a file cannot be written
-├── ObjectiveError(ValueError)  an objective that is malformed or returned no finite number
+├── ObjectiveError(ValueError)  an objective that is malformed, raised, or gave no finite number
 ├── RegistryError(KeyError)     a name that nothing is registered by, or that is taken
 └── SearchError(RuntimeError)   an output folder that cannot be used, or a search that broke off
 
@@ -23,6 +24,14 @@ class AutocompressError(Exception):
 
 class ModelError(AutocompressError, ValueError):
     """A model folder is incomplete, or a model holds weights that cannot be compressed."""
+
+
+class TaskError(AutocompressError, ValueError):
+    """A task lacks something, raised an exception, or gave something else than it is to give.
+
+    What the code of a user raised is the `__cause__`, with its traceback; what it raised in
+    another process has the traceback from there as a note.
+    """
 
 
 class CorpusError(AutocompressError, ValueError):
@@ -54,7 +63,10 @@ class OutputError(AutocompressError, OSError):
 
 
 class ObjectiveError(AutocompressError, ValueError):
-    """An objective is defined wrongly, or gave something else than a finite number."""
+    """An objective is defined wrongly, raised, or gave something else than a finite number.
+
+    What its function raised is the `__cause__`, as with `TaskError`.
+    """
 
 
 class RegistryError(AutocompressError, KeyError):

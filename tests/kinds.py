@@ -48,14 +48,91 @@ class Convolved(nn.Module):
         return found / self.temperature
 
 
+class Stepped(nn.Module):
+    """Two cells, which are called once for each step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.LSTMCell(WIDTH, WIDTH), nn.GRUCell(WIDTH, WIDTH)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second, states = None, None, []
+        for step in x.unbind(1):
+            first = self.first(step, first)
+            second = self.second(first[0], second)
+            states.append(second)
+        return torch.stack(states, dim=1)
+
+
+class Transposed(nn.Module):
+    """Groups, steps of two and back, and a norm whose scale half precision does not hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Conv1d(WIDTH, WIDTH, 3, stride=2, padding=1, padding_mode="circular")
+        self.each = nn.Conv1d(WIDTH, WIDTH, 3, padding="same", groups=WIDTH)
+        self.up = nn.ConvTranspose1d(WIDTH, WIDTH, 2, stride=2, bias=False)
+        self.norm = nn.LayerNorm(WIDTH)
+        nn.init.constant_(self.norm.weight, 1e-6)
+        nn.init.constant_(self.norm.bias, 0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.up(functional.relu(self.each(self.down(x.mT)), inplace=True)).mT
+        normed: Tensor = 1e6 * (self.norm(found) - self.norm.bias)
+        return normed
+
+
+class Attending(nn.Module):
+    """Attention with a key and a value of its own, and a norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        options = {"batch_first": True, "add_bias_kv": True, "add_zero_attn": True}
+        self.attention = nn.MultiheadAttention(WIDTH, 2, **options)
+        self.norm = nn.RMSNorm(WIDTH)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.norm(x + self.attention(x, x, x, need_weights=False)[0])
+        return found
+
+
+class Own(nn.Module):
+    """A bilinear layer, and parameters that no layer knows, used by functions of other kinds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pairs = nn.Bilinear(WIDTH, WIDTH, WIDTH)
+        self.mixing = nn.Parameter(torch.randn(WIDTH, WIDTH) / WIDTH**0.5)
+        self.scale = nn.Parameter(torch.full((WIDTH,), 1.5))
+        self.temperature = nn.Parameter(torch.tensor(1.1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        mixed = torch.einsum("btw,wv->btv", self.pairs(x, x), self.mixing)
+        return mixed * self.scale / self.temperature
+
+
 LAYERS: Mapping[str, Callable[[], nn.Module]] = {
     "linear": lambda: nn.Linear(WIDTH, WIDTH),
     "lstm": lambda: First(nn.LSTM),
     "gru": lambda: First(nn.GRU),
     "convolution": Convolved,
+    "cells": Stepped,
+    "transposed": Transposed,
+    "attention": Attending,
+    "own": Own,
 }
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 TIES = ("apart", "one", "storage")
+CORE = ("linear", "lstm", "gru", "convolution")
+COMBINATIONS = [
+    (layer, tie, dtype, losses)
+    for number, layer in enumerate(LAYERS)
+    for a, tie in enumerate(TIES)
+    for b, dtype in enumerate(DTYPES)
+    for losses in (True, False)
+    if layer in CORE or (a, b) == (number % 3, (number + 1) % 3)
+]
+"""Layer, tying, dtype, with training losses or without: all of them of the layers most used."""
 
 
 class Model(nn.Module):

@@ -20,6 +20,7 @@ ROOMS = (
         "layers",
         "knowledge",
         "weights",
+        "checkpoints",
         "encoding",
         "engines",
     ),

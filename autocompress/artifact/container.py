@@ -62,7 +62,7 @@ class Contents:
 def write_container(
     path: Path,
     header: Header,
-    items: Mapping[str, bytes],
+    items: Mapping[str, bytes | memoryview],
     assets: Mapping[str, bytes],
     buffers: Mapping[str, NDArray[Any]],
 ) -> None:
@@ -129,7 +129,7 @@ def parse_container(file: Path, data: bytes) -> Contents:
     return Contents(len(data), header, items, assets, buffers)
 
 
-def _as_array(data: bytes) -> Bytes:
+def _as_array(data: bytes | memoryview) -> Bytes:
     return np.frombuffer(data, dtype=np.uint8)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -10,9 +10,11 @@ from autocompress.artifact.records import ItemRecord
 from autocompress.artifact.streams import decode_stream
 from autocompress.errors import ArtifactError, PlanError
 from autocompress.precisions import Precision, Stream
-from autocompress.structures import Matrix, Shape, stacked_shape
+from autocompress.structures import Matrix, Shape, row_blocks, stacked_shape
 
 Bytes = bytes | memoryview
+
+_AT_ONCE = 2**20
 
 
 def decode_matrix(item: ItemRecord, data: Bytes) -> Matrix:
@@ -40,6 +42,39 @@ def rebuilt(item: ItemRecord, factors: Mapping[str, Matrix]) -> Matrix:
     if weight.shape != shape:
         raise ArtifactError(f"it decodes to shape {weight.shape} instead of {shape}")
     return np.where(item.is_zero[:, None], np.float32(0), weight) if item.zero_rows else weight
+
+
+def decode_blocks(item: ItemRecord, data: Bytes) -> Iterator[tuple[slice, Matrix]]:
+    """Decode an item's bytes to the weight, or the stacked weights of a site, by blocks of rows.
+
+    Where the weight is a factor of its own and its precision can be taken apart, no more than a
+    block is decoded at once; else the only block is the whole.
+
+    Yields:
+        The rows, and float32 of shape (rows of the block, cols).
+
+    Raises:
+        What `decode_matrix` does.
+    """
+    structure, precision = item.treatment.structure, item.treatment.precision
+    shape = stacked_shape([member.shape for member in item.members])
+    if not structure.is_weight:
+        yield slice(0, shape[0]), decode_matrix(item, data)
+        return
+    ((name, _),) = structure.factor_shapes(shape, {}).items()
+    streams = _Factors(item, data).streams(name, precision)
+    zero = item.is_zero
+    for rows in row_blocks(shape, _AT_ONCE):
+        some = None if "mask" in streams else precision.streams_of(streams, shape, rows)
+        if some is None:
+            del streams  # they are large
+            yield slice(0, shape[0]), decode_matrix(item, data)
+            return
+        n_rows = len(zero[rows])
+        values = precision.decode(some, (n_rows, shape[1]), None)
+        if values.shape != (n_rows, shape[1]):
+            raise ArtifactError(f"it decodes to shape {values.shape} instead of {shape}")
+        yield rows, np.where(zero[rows, None], np.float32(0), values)
 
 
 def decode_factors(item: ItemRecord, data: Bytes) -> dict[str, Matrix]:
@@ -96,15 +131,23 @@ class _Factors:
 
     def numbers(self, name: str, shape: Shape, precision: Precision) -> Matrix:
         """Read a factor that was stored in a precision."""
-        streams = self._streams(name)
+        streams = self.streams(name, precision)
         mask = streams.pop("mask", None)
         inside = None if mask is None else mask.reshape(shape).astype(np.bool_)
         return precision.decode(streams, shape, inside)
+
+    def streams(self, name: str, precision: Precision) -> dict[str, Stream]:
+        """Read the streams of a factor, as its precision takes them."""
+        streams = self._streams(name)
+        for key, stream in streams.items():
+            if stream.dtype.kind == "i" and not precision.frugal:
+                streams[key] = stream.astype(np.int64)
+        return streams
 
     def _streams(self, name: str) -> dict[str, Stream]:
         streams = {}
         for record in self._item.factors[name]:
             last = self._offset + record.length
-            streams[record.name] = decode_stream(record, bytes(self._data[self._offset : last]))
+            streams[record.name] = decode_stream(record, self._data[self._offset : last])
             self._offset = last
         return streams

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from autocompress.artifact.assets import unpack_assets
 from autocompress.artifact.buffers import unpack_buffers
 from autocompress.artifact.container import Contents, read_container
-from autocompress.artifact.decoding import decode_factors, rebuilt
+from autocompress.artifact.decoding import decode_blocks, decode_factors, rebuilt
 from autocompress.artifact.records import ItemRecord
 from autocompress.artifact.report import WeightReport, report_item
 from autocompress.errors import ArtifactError, PlanError
 from autocompress.plan import CompressionPlan
-from autocompress.structures import Matrix, matrix_shape
+from autocompress.structures import Matrix, matrix_shape, row_blocks, stacked_shape
 
 Decoded = tuple[tuple[ItemRecord, Mapping[str, Matrix]], ...]
 
@@ -85,9 +85,68 @@ class Artifact:
             ArtifactError: If a weight is damaged.
         """
         state = self.buffers()
-        for item, factors in self.factors():
-            state |= dict(self._members(item, factors))
+        for item in self.contents.header.items:
+            state |= self.members(item)
         return state
+
+    def members(self, item: ItemRecord) -> dict[str, NDArray[np.float32]]:
+        """Return the weights of an entry of the plan under their names, as `state_dict` does.
+
+        Raises:
+            ArtifactError: If a weight is damaged.
+        """
+        shape = stacked_shape([member.shape for member in item.members])
+        matrix: Matrix | None = None
+        for rows, values in self.blocks(item):
+            if matrix is None:
+                matrix = values if len(values) == shape[0] else np.empty(shape, np.float32)
+            if matrix is not values:
+                matrix[rows] = values
+        assert matrix is not None
+        matrix = matrix if matrix.flags.writeable else matrix.copy()
+        return dict(_apart(item, matrix))
+
+    def weights(self) -> Iterator[tuple[str, Iterator[tuple[slice, Matrix]]]]:
+        """Yield every weight by its first name, decoded by blocks of rows as they are asked for.
+
+        Yields:
+            The name, and the blocks, as `blocks` gives them.
+
+        Raises:
+            ArtifactError: If a weight is damaged.
+        """
+        for item in self.contents.header.items:
+            if len(item.members) == 1:
+                yield item.members[0].name, self.blocks(item)
+                continue
+            for name, values in self.members(item).items():
+                matrix = values.reshape(matrix_shape(values.shape))
+                if any(name == member.name for member in item.members):
+                    yield name, iter([(slice(0, len(matrix)), matrix)])
+
+    def blocks(self, item: ItemRecord) -> Iterator[tuple[slice, Matrix]]:
+        """Decode the weight, or the stacked weights of a site, by blocks of rows.
+
+        Yields:
+            The rows, and float32 of shape (rows of the block, cols), perhaps not to be written to.
+
+        Raises:
+            ArtifactError: If the weight is damaged.
+        """
+        kept = self._factors if "_factors" in vars(self) else ()
+        factors = next((known for one, known in kept if one is item), None)
+        if factors is not None or not item.treatment.structure.is_weight:
+            matrix = self.matrix(item, factors or self._decoded(item))
+            yield slice(0, len(matrix)), matrix
+            return
+        blocks = decode_blocks(item, self.contents.items[item.name].data)
+        while True:
+            with self._decoding(item):
+                found = next(blocks, None)
+            if found is None:
+                return
+            self._check_finite(item, [found[1]])
+            yield found
 
     def buffers(self) -> dict[str, NDArray[Any]]:
         """Return the tensors that are no weights, by name, exactly as they were.
@@ -139,22 +198,9 @@ class Artifact:
             factor.flags.writeable = False
         return factors
 
-    def _members(
-        self, item: ItemRecord, factors: Mapping[str, Matrix]
-    ) -> Iterator[tuple[str, NDArray[np.float32]]]:
-        matrix = self.matrix(item, factors)
-        if any(np.may_share_memory(matrix, factor) for factor in factors.values()):
-            matrix = matrix.copy()
-        first = 0
-        for member in item.members:
-            last = first + matrix_shape(member.shape)[0]
-            values = matrix[first:last].reshape(member.shape)
-            first = last
-            for name in (member.name, *member.aliases):
-                yield name, values
-
     def _check_finite(self, item: ItemRecord, arrays: Iterable[Matrix]) -> None:
-        if not all(np.isfinite(array).all() for array in arrays):
+        blocks = (array[rows] for array in arrays for rows in row_blocks(array.shape))
+        if not all(np.isfinite(block).all() for block in blocks):
             raise ArtifactError(
                 f"{self.path}: item {item.name!r} is damaged: it decodes to NaN or infinity"
             )
@@ -170,6 +216,17 @@ class Artifact:
             raise ArtifactError(
                 f"{self.path}: item {item.name!r} cannot be decoded: {reason}"
             ) from error
+
+
+def _apart(item: ItemRecord, matrix: Matrix) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """Take the weights of an entry apart; tied names share one."""
+    first = 0
+    for member in item.members:
+        last = first + matrix_shape(member.shape)[0]
+        values = matrix[first:last].reshape(member.shape)
+        first = last
+        for name in (member.name, *member.aliases):
+            yield name, values
 
 
 def open_artifact(path: str | os.PathLike[str]) -> Artifact:

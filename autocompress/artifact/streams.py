@@ -11,19 +11,23 @@ from autocompress.precisions import Stream
 _FLOATS: dict[str, np.dtype[np.floating]] = {"f2": np.dtype("<f2"), "f4": np.dtype("<f4")}
 
 
-def encode_stream(name: str, stream: Stream) -> tuple[StreamRecord, bytes]:
-    """Turn a stream into bytes: floats as they are, integers by whichever coder is shortest."""
+def encode_stream(name: str, stream: Stream) -> tuple[StreamRecord, bytes | memoryview]:
+    """Turn a stream into bytes: floats as they are, integers by whichever coder is shortest.
+
+    Floats that are contiguous are looked at where they lie.
+    """
     rows, cols = stream.shape
     if stream.dtype.kind == "f":
         code = f"f{stream.dtype.itemsize}"
-        data = stream.astype(_FLOATS[code]).tobytes()
+        flat = np.ascontiguousarray(stream, _FLOATS[code]).ravel()
+        data: bytes | memoryview = flat.view(np.uint8).data
     else:
         code, data = coders.encode_smallest(stream)
     return StreamRecord(name=name, coder=code, shape=(rows, cols), length=len(data)), data
 
 
-def decode_stream(record: StreamRecord, data: bytes) -> Stream:
-    """Undo `encode_stream`.
+def decode_stream(record: StreamRecord, data: bytes | memoryview) -> Stream:
+    """Undo `encode_stream`. Floats are looked at where they lie, and not to be written to.
 
     Raises:
         ArtifactError: If the bytes are damaged or the coder is unknown.
@@ -31,7 +35,8 @@ def decode_stream(record: StreamRecord, data: bytes) -> Stream:
     """
     if record.coder in _FLOATS:
         values = np.frombuffer(data, dtype=_FLOATS[record.coder])
-        return values.reshape(record.shape).astype(_FLOATS[record.coder].newbyteorder("="))
+        native = _FLOATS[record.coder].newbyteorder("=")
+        return values.reshape(record.shape).astype(native, copy=False)
     return coders.decode(record.coder, data, record.shape)
 
 

@@ -20,6 +20,7 @@ from autocompress.cli.demo import demo
 from autocompress.cli.evaluate import evaluate
 from autocompress.cli.export import export
 from autocompress.cli.front import front
+from autocompress.cli.import_ import import_
 from autocompress.cli.inspect import inspect
 from autocompress.cli.predict import generate, predict
 from autocompress.cli.reproduce import reproduce
@@ -94,6 +95,7 @@ def main() -> None:
 
 for _command in (
     demo,
+    import_,
     train,
     search,
     evaluate,

@@ -53,6 +53,8 @@ def export(
     from autocompress.lm.onnx.parity import check_parity
 
     opened = open_artifact(artifact)
+    if onnx.exists() and onnx.samefile(artifact):
+        raise click.UsageError(f"--onnx {onnx} is ARTIFACT itself; choose another name")
     model = build(opened, form, top_k, runtime)
     tokens = None
     if data is not None:

@@ -1,4 +1,4 @@
-"""`autocompress search`: from a model folder and a budget to the front."""
+"""`autocompress search`: from a model and a budget to the front."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from autocompress.cli.output import (
     as_json,
     print_result,
 )
+from autocompress.cli.own import how_to_load
+from autocompress.cli.subject import check_source, subject_of
 
 if TYPE_CHECKING:
     from autocompress.outcome.results import SearchResult
@@ -27,10 +29,13 @@ a_sampler = click.Choice(["tpe", "nsga2", "random"])
 
 
 @click.command()
-@click.argument("model", type=a_folder)
-@click.option("--data", type=a_path, required=True, help="Corpus: a folder, or a text file.")
+@click.argument("model", type=a_folder, required=False)
+@click.option("--data", type=a_path, help="Corpus: a folder, or a text file.")
+@click.option("--model", "factory", help="Instead of MODEL, package.module:factory of your own.")
+@click.option("--weights", type=a_path, help="Of --model: a checkpoint that fills it.")
+@click.option("--task", help="Of --model: what is good, as package.module:factory.")
 @click.option("--budget", help="Largest file allowed, such as 2MB, 800kB or 2MiB.")
-@click.option("--max-rise", help="Find the smallest file with at most such a rise, as 1%.")
+@click.option("--max-rise", help="Find the smallest file that loses at most: 1%, or +0.02.")
 @click.option("--latency-budget", help="Time for a word in ONNX Runtime: 0.25x or 0.1ms.")
 @click.option("--trials", type=a_count, help="Trials in all.  [default: 40, or what time allows]")
 @click.option("--timeout", help="No trial begins after this time, as 30m.")
@@ -44,8 +49,11 @@ a_sampler = click.Choice(["tpe", "nsga2", "random"])
 @click.option("--seed", type=int, default=0, show_default=True)
 @as_json
 def search(
-    model: Path,
-    data: Path,
+    model: Path | None,
+    data: Path | None,
+    factory: str | None,
+    weights: Path | None,
+    task: str | None,
     budget: str | None,
     max_rise: str | None,
     latency_budget: str | None,
@@ -61,18 +69,22 @@ def search(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Search for the best ways to store the weights of MODEL, a folder.
+    """Search for the best ways to store the weights of MODEL, a folder, or of --model.
 
     Plans are chosen on validation data; the front is scored on test data at the end. The same
     command again continues a search that was interrupted. Limits combine; exits with 3 if no
     plan keeps them. With a latency budget, all scores are those of exported ONNX models; if with
     --max-rise and --timeout none of the first trials is good enough, the nearest is fine-tuned.
+
+    A model of your own is made by --model, filled with --weights and judged by --task: functions
+    without arguments (or classes) that return an nn.Module and an autocompress.Task. They are
+    imported as by python -m, from the current directory too.
     """
-    from autocompress.lm import LanguageModeling, load_model, read_corpus
     from autocompress.outcome.limits import Budget, parse_latency, parse_rise, parse_seconds
     from autocompress.searching.search import search as run
     from autocompress.searching.space.language import load_space
 
+    check_source(model, data, factory, weights, task)
     limit = Budget.parse(budget) if budget else None
     rise = None if max_rise is None else parse_rise(max_rise)
     if timeout is not None:
@@ -80,13 +92,12 @@ def search(
     latency = None if latency_budget is None else parse_latency(latency_budget)
     chosen = None if space is None else load_space(space)
     fine_tuning = _fine_tuning(recover, dropout, distillation, seed)
-    network, vocabulary = load_model(model)
-    name = model.resolve().name
+    subject = subject_of(model, data, factory, weights, task)
     limits = [text.replace(" ", "") for text in (budget, max_rise, latency_budget) if text]
-    folder = out or Path("runs") / "-".join([name, *limits])
+    folder = out or Path("runs") / "-".join([subject.name, *limits])
     result = run(
-        network,
-        LanguageModeling(read_corpus(data, vocabulary)),
+        subject.model,
+        subject.task,
         budget=limit,
         max_rise=rise,
         latency_budget=latency,
@@ -97,10 +108,10 @@ def search(
         out=folder,
         seed=seed,
         sampler=sampler,
-        name=name,
+        name=subject.name,
         recovery=fine_tuning,
     )
-    conclude(result, folder, as_json)
+    conclude(result, folder, as_json, factory)
 
 
 def _fine_tuning(
@@ -118,10 +129,21 @@ def _fine_tuning(
     return settings if distillation is None else replace(settings, distillation=distillation)
 
 
-def conclude(result: SearchResult, folder: Path, document: bool) -> None:
-    """Print a search's outcome and where to look further; exit with 3 if no plan is feasible."""
+def conclude(
+    result: SearchResult, folder: Path, document: bool, factory: str | None = None
+) -> None:
+    """Print a search's outcome and where to look further; exit with 3 if no plan is feasible.
+
+    Args:
+        result: The outcome.
+        folder: Of the search.
+        document: Whether to print it as JSON.
+        factory: What made the model, if it was a user's own, as package.module:factory.
+    """
     print_result(result, document)
     if not document and result.best is not None:
         click.echo(f"picture: {folder / 'front.png'}")
+        if factory is not None:
+            click.echo(how_to_load(factory, result.best.artifact))
     if result.best is None:
         click.get_current_context().exit(NOTHING_FEASIBLE)

@@ -1,5 +1,7 @@
 """Coders: how integers become bytes. A new one is a file, imported below. numpy only."""
 
+import numpy as np
+
 from autocompress.coders.base import CODERS, Coder, Codes
 from autocompress.errors import ArtifactError
 
@@ -16,7 +18,10 @@ def encode_smallest(codes: Codes) -> tuple[str, bytes]:
 
     Of equally short encodings the one by the earlier coder of `CODERS` is taken.
     """
-    encoded = ((name, coder().encode(codes)) for name, coder in CODERS.items())
+    encoded = (
+        (name, coder().encode(codes if coder.frugal else codes.astype(np.int64)))
+        for name, coder in CODERS.items()
+    )
     return min(((name, data) for name, data in encoded if data is not None), key=_length)
 
 
@@ -24,7 +29,7 @@ def _length(encoded: tuple[str, bytes]) -> int:
     return len(encoded[1])
 
 
-def decode(name: str, data: bytes, shape: tuple[int, int]) -> Codes:
+def decode(name: str, data: bytes | memoryview, shape: tuple[int, int]) -> Codes:
     """Decode integers of this shape by the coder of this name.
 
     Raises:
@@ -32,7 +37,8 @@ def decode(name: str, data: bytes, shape: tuple[int, int]) -> Codes:
     """
     if name not in CODERS:
         raise ArtifactError(f"unknown coder '{name}'; known coders: {', '.join(CODERS)}")
-    return CODERS[name]().decode(data, shape)
+    coder = CODERS[name]()
+    return coder.decode(data if coder.frugal else bytes(data), shape)
 
 
 __all__ = [

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 from autocompress.registry import Registry
 
-Codes = NDArray[np.int64]
+Codes = NDArray[Any]
+"""Whole numbers of a signed type."""
 
 
 class Coder(ABC):
@@ -20,22 +20,26 @@ class Coder(ABC):
         name: What the artifact calls it, and what it is registered by; never changes once a file
             was written with it.
         since: First version of its package that has it.
+        frugal: Whether `encode` takes integers of any signed type and `decode` bytes where they
+            lie; else they are copied.
     """
 
     name: ClassVar[str]
     since: ClassVar[str]
+    frugal: ClassVar[bool] = False
 
     @abstractmethod
     def encode(self, codes: Codes) -> bytes | None:
         """Return bytes that `decode` turns back, or None where this coder does not apply.
 
         Args:
-            codes: Int64 array of shape (rows, cols), neither of them zero.
+            codes: Int64 array of shape (rows, cols), neither of them zero; with `frugal`, of
+                any signed type.
         """
 
     @abstractmethod
     def decode(self, data: bytes, shape: tuple[int, int]) -> Codes:
-        """Return the integers, int64 of shape (rows, cols).
+        """Return the integers, of any signed type that holds them and shape (rows, cols).
 
         Raises:
             ArtifactError: If the bytes cannot have come from `encode` for this shape.

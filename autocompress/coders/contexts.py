@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import ClassVar
 
 import constriction
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from autocompress.coders.base import CODERS, Coder, Codes
 from autocompress.coders.tables import Table
 from autocompress.errors import ArtifactError
+from autocompress.support.integers import AT_ONCE, Growing
 
 _FEWEST_ROWS, _LARGEST = 32, 2**24
 _WIDEST_TABLE = 4096
@@ -49,39 +51,43 @@ class ContextCoder(Coder):
 
     name: ClassVar[str] = "contexts"
     since: ClassVar[str] = "0.1.0"
+    frugal: ClassVar[bool] = True
 
     def encode(self, codes: Codes) -> bytes | None:
         """Return the columns' means, the tables and the coded words."""
         if codes.shape[0] < _FEWEST_ROWS or not -_LARGEST < codes.min() <= codes.max() < _LARGEST:
             return None
-        magnitudes = np.abs(codes)
-        means = np.searchsorted(_MEANS, magnitudes.mean(axis=0)).clip(0, _MEANS.size - 1)
+        means = np.searchsorted(_MEANS, _column_means(codes)).clip(0, _MEANS.size - 1)
         contexts = np.empty(codes.shape, dtype=np.uint8)
         expectation = _Expectation(codes.shape[0], means)
-        for col in range(codes.shape[1]):
-            contexts[:, col] = expectation.contexts(col)
-            expectation.learn(magnitudes[:, col])
-        high = magnitudes >> _SHIFTS[contexts]
-        occurring = np.flatnonzero(np.bincount(contexts.ravel())).tolist()
-        tables = {c: Table.of(high[contexts == c]) for c in occurring}
+        counted = _Counts()
+        for columns in _column_blocks(codes.shape):
+            magnitudes = np.abs(codes[:, columns].astype(np.int64))
+            for col in range(columns.start, columns.stop):
+                contexts[:, col] = expectation.contexts(col)
+                expectation.learn(magnitudes[:, col - columns.start])
+            counted.add(magnitudes, contexts[:, columns])
+        tables = counted.tables()
         if max(table.levels.size for table in tables.values()) > _WIDEST_TABLE:
             return None
         coder = constriction.stream.stack.AnsCoder()
         # A stack: what is decoded first is encoded last.
         for col in reversed(np.flatnonzero(means).tolist()):
-            negative = codes[:, col][codes[:, col] != 0] < 0
+            column = codes[:, col].astype(np.int64)
+            negative, magnitudes = column[column != 0] < 0, np.abs(column)
             _encode_bits(coder, negative.astype(np.int64), 1)
             order, parts = _by_context(contexts[:, col])
-            low = magnitudes[order, col] & ((1 << _SHIFTS[contexts[order, col]]) - 1)
+            low = magnitudes[order] & ((1 << _SHIFTS[contexts[order, col]]) - 1)
             for context, part in reversed(parts):
                 _encode_bits(coder, low[part], int(_SHIFTS[context]))
-                tables[context].encode(coder, high[order[part], col])
+                tables[context].encode(coder, magnitudes[order[part]] >> int(_SHIFTS[context]))
         present = sum(1 << context for context in tables)
         head = [means.astype(np.uint8).tobytes(), struct.pack("<Q", present)]
-        words = coder.get_compressed().astype("<u4").tobytes()
-        return b"".join([*head, *(table.pack() for table in tables.values()), words])
+        words = coder.get_compressed().astype("<u4", copy=False)
+        del coder, contexts  # they are large
+        return b"".join([*head, *(table.pack() for table in tables.values()), words.data])
 
-    def decode(self, data: bytes, shape: tuple[int, int]) -> Codes:
+    def decode(self, data: bytes | memoryview, shape: tuple[int, int]) -> Codes:
         """Undo `encode`."""
         try:
             return _decode(data, shape)
@@ -89,7 +95,7 @@ class ContextCoder(Coder):
             raise ArtifactError(f"context-coded integers are damaged: {error}") from error
 
 
-def _decode(data: bytes, shape: tuple[int, int]) -> Codes:
+def _decode(data: bytes | memoryview, shape: tuple[int, int]) -> Codes:
     n_rows, n_cols = shape
     means = np.frombuffer(data, dtype=np.uint8, count=n_cols).astype(np.int64)
     (present,) = struct.unpack_from("<Q", data, n_cols)
@@ -100,8 +106,9 @@ def _decode(data: bytes, shape: tuple[int, int]) -> Codes:
         raise ValueError("wrong length")
     words = np.frombuffer(data, dtype="<u4", offset=offset).astype(np.uint32)
     coder = constriction.stream.stack.AnsCoder(words)
+    del words  # the coder has its own
     expectation = _Expectation(n_rows, means)
-    codes = np.zeros(shape, dtype=np.int64)
+    codes = Growing(shape)
     for col in np.flatnonzero(means).tolist():
         order, parts = _by_context(expectation.contexts(col))
         column = np.empty(n_rows, dtype=np.int64)
@@ -114,8 +121,47 @@ def _decode(data: bytes, shape: tuple[int, int]) -> Codes:
         expectation.learn(column)
         filled = np.flatnonzero(column)
         column[filled] *= 1 - 2 * _decode_bits(coder, filled.size, 1)
-        codes[:, col] = column
-    return codes
+        codes.put((slice(None), col), column)
+    return codes.array
+
+
+def _column_blocks(shape: tuple[int, int]) -> Iterator[slice]:
+    step = max(AT_ONCE // shape[0], 1)
+    return (slice(col, min(col + step, shape[1])) for col in range(0, shape[1], step))
+
+
+def _column_means(codes: Codes) -> NDArray[np.float64]:
+    """Return the mean magnitude of each column; the sums are exact."""
+    sums = [
+        np.abs(codes[:, columns].astype(np.int64)).sum(axis=0)
+        for columns in _column_blocks(codes.shape)
+    ]
+    means: NDArray[np.float64] = np.concatenate(sums) / codes.shape[0]
+    return means
+
+
+class _Counts:
+    """Counts the integers that are coded in each context."""
+
+    def __init__(self) -> None:
+        self._counts: dict[int, NDArray[np.int64]] = {}
+
+    def add(self, magnitudes: NDArray[np.int64], contexts: NDArray[np.uint8]) -> None:
+        """Count those of some elements."""
+        high = magnitudes >> _SHIFTS[contexts]
+        for context in np.flatnonzero(np.bincount(contexts.ravel())).tolist():
+            found = np.bincount(high[contexts == context])
+            known = self._counts.get(context, np.zeros(0, np.int64))
+            size = max(found.size, known.size)
+            self._counts[context] = sum(np.pad(c, (0, size - c.size)) for c in (found, known))
+
+    def tables(self) -> dict[int, Table]:
+        """Return the table of each context that occurs, in their order."""
+        tables = {}
+        for context, counts in sorted(self._counts.items()):
+            first = int(np.flatnonzero(counts)[0])
+            tables[context] = Table.of_counts(first, counts[first:])
+        return tables
 
 
 class _Expectation:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from autocompress.coders.base import CODERS, Coder, Codes
 from autocompress.coders.tables import Table
 from autocompress.errors import ArtifactError
+from autocompress.support.integers import AT_ONCE, type_of
 
 _LARGEST_ALPHABET = 4096
 _MAX_CLASSES = 24
@@ -33,6 +34,7 @@ class EntropyCoder(Coder):
 
     name: ClassVar[str] = "entropy"
     since: ClassVar[str] = "0.1.0"
+    frugal: ClassVar[bool] = True
 
     def encode(self, codes: Codes) -> bytes | None:
         """Return the number of classes, the tables and the coded words.
@@ -47,7 +49,7 @@ class EntropyCoder(Coder):
         candidates = [single] if classes.max() == 0 else [single, classes]
         return min((_encode_classes(codes, candidate) for candidate in candidates), key=len)
 
-    def decode(self, data: bytes, shape: tuple[int, int]) -> Codes:
+    def decode(self, data: bytes | memoryview, shape: tuple[int, int]) -> Codes:
         """Undo `encode`."""
         try:
             return _decode_classes(data, shape)
@@ -57,7 +59,9 @@ class EntropyCoder(Coder):
 
 def _row_classes(codes: Codes) -> NDArray[np.int64]:
     """Number the rows' classes from 0 in order of magnitude, int64 of shape (rows,)."""
-    magnitude = np.abs(codes).mean(axis=1)
+    step = max(AT_ONCE // codes.shape[1], 1)
+    blocks = (codes[first : first + step] for first in range(0, len(codes), step))
+    magnitude = np.concatenate([np.abs(b.astype(np.int64)).mean(axis=1) for b in blocks])
     octaves = np.floor(2 * np.log2(magnitude + 2.0**-6)).astype(np.int64)
     _, classes = np.unique(
         np.maximum(octaves, octaves.max() - _MAX_CLASSES + 1), return_inverse=True
@@ -68,18 +72,19 @@ def _row_classes(codes: Codes) -> NDArray[np.int64]:
 def _encode_classes(codes: Codes, classes: NDArray[np.int64]) -> bytes:
     n_classes = int(classes.max()) + 1
     messages = [classes] if n_classes > 1 else []
-    messages += [codes[classes == label].ravel() for label in range(n_classes)]
+    every = n_classes == 1
+    messages += [(codes if every else codes[classes == k]).ravel() for k in range(n_classes)]
     tables = [Table.of(message) for message in messages]
     coder = constriction.stream.stack.AnsCoder()
     # A stack: what is decoded first is encoded last.
     for message, table in zip(reversed(messages), reversed(tables), strict=True):
         table.encode(coder, message)
-    parts = [bytes([n_classes])]
-    parts += [table.pack() for table in tables]
-    return b"".join([*parts, coder.get_compressed().astype("<u4").tobytes()])
+    words = coder.get_compressed().astype("<u4", copy=False)
+    del coder, messages  # they are large
+    return b"".join([bytes([n_classes]), *(table.pack() for table in tables), words.data])
 
 
-def _decode_classes(data: bytes, shape: tuple[int, int]) -> Codes:
+def _decode_classes(data: bytes | memoryview, shape: tuple[int, int]) -> Codes:
     n_classes, offset = data[0], 1
     tables = []
     for _ in range(n_classes + (n_classes > 1)):
@@ -89,14 +94,18 @@ def _decode_classes(data: bytes, shape: tuple[int, int]) -> Codes:
         raise ValueError("wrong length")
     words = np.frombuffer(data, dtype="<u4", offset=offset).astype(np.uint32)
     coder = constriction.stream.stack.AnsCoder(words)
+    del words  # the coder has its own
     classes = np.zeros(shape[0], dtype=np.int64)
     if n_classes > 1:
         classes = tables.pop(0).decode(coder, shape[0])
         if classes.min() < 0 or classes.max() >= n_classes:
             raise ValueError("a row of an unknown class")
-    codes = np.empty(shape, dtype=np.int64)
+    ends = [end for table in tables for end in table.range]
+    codes = np.empty(shape, dtype=type_of(min(ends), max(ends)))
+    step = max(AT_ONCE // shape[1], 1)
     for label, table in enumerate(tables):
-        rows = classes == label
-        n_rows = int(rows.sum())
-        codes[rows] = table.decode(coder, n_rows * shape[1]).reshape(n_rows, shape[1])
+        rows = np.flatnonzero(classes == label)
+        for first in range(0, rows.size, step):
+            some = rows[first : first + step]
+            codes[some] = table.decode(coder, some.size * shape[1]).reshape(some.size, shape[1])
     return codes

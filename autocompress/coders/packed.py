@@ -9,6 +9,7 @@ import numpy as np
 
 from autocompress.coders.base import CODERS, Coder, Codes
 from autocompress.errors import ArtifactError
+from autocompress.support.integers import chunks, type_of
 
 _HEADER = struct.Struct("<qB")
 
@@ -19,18 +20,22 @@ class PackedCoder(Coder):
 
     name: ClassVar[str] = "packed"
     since: ClassVar[str] = "0.1.0"
+    frugal: ClassVar[bool] = True
 
     def encode(self, codes: Codes) -> bytes:
         """Return nine bytes of header, then the bits, padded to a whole byte."""
-        smallest = int(codes.min())
-        offsets = (codes - smallest).astype(np.uint64).ravel()
-        bits = int(offsets.max()).bit_length()
-        planes = np.empty((offsets.size, bits), dtype=np.uint8)
-        for bit in range(bits):
-            planes[:, bit] = (offsets >> np.uint64(bit)) & np.uint64(1)
-        return _HEADER.pack(smallest, bits) + np.packbits(planes, bitorder="little").tobytes()
+        smallest, largest = int(codes.min()), int(codes.max())
+        bits = (largest - smallest).bit_length()
+        flat, pieces = codes.ravel(), [_HEADER.pack(smallest, bits)]
+        for part in chunks(flat.size):  # of whole bytes
+            offsets = (flat[part].astype(np.int64) - smallest).astype(np.uint64)
+            planes = np.empty((offsets.size, bits), dtype=np.uint8)
+            for bit in range(bits):
+                planes[:, bit] = (offsets >> np.uint64(bit)) & np.uint64(1)
+            pieces.append(np.packbits(planes, bitorder="little").tobytes())
+        return b"".join(pieces)
 
-    def decode(self, data: bytes, shape: tuple[int, int]) -> Codes:
+    def decode(self, data: bytes | memoryview, shape: tuple[int, int]) -> Codes:
         """Undo `encode`."""
         if len(data) < _HEADER.size:
             raise ArtifactError(f"packed bits need {_HEADER.size} bytes, but got {len(data)}")
@@ -43,8 +48,13 @@ class PackedCoder(Coder):
                 f"but got {len(data) - _HEADER.size}"
             )
         packed = np.frombuffer(data, dtype=np.uint8, offset=_HEADER.size)
-        planes = np.unpackbits(packed, count=size * bits, bitorder="little").reshape(size, bits)
-        codes = np.full(size, smallest, dtype=np.int64)
-        for bit in range(bits):
-            codes += planes[:, bit].astype(np.int64) << bit
+        codes = np.empty(size, dtype=type_of(smallest, smallest + (1 << bits) - 1))
+        for part in chunks(size):
+            count = len(codes[part])
+            some = packed[part.start * bits // 8 :]
+            planes = np.unpackbits(some, count=count * bits, bitorder="little")
+            numbers = np.full(count, smallest, dtype=np.int64)
+            for bit in range(bits):
+                numbers += planes[bit::bits].astype(np.int64) << bit
+            codes[part] = numbers
         return codes.reshape(shape)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autocompress.coders.base import Codes
+from autocompress.support.integers import chunks
 
 _HEADER = struct.Struct("<iH")
 _ABSENT = 255
@@ -37,7 +38,14 @@ class Table:
     def of(cls, message: Codes) -> Table:
         """Count the integers of a message that is not empty."""
         smallest = int(message.min())
-        counts = np.bincount(message - smallest)
+        counts = np.zeros(int(message.max()) - smallest + 1, dtype=np.int64)
+        for part in chunks(message.size):
+            counts += np.bincount(message[part].astype(np.int64) - smallest, minlength=counts.size)
+        return cls.of_counts(smallest, counts)
+
+    @classmethod
+    def of_counts(cls, smallest: int, counts: NDArray[np.int64]) -> Table:
+        """Take how often each integer occurs, from the smallest to the largest that does."""
         with np.errstate(divide="ignore"):
             octaves = np.log2(counts.max() / counts)
         levels = np.minimum(np.rint(octaves * _LEVELS_PER_OCTAVE), _ABSENT - 1)
@@ -48,7 +56,7 @@ class Table:
         return _HEADER.pack(self.smallest, self.levels.size) + self.levels.tobytes()
 
     @classmethod
-    def unpack(cls, data: bytes, offset: int) -> tuple[Table, int]:
+    def unpack(cls, data: bytes | memoryview, offset: int) -> tuple[Table, int]:
         """Read a table; return it and the offset behind it.
 
         Raises:
@@ -65,14 +73,21 @@ class Table:
     def encode(self, coder: constriction.stream.stack.AnsCoder, message: Codes) -> None:
         """Put a message on the stack."""
         if self.levels.size > 1:
-            coder.encode_reverse((message - self.smallest).astype(np.int32), self._model)
+            for part in reversed(list(chunks(message.size))):
+                symbols = message[part].astype(np.int64) - self.smallest
+                coder.encode_reverse(symbols.astype(np.int32), self._model)
 
-    def decode(self, coder: constriction.stream.stack.AnsCoder, size: int) -> Codes:
+    def decode(self, coder: constriction.stream.stack.AnsCoder, size: int) -> NDArray[np.int64]:
         """Take a message of so many integers from the stack."""
         if self.levels.size == 1 or size == 0:
             return np.full(size, self.smallest, dtype=np.int64)
         symbols: NDArray[np.int32] = coder.decode(self._model, size)
         return symbols.astype(np.int64) + self.smallest
+
+    @property
+    def range(self) -> tuple[int, int]:
+        """The smallest and the largest integer."""
+        return self.smallest, self.smallest + self.levels.size - 1
 
     @cached_property
     def _model(self) -> constriction.stream.model.Categorical:

@@ -9,6 +9,7 @@ from torch import nn
 
 from autocompress.artifact import Artifact, open_artifact
 from autocompress.encoding.encoder import Encoder
+from autocompress.errors import PlanError
 from autocompress.knowledge.source import Source
 from autocompress.knowledge.task import Task
 from autocompress.plan import CompressionPlan
@@ -29,7 +30,13 @@ def compress(
 
     Raises:
         ModelError: If the model cannot be compressed.
+        TaskError: If the task raises an exception, or gives what it must not.
         PlanError: If the plan leaves a weight out, treats one twice, or does not fit one.
     """
+    if not isinstance(plan, CompressionPlan):
+        raise PlanError(
+            "`plan` must be a `CompressionPlan`, as `CompressionPlan.from_json` makes of a "
+            f"document, but got an object of type {type(plan).__name__}"
+        )
     Encoder(Source.of(model, task)).write(plan, Path(path))
     return open_artifact(path)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from autocompress.artifact.container import write_container
-from autocompress.artifact.decoding import decode_matrix
+from autocompress.artifact.decoding import decode_blocks
 from autocompress.artifact.records import Header, ItemRecord, MemberRecord, StreamRecord
 from autocompress.artifact.streams import encode_stream
 from autocompress.errors import PlanError
@@ -19,21 +19,22 @@ from autocompress.knowledge.weights import Weight
 from autocompress.plan import CompressionPlan, Treatment
 from autocompress.precisions import Float32, Precision, Stream
 from autocompress.structures import Dense, Factor
+from autocompress.support.integers import as_integers
 
 _LARGEST_CACHE = 2**28
 _MOST_RUNS = 2**18  # the header has an upper limit
 
 Factors = Mapping[str, Mapping[str, Factor]]
 """By the entries of a plan, the factors of their structures by name."""
-Encoded = tuple[ItemRecord, bytes]
+Encoded = tuple[ItemRecord, bytes | memoryview]
 
 
 class Encoder:
     """Carries out plans for one model.
 
-    Entries of plans that were encoded last are kept, up to 256 MB: a plan that differs in one
-    weight from another costs the encoding of that weight alone. What is kept stays in this
-    process: a copy of the encoder in another one begins empty.
+    Entries of plans that were encoded last are kept, up to half of the model's size and 256 MB: a
+    plan that differs in one weight from another costs the encoding of that weight alone. What is
+    kept stays in this process: a copy of the encoder in another one begins empty.
 
     Attributes:
         source: The model, and what is known of it.
@@ -43,6 +44,8 @@ class Encoder:
         self.source = source
         self._kept: OrderedDict[tuple[str, Treatment], Encoded] = OrderedDict()
         self._kept_bytes = 0
+        n_bytes = sum(weight.values.nbytes for weight in source.weights.weights.values())
+        self._most_bytes = min(n_bytes // 2, _LARGEST_CACHE)
         self._fitting: set[tuple[str, Treatment]] = set()
         self._covering: set[tuple[str, ...]] = set()
 
@@ -67,7 +70,8 @@ class Encoder:
             PlanError: If the treatment does not fit; the message names both.
         """
         self._check_fit(name, treatment)
-        matrix = np.concatenate([weight.matrix for weight in self.source.members(name)])
+        matrices = [weight.matrix for weight in self.source.members(name)]
+        matrix = matrices[0] if len(matrices) == 1 else np.concatenate(matrices)
         frequencies, curvature = self.source.frequencies(name), self.source.curvature(name)
         return treatment.structure.factorize(matrix, frequencies, curvature)
 
@@ -85,11 +89,14 @@ class Encoder:
             PlanError: If the treatment does not fit; the message names both.
         """
         key = name, treatment.stored
-        if key not in self._kept:
+        encoded = self._kept.get(key)
+        if encoded is None:
             factors = factors or self.factorize(*key)
-            self._keep(key, encode_factors(self.source.members(name), *key, factors))
-        self._kept.move_to_end(key)
-        record, data = self._kept[key]
+            encoded = encode_factors(self.source.members(name), *key, factors)
+            self._keep(key, encoded)
+        else:
+            self._kept.move_to_end(key)
+        record, data = encoded
         return record.model_copy(update={"treatment": treatment}), data
 
     def known_bytes(self, name: str, treatment: Treatment) -> int | None:
@@ -126,9 +133,11 @@ class Encoder:
         write_container(path, header, items, self.source.assets, self.source.weights.buffers)
 
     def _keep(self, key: tuple[str, Treatment], encoded: Encoded) -> None:
+        if not isinstance(encoded[1], bytes):
+            return  # floats, which need no encoding
         self._kept[key] = encoded
         self._kept_bytes += len(encoded[1])
-        while self._kept_bytes > _LARGEST_CACHE and len(self._kept) > 1:
+        while self._kept_bytes > self._most_bytes and len(self._kept) > 1:
             _, (_, dropped) = self._kept.popitem(last=False)
             self._kept_bytes -= len(dropped)
 
@@ -195,14 +204,22 @@ def encode_factors(
         treatment=treatment,
         factors=records,
     )
-    data = b"".join(parts)
+    data = _joined(parts)
     return _with_zero_rows(members, record, data), data
 
 
-def _with_zero_rows(members: tuple[Weight, ...], record: ItemRecord, data: bytes) -> ItemRecord:
+def _joined(parts: list[bytes | memoryview]) -> bytes | memoryview:
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _with_zero_rows(
+    members: tuple[Weight, ...], record: ItemRecord, data: bytes | memoryview
+) -> ItemRecord:
     """Have rows that are zero be zero again, such as those of padding, if they are not anyway."""
     zero = np.concatenate([weight.zero_rows for weight in members])
-    if not zero.any() or not decode_matrix(record, data)[zero].any():
+    if not zero.any():
+        return record
+    if not any(values[zero[rows]].any() for rows, values in decode_blocks(record, data)):
         return record
     ends = [0, *(np.flatnonzero(np.diff(zero)) + 1).tolist(), zero.size]
     runs = np.diff(ends if not zero[0] else [0, *ends]).tolist()
@@ -224,10 +241,12 @@ def _check(name: str, treatment: Treatment, misfit: str | None) -> None:
         raise PlanError(f"'{treatment.label()}' does not fit '{name}': {misfit}")
 
 
-def _encode_factor(factor: Factor, precision: Precision) -> tuple[tuple[StreamRecord, ...], bytes]:
+def _encode_factor(
+    factor: Factor, precision: Precision
+) -> tuple[tuple[StreamRecord, ...], bytes | memoryview]:
     streams: dict[str, Stream] = {}
     if factor.integers:
-        record, data = encode_stream("codes", factor.values.astype(np.int64))
+        record, data = encode_stream("codes", as_integers(factor.values))
         return (record,), data
     if factor.mask is not None and not precision.has_zero_level:
         streams["mask"] = factor.mask.astype(np.int64)
@@ -235,4 +254,4 @@ def _encode_factor(factor: Factor, precision: Precision) -> tuple[tuple[StreamRe
         factor = replace(factor, mask=None)
     streams |= precision.encode(factor)
     encoded = [encode_stream(name, stream) for name, stream in streams.items()]
-    return tuple(record for record, _ in encoded), b"".join(data for _, data in encoded)
+    return tuple(record for record, _ in encoded), _joined([data for _, data in encoded])

@@ -6,9 +6,9 @@ import math
 from dataclasses import replace
 from typing import NamedTuple
 
-from autocompress.artifact.decoding import decode_matrix
+from autocompress.artifact.decoding import decode_blocks
 from autocompress.encoding.encoder import Encoder, encode_factors
-from autocompress.knowledge.prediction import predicted_loss_rise
+from autocompress.knowledge.prediction import errors, predicted_loss_rise
 from autocompress.plan import CompressionPlan, Treatment
 from autocompress.structures import Curvature, Factor, Structure, stacked_shape
 
@@ -91,8 +91,9 @@ class Estimator:
         )
         if len(members) > 1:
             return Estimate(size, math.nan)
-        error = decode_matrix(record, data) - part[0].matrix
-        return Estimate(size, share * predicted_loss_rise(self._source, name, error, stride))
+        blocks = decode_blocks(record, data)
+        rise = predicted_loss_rise(self._source, name, errors(blocks, part[0].matrix), stride)
+        return Estimate(size, share * rise)
 
     def _factorize(self, name: str, treatment: Treatment) -> dict[str, Factor]:
         """Factorize a weight; the factors of one weight are kept while it is the one asked for."""
@@ -141,5 +142,5 @@ def _thinned(factor: Factor, stride: int) -> Factor:
         values=factor.values[::stride],
         mask=None if mask is None else mask[::stride],
         row_frequencies=None if frequencies is None else frequencies[::stride],
-        curvature=Curvature(curvature.rows[::stride], curvature.moment),
+        curvature=curvature.of_rows(slice(None, None, stride)),
     )

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -14,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from autocompress.errors import ModelError
+from autocompress.errors import ModelError, TaskError
 from autocompress.knowledge.curvature import measure_curvatures
 from autocompress.knowledge.task import Task
 from autocompress.knowledge.tensors import tensors_of
@@ -56,11 +57,12 @@ def calibrate(model: nn.Module, task: Task, cache: Path | None = None) -> Calibr
             measuring them takes as long as some trials. None keeps nothing.
 
     Raises:
-        ModelError: If there is no batch, or frequencies do not match the rows of their weight.
+        TaskError: If there is no batch, or the task raises an exception.
+        ModelError: If frequencies do not match the rows of their weight.
     """
     batch = next(task.calibration_batches(), None)
     if batch is None:
-        raise ModelError("`task.calibration_batches()` must yield at least one batch")
+        raise TaskError("`task.calibration_batches()` must yield at least one batch")
     with untouched(model) as watched, torch.random.fork_rng(devices=[]):
         sites = find_sites(watched, lambda: task.forward(watched, batch))
     frequencies = _row_frequencies(model, task)
@@ -78,8 +80,8 @@ def calibrate(model: nn.Module, task: Task, cache: Path | None = None) -> Calibr
 def _save(curvatures: Mapping[str, Curvature], path: Path) -> None:
     tensors = {}
     for name, curvature in curvatures.items():
-        tensors[f"{name}:rows"] = np.ascontiguousarray(curvature.rows)
-        tensors[f"{name}:moment"] = np.ascontiguousarray(curvature.moment)
+        for key, array in curvature.arrays.items():
+            tensors[f"{name}:{key}"] = np.ascontiguousarray(array)
     write_whole(path, safetensors.numpy.save(tensors))
 
 
@@ -87,12 +89,13 @@ def _load(path: Path) -> dict[str, Curvature] | None:
     """Read what `_save` wrote; None if there is no such file, or it is damaged."""
     try:
         tensors = safetensors.numpy.load_file(path)
-        names = sorted({name.rpartition(":")[0] for name in tensors})
+        kept: dict[str, dict[str, NDArray[Any]]] = {}
+        for place in sorted(tensors):
+            name, _, key = place.rpartition(":")
+            kept.setdefault(name, {})[key] = tensors[place]
         if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
             raise ValueError("it holds what is no finite number")
-        return {
-            name: Curvature(tensors[f"{name}:rows"], tensors[f"{name}:moment"]) for name in names
-        }
+        return {name: Curvature.of_arrays(arrays) for name, arrays in kept.items()}
     except FileNotFoundError:
         return None
     except (OSError, ValueError, LookupError, safetensors.SafetensorError) as error:

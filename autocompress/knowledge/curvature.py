@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -11,16 +13,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from autocompress.knowledge.guarded import differentiate
+from autocompress.knowledge.moments import MomentSum, vectors_of, widths_of
 from autocompress.knowledge.task import Task
 from autocompress.knowledge.tensors import tensors_of
 from autocompress.layers.base import ALL, Plain
-from autocompress.layers.copies import untouched
+from autocompress.layers.convolving import Convolution
+from autocompress.layers.copies import as_written, beside, untouched
 from autocompress.layers.memory import first_names
 from autocompress.layers.watching import Watching
-from autocompress.structures import Curvature
+from autocompress.structures import Curvature, Matrix, matrix_shape
 
 _BATCHES = 64
 _PRIOR_COUNT = 10.0
+_LEAST_EVEN = 0.1
 _FLOOR = 1e-6
 _SMALLEST_RISE = 1e-9
 
@@ -38,6 +44,10 @@ def measure_curvatures(
     and a row counts as often as it is used. Losses are taken to be means over all vectors of a
     batch; where they are not, all curvatures are off by a common factor.
 
+    A model that knows its training data by heart has next to no gradients there, but for a few
+    vectors, and what those say holds for no other data. Where the gradients of all weights come
+    from less than a tenth of the vectors, errors count by their size, relative to the weight.
+
     Args:
         model: Evaluated without dropout; it is not changed.
         task: Gives the training losses.
@@ -45,34 +55,37 @@ def measure_curvatures(
             rarely is too rarely seen to be measured; it takes over the ratio of the others.
 
     Returns:
-        By weight name; what no layer adapter and no call of `functional.linear` or
-        `functional.embedding` shows is left out, and so is all if the task has no training losses.
+        By weight name; what no layer adapter and no call of `functional.linear`, `embedding`,
+        `bilinear` or a convolution shows is left out, and so is all if the task has no training
+        losses.
 
     References:
         [1] J. Martens, R. Grosse. Optimizing Neural Networks with Kronecker-factored Approximate
             Curvature. ICML 2015, arXiv 1503.05671; with the gradients of the true labels.
     """
     threads = torch.get_num_threads()
-    with untouched(model) as watched, untouched(model) as teacher:
+    with untouched(model) as watched:
+        teacher = beside(watched)
         tensors = tensors_of(watched)
-        firsts = {n: f for n, f in first_names(tensors).items() if tensors[n].dim() == 2}
+        firsts = {n: f for n, f in first_names(tensors).items() if tensors[n].dim() > 1}
         accounts = {name: _Account(tensors[name]) for name in dict.fromkeys(firsts.values())}
         watching = Watching(watched, {name: accounts[first] for name, first in firsts.items()})
         try:
             torch.set_num_threads(1)  # steps through time are too small to be shared
-            with torch.random.fork_rng(devices=[]), watching:
+            with torch.random.fork_rng(devices=[]), as_written(), watching:
                 for loss in islice(task.training_losses(watched, teacher, 0.0, 0), _BATCHES):
                     if loss.requires_grad:
-                        torch.autograd.backward(loss)
+                        differentiate(loss)
                     for account in accounts.values():
                         account.end_batch()
         finally:
             torch.set_num_threads(threads)
     unwatched = {firsts[name] for name in watching.unwatched}
+    known = {name: account for name, account in accounts.items() if name not in unwatched}
+    by_heart = max((one.evenness for one in known.values()), default=1.0) < _LEAST_EVEN
     found = {
-        name: account.curvature(frequencies.get(name))
-        for name, account in accounts.items()
-        if name not in unwatched
+        name: account.even_curvature() if by_heart else account.curvature(frequencies.get(name))
+        for name, account in known.items()
     }
     return {name: curvature for name, curvature in found.items() if curvature is not None}
 
@@ -82,14 +95,15 @@ class _Account(Plain):
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__(weight.detach())
-        rows = len(weight)
+        rows, cols = matrix_shape(tuple(weight.shape))
         self._uses, self._sensitivities = np.zeros(rows), np.zeros(rows)
-        # Of shape (cols, cols), once there are any.
-        self._inputs: Floats | float = 0.0
-        self._gradients: Floats | float = 0.0
+        widths = widths_of(rows, cols)
+        self._inputs, self._gradients = MomentSum(widths, cols), MomentSum(widths, cols)
         self._multiplied: list[tuple[Tensor, Tensor, slice]] = []
+        self._convolved: list[tuple[Convolution, Tensor, Tensor]] = []
         self._looked_up: list[Tensor] = []
         self._vectors = self._batches = self._lookups = 0
+        self._spread = _Spread()
 
     def expand(self, z: Tensor, bias: Tensor | None = None, rows: slice = ALL) -> Tensor:
         """Multiply by the weight."""
@@ -106,24 +120,49 @@ class _Account(Plain):
         self._uses += np.bincount(ids.cpu().numpy().ravel(), minlength=self._uses.size)
         return _followed(super().rows(ids), self._looked_up.append)
 
+    def convolve(self, x: Tensor, how: Convolution, bias: Tensor | None = None) -> Tensor:
+        """Convolve with the weight."""
+        inputs = x.detach()
+
+        def keep(gradient: Tensor) -> None:
+            if gradient.numel():
+                self._convolved.append((how, *how.sample(inputs, gradient, self.weight)))
+
+        y = _followed(super().convolve(x, how), keep)
+        return y if bias is None else y + bias.reshape(-1, *[1] * how.dims)
+
+    def across(self, x: Tensor) -> Tensor:
+        """Multiply from the other side: a row counts by what it is multiplied by."""
+        inputs = x.detach()
+        return _followed(
+            super().across(x), lambda gradient: self._multiplied.append((gradient, inputs, ALL))
+        )
+
     def end_batch(self) -> None:
         """Add up what one batch has shown."""
         uses: dict[tuple[int | None, int | None], list[tuple[Tensor, Tensor]]] = {}
+        for how, x, gradient in self._convolved:
+            self._multiplied += how.vectors(x, gradient, self.weight)
         for x, gradient, rows in self._multiplied:
             uses.setdefault((rows.start, rows.stop), []).append((x, gradient))
         for (first, last), pairs in uses.items():
-            inputs = torch.cat([_vectors(x) for x, _ in pairs])
-            gradients = torch.cat([_vectors(gradient) for _, gradient in pairs])
+            inputs = torch.cat([vectors_of(x) for x, _ in pairs])
+            gradients = torch.cat([vectors_of(gradient) for _, gradient in pairs])
+            n, share = len(inputs), len(uses)
             # Gradients are of the mean over the batch; of each vector's own loss, n times that.
-            squares = gradients.square().sum(dim=0) * len(gradients)
-            self._sensitivities[first:last] += squares.double().numpy()
-            self._inputs += (inputs.T @ inputs / len(inputs)).double().numpy() / len(uses)
-            self._vectors += len(inputs) // len(uses)
+            squares = gradients.square()
+            self._sensitivities[first:last] += (squares.sum(dim=0) * n).double().numpy()
+            self._spread.add(squares.sum(dim=1), n)
+            self._inputs.add(inputs, lambda m, n=n, share=share: (m / n).double() / share)
+            self._vectors += n // share
         if self._looked_up:
-            gradients = torch.cat([_vectors(gradient) for gradient in self._looked_up])
-            self._gradients += (gradients.T @ gradients * len(gradients)).double().numpy()
-            self._lookups += len(gradients)
+            gradients = torch.cat([vectors_of(gradient) for gradient in self._looked_up])
+            n = len(gradients)
+            self._spread.add(gradients.square().sum(dim=1), n)
+            self._gradients.add(gradients, lambda m, n=n: (m * n).double())
+            self._lookups += n
         self._multiplied.clear()
+        self._convolved.clear()
         self._looked_up.clear()
         self._batches += 1
 
@@ -134,29 +173,92 @@ class _Account(Plain):
 
         A tied weight is both looked up and multiplied by; each use counts with its mean moment.
         """
+        parts = list(self._parts(frequencies))
         rows = np.zeros(self._uses.size)
-        moment = np.zeros(())
-        for sensitivities, part in self._parts(frequencies):
-            scale = float(np.trace(part)) / len(part)
-            rows += sensitivities * scale
-            moment = moment + float(sensitivities.sum()) * part
-        if not rows.any() or not np.isfinite(rows).all():
+        moment: Any = None
+        for part in parts:
+            rows += part.rows * _scale(part)
+            own = part.moment
+            own *= float(part.rows.sum())
+            moment = own if moment is None else np.add(moment, own, out=moment)
+        if (
+            moment is None
+            or not rows.any()
+            or not np.isfinite(rows).all()
+            or not np.isfinite(moment).all()
+        ):
             return None
         # In all, rows times moment is what it was, part by part.
-        found = Curvature(np.maximum(rows, _FLOOR * rows.mean()), moment / rows.sum())
-        whole = self.weight.float().cpu().numpy()
-        return found if found.rise(whole) > _SMALLEST_RISE else None
+        floored = np.maximum(rows, _FLOOR * rows.mean())
+        moment /= float(rows.sum())
+        found = replace(parts[0], rows=floored, moment=moment)
+        return found if found.rise(self._matrix) > _SMALLEST_RISE else None
 
-    def _parts(self, frequencies: Floats | None) -> Iterator[tuple[Floats, Any]]:
+    @property
+    def _matrix(self) -> Matrix:
+        matrix: Matrix = self.weight.float().cpu().flatten(1).numpy()
+        return matrix
+
+    @property
+    def evenness(self) -> float:
+        """Over how many of its vectors the gradients are spread, as a share; 0 of none."""
+        return self._spread.evenness
+
+    def even_curvature(self) -> Curvature | None:
+        """Return what counts errors by their size alone, or None if the weight was never used."""
+        used = self._vectors or self._lookups
+        return Curvature.relative(self._matrix) if used else None
+
+    def _parts(self, frequencies: Floats | None) -> Iterator[Curvature]:
         """Yield rows' sensitivities and moment, for lookups and for multiplications."""
         if self._lookups:
             counts = self._uses if frequencies is None else frequencies
-            yield (counts + 1) / (counts + 1).sum(), self._gradients / self._batches
+            sensitivities = (counts + 1) / (counts + 1).sum()
+            yield self._gradients.curvature(sensitivities, self._batches)
         if self._vectors:
             sensitivities = self._sensitivities / self._batches
             if frequencies is not None:
                 sensitivities = _smoothed(sensitivities, frequencies, self._vectors)
-            yield sensitivities, self._inputs / self._batches
+            yield self._inputs.curvature(sensitivities, self._batches)
+
+
+class _Spread:
+    """Over how many vectors gradients are spread."""
+
+    def __init__(self) -> None:
+        self._count, self._sum, self._squares = 0, 0.0, 0.0
+
+    def add(self, energies: Tensor, n: int) -> None:
+        """Add the squared gradients of the vectors of a batch of n, shape (n,)."""
+        own = energies.double() * float(n) ** 2  # gradients are of the mean over the batch
+        self._count += n
+        self._sum += float(own.sum())
+        self._squares += float(own.square().sum())
+
+    @property
+    def _matrix(self) -> Matrix:
+        matrix: Matrix = self.weight.float().cpu().flatten(1).numpy()
+        return matrix
+
+    @property
+    def evenness(self) -> float:
+        """One where all are alike, and 1 / n where one of n has it all; 0 of none."""
+        if self._squares == 0:
+            return 0.0
+        share = self._sum**2 / self._squares / self._count
+        return share if math.isfinite(share) else 1.0
+
+
+def is_even(curvatures: Mapping[str, Curvature]) -> bool:
+    """Whether errors count by their size alone, since the gradients say nothing."""
+    spans = [float(np.ptp(one.rows)) for one in curvatures.values() if one.rows.size > 1]
+    return bool(spans) and max(spans) == 0
+
+
+def _scale(part: Curvature) -> float:
+    """Return the mean diagonal of a moment."""
+    square = part.moment.ndim == 2
+    return float(np.trace(part.moment) if square else part.diagonal.sum()) / len(part.diagonal)
 
 
 def _followed(y: Tensor, keep: Callable[[Tensor], None]) -> Tensor:
@@ -164,14 +266,10 @@ def _followed(y: Tensor, keep: Callable[[Tensor], None]) -> Tensor:
     if torch.is_grad_enabled():
         if not y.requires_grad:
             y.requires_grad_(True)
+            y.register_hook(keep)  # type: ignore[no-untyped-call]
+            return y.clone()  # what a module may change in place
         y.register_hook(keep)  # type: ignore[no-untyped-call]
     return y
-
-
-def _vectors(values: Tensor) -> Tensor:
-    """Return vectors (n, width) where they can be added up, at least in single precision."""
-    values = values.reshape(-1, values.shape[-1]).cpu()
-    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def _smoothed(sensitivities: Floats, frequencies: Floats, vectors: int) -> Floats:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -12,13 +13,15 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from autocompress.knowledge.curvature import is_even
 from autocompress.knowledge.prediction import predicted_loss_rise
 from autocompress.knowledge.source import Source
 from autocompress.knowledge.task import Task
-from autocompress.layers.copies import copied
-from autocompress.structures import Curvature
+from autocompress.layers.copies import beside, copied
+from autocompress.structures import Curvature, Matrix, row_blocks
 from autocompress.support import progress
 from autocompress.support.files import kept_json, numbers, write_json
+from autocompress.support.integers import AT_ONCE
 from autocompress.support.threads import one_thread
 
 _BATCHES = 24
@@ -43,9 +46,16 @@ def with_sensitivities(source: Source, model: nn.Module, task: Task, cache: Path
     Args:
         source: The model, calibrated.
         model: The same; evaluated without dropout and not changed.
-        task: Gives the training losses; without any, nothing is measured.
+        task: Gives the training losses; without any, nothing is measured, nor on a model that
+            knows its training data by heart.
         cache: The file.
     """
+    if is_even(source.calibration.curvatures):
+        progress.say(
+            "the model knows its training data by heart, and its gradients there mislead: "
+            "errors are counted by their size, as without training losses"
+        )
+        return source
     sensitivities = kept_json(cache, numbers)
     if not sensitivities:  # none at all are found in an instant, where there are none to find
         progress.say("measuring how sensitive the loss is to each weight")
@@ -57,17 +67,20 @@ def with_sensitivities(source: Source, model: nn.Module, task: Task, cache: Path
 
 
 def _measure(source: Source, model: nn.Module, task: Task) -> dict[str, float]:
-    probed, teacher = copied(model).eval(), copied(model).eval()
-    tensors = probed.state_dict()
+    probed = copied(model).eval()
+    teacher = beside(probed)
+    tensors, exact = probed.state_dict(), model.state_dict()
     base = _losses(probed, teacher, task)
     ratios: dict[str, float] = {}
     for name, weight in source.weights.weights.items() if base.size else ():
-        error = _coarse_error(source, name).reshape(weight.values.shape)
-        exact = tensors[name].clone()
-        tensors[name].copy_(torch.from_numpy(np.asarray(weight.values + error)))
+        coarse = _Coarse.of(source, name)
+        rounded = tensors[name].reshape(weight.matrix.shape)
+        for rows, error in coarse.errors():
+            rounded[rows] = torch.from_numpy(np.asarray(weight.matrix[rows] + error))
+        tensors[name].copy_(rounded.reshape(tensors[name].shape))
         differences = _losses(probed, teacher, task) - base
-        tensors[name].copy_(exact)
-        predicted = predicted_loss_rise(source, name, error.reshape(weight.matrix.shape))
+        tensors[name].copy_(exact[name])
+        predicted = predicted_loss_rise(source, name, coarse.errors())
         # What is lost in the noise of the measurement is at most as large as the noise.
         noise = float(differences.std()) / math.sqrt(len(differences))
         rise = max(float(differences.mean()), noise)
@@ -85,24 +98,50 @@ def _losses(model: nn.Module, teacher: nn.Module, task: Task) -> Floats:
         return np.array([loss.item() for loss in batches])
 
 
-def _coarse_error(source: Source, name: str) -> NDArray[np.float32]:
-    """Round to steps that cost the same everywhere, so wide that the loss should rise by 0.01."""
-    values = source.weights.weights[name].matrix
-    curvature = source.calibration.curvatures.get(name) or Curvature.relative(values)
-    costs = np.maximum(curvature.rows[:, None] * curvature.diagonal, np.finfo(np.float64).tiny)
+@dataclass(frozen=True)
+class _Coarse:
+    """A weight, rounded to steps that cost the same everywhere.
 
-    def error(octave: float) -> NDArray[np.float32]:
-        steps = np.sqrt(2.0**octave / costs)
-        rounded = np.rint(values / steps) * steps
-        difference: NDArray[np.float32] = (rounded - values).astype(np.float32)
-        return difference
+    Attributes:
+        values: Float32 of shape (rows, cols).
+        rows: What a squared error costs by row.
+        cols: The same by column; the two are multiplied.
+        octave: Of the squared steps, times what they cost.
+    """
 
-    fine, wide = _FINEST, _WIDEST
-    for _ in range(_HALVINGS):
-        middle = (fine + wide) / 2
-        # Errors of rounding are as good as independent, so that the diagonal tells enough.
-        if np.vdot(costs, np.square(error(middle), dtype=np.float64)) / 2 < _RISE:
-            fine = middle
-        else:
-            wide = middle
-    return error(fine)
+    values: Matrix
+    rows: Floats
+    cols: Floats
+    octave: float
+
+    @classmethod
+    def of(cls, source: Source, name: str) -> _Coarse:
+        """Find steps so wide that the loss should rise by 0.01."""
+        values = source.weights.weights[name].matrix
+        curvature = source.calibration.curvatures.get(name) or Curvature.relative(values)
+        fine, wide = _FINEST, _WIDEST
+        for _ in range(_HALVINGS):
+            middle = (fine + wide) / 2
+            coarse = cls(values, curvature.rows, curvature.diagonal, middle)
+            # Errors of rounding are as good as independent, so that the diagonal tells enough.
+            if coarse._cost() / 2 < _RISE:
+                fine = middle
+            else:
+                wide = middle
+        return cls(values, curvature.rows, curvature.diagonal, fine)
+
+    def errors(self) -> Iterator[tuple[slice, Matrix]]:
+        """Yield the errors, float32, by blocks of rows."""
+        for rows in row_blocks(self.values.shape, AT_ONCE):
+            values, steps = self.values[rows], np.sqrt(2.0**self.octave / self._costs(rows))
+            yield rows, (np.rint(values / steps) * steps - values).astype(np.float32)
+
+    def _cost(self) -> float:
+        squares = (
+            np.vdot(self._costs(rows), np.square(error, dtype=np.float64))
+            for rows, error in self.errors()
+        )
+        return float(sum(squares))
+
+    def _costs(self, rows: slice) -> Floats:
+        return np.maximum(self.rows[rows, None] * self.cols, np.finfo(np.float64).tiny)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,13 @@ from torch import nn
 
 from autocompress.errors import PlanError
 from autocompress.knowledge.calibration import Calibration, calibrate
+from autocompress.knowledge.guarded import guarded
 from autocompress.knowledge.task import Task
+from autocompress.knowledge.tensors import rounding
 from autocompress.knowledge.weights import ModelWeights, Weight
 from autocompress.layers.copies import plain
 from autocompress.structures import Curvature, Shape, stacked_shape
+from autocompress.support import progress
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,13 @@ class Source:
 
         Raises:
             ModelError: If the model cannot be compressed, such as for NaN in a weight.
+            TaskError: If the task raises an exception, or gives what it must not.
         """
+        task = guarded(task)
         weights = ModelWeights.of(model)  # refuses NaN first of all
+        rounded = rounding(model)
+        if rounded is not None:
+            progress.say(rounded)
         model = plain(model)
         calibration = calibrate(model, task, cache)
         return cls(weights, calibration, task.model_config(model), task.assets())
@@ -88,7 +96,11 @@ class Source:
         present = [curvature for curvature in known if curvature is not None]
         if len(present) < len(known):
             return None
-        # All members of a site multiply the same vector.
+        # All members of a site multiply the same vector; taller ones know more of it.
         rows = np.concatenate([curvature.rows for curvature in present])
-        moment = np.mean([curvature.moment for curvature in present], axis=0)
-        return Curvature(rows, moment)
+        widest = max(present, key=lambda curvature: curvature.moment.size)
+        alike = [one.moment for one in present if one.widths == widest.widths]
+        alike = [moment for moment in alike if moment.shape == widest.moment.shape]
+        return replace(
+            widest, rows=rows, moment=alike[0] if len(alike) == 1 else np.mean(alike, axis=0)
+        )

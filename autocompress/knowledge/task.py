@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from autocompress.errors import TaskError
 from autocompress.outcome.metric import Direction
 from autocompress.outcome.objectives import Split
 
@@ -22,25 +23,51 @@ from autocompress.outcome.objectives import Split
 class Task(ABC):
     """A problem that a model solves, and the number that says how well.
 
+    What a method raises, and what it gives that it must not, reaches the caller as a `TaskError`
+    that names the method, the exception and its line, with the exception as its `__cause__`. In
+    a search each method is called at the start, before any trial; only "test" waits for the end.
+
     Attributes:
-        metric: Name of the number that `evaluate` returns, such as "perplexity".
+        metric: Name of the number that `evaluate` returns, such as "perplexity"; of letters,
+            digits, "_" and "-".
         direction: Whether less or more of it is better.
     """
 
     metric: str
     direction: Direction = "minimize"
 
+    def __new__(cls, *args: Any, **settings: Any) -> Self:
+        """Make a task.
+
+        Raises:
+            TaskError: If the class does not define what every task must.
+        """
+        del args, settings
+        missing = sorted(getattr(cls, "__abstractmethods__", ()))
+        if missing:
+            raise TaskError(
+                "a task defines `evaluate` and `calibration_batches`, but "
+                f"{cls.__name__} lacks {' and '.join(f'`{name}`' for name in missing)}"
+            )
+        return super().__new__(cls)
+
     @abstractmethod
     def evaluate(self, model: nn.Module, split: Split) -> float:
         """Score a model on a split.
 
         Plans are chosen by "valid"; "test" is read once, for the front, at the end.
-        The result must not depend on anything but the model and the split.
+        The result must not depend on anything but the model and the split: the model is in
+        evaluation mode, and the random numbers of Python, numpy and torch are the same each time.
+        A plan whose model gives NaN or infinite on "valid" does not count; the uncompressed model
+        must give a finite number, the same when it is stored and reloaded.
+
+        Returns:
+            A float, or what is one number: an int, a numpy scalar, a tensor of one element.
         """
 
     @abstractmethod
     def calibration_batches(self) -> Iterator[Any]:
-        """Yield batches of training data, each in the form that `forward` takes."""
+        """Yield batches of training data, or return a list, each as `forward` takes it."""
 
     def forward(self, model: nn.Module, batch: Any) -> Any:
         """Run a model on one calibration batch; by default `model(batch)`."""
@@ -51,7 +78,8 @@ class Task(ABC):
     ) -> Iterator[torch.Tensor]:
         """Yield the loss of one training batch after another, as long as it is asked.
 
-        A model is changed between two losses. Needed for recovery alone.
+        A model is changed between two losses. Recovery needs them, and asks for another pass
+        where they end; curvatures are measured with them, which is worth much.
 
         Args:
             model: What is trained.
@@ -86,7 +114,13 @@ class Task(ABC):
         return {}
 
     def fingerprint(self) -> str:
-        """Identify the data, so that a search is never continued on other data."""
+        """Identify the data, so that a search is never continued on other data.
+
+        By default this is the name of the class, and a search is continued if the first
+        calibration batches, and the metric of the uncompressed model, are what they were when it
+        began: then `evaluate` may have been mended, but measures the same. With a fingerprint of
+        the task's own that is not looked at again.
+        """
         return type(self).__qualname__
 
     def assets(self) -> Mapping[str, bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -31,10 +32,11 @@ def check_readable(model: nn.Module) -> None:
 
     Raises:
         ModelError: If it is scripted, quantized or not initialised, or has a tensor that is
-            sparse or on the meta device, or a name that files cannot have.
+            sparse or on the meta device, or a name that files cannot have; or if its own
+            `state_dict` fails.
     """
     if not isinstance(model, nn.Module):
-        raise ModelError(f"a model must be an `nn.Module`, but got {type(model).__name__}")
+        raise ModelError(f"a model must be an `nn.Module`, but got {_instead_of_module(model)}")
     for path, module in model.named_modules():
         if isinstance(module, torch.jit.ScriptModule):
             raise ModelError(
@@ -46,11 +48,23 @@ def check_readable(model: nn.Module) -> None:
                 f"module '{path}' is quantized by PyTorch already ({type(module).__name__}); "
                 "hand in the model as it was before"
             )
-    state: dict[str, Any] = model.state_dict(keep_vars=True)
+    try:
+        state: dict[str, Any] = model.state_dict(keep_vars=True)
+    except Exception as error:  # whatever a user's hook raises
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ModelError(f"the model's own `state_dict` fails ({said}); mend it first") from error
     for name, value in state.items():
         reason = _fault(name, value)
         if reason:
             raise ModelError(f"'{name}' of the model's state {reason}")
+
+
+def _instead_of_module(given: Any) -> str:
+    if isinstance(given, type) and issubclass(given, nn.Module):
+        return f"the class {given.__name__}; call it: `{given.__name__}(...)`"
+    if isinstance(given, Mapping):
+        return "a state dict; make a module of its architecture and call `load_state_dict` on it"
+    return f"an object of type {type(given).__name__}"
 
 
 def _fault(name: str, value: Any) -> str | None:
@@ -93,7 +107,29 @@ def as_array(name: str, tensor: Tensor) -> NDArray[Any]:
     return array
 
 
-def as_weight(tensor: Tensor) -> NDArray[np.float32]:
-    """Return a floating-point tensor as an array in single precision."""
+def as_weight(name: str, tensor: Tensor) -> NDArray[np.float32]:
+    """Return a floating-point tensor as an array in single precision.
+
+    Raises:
+        ModelError: If finite numbers lie beyond its range.
+    """
     array: NDArray[np.float32] = tensor.detach().cpu().to(torch.float32).contiguous().numpy()
+    if tensor.dtype == torch.float64:
+        beyond = np.isinf(array) & np.isfinite(tensor.detach().cpu().numpy())
+        if beyond.any():
+            raise ModelError(
+                f"weights are stored in single precision, which ends at 3.4e38, but '{name}' "
+                f"holds {int(beyond.sum())} numbers beyond that; scale the weight, or repair it"
+            )
     return array
+
+
+def rounding(model: nn.Module) -> str | None:
+    """Say that weights in double precision are rounded, if there are any."""
+    doubles = [name for name, each in model.named_parameters() if each.dtype == torch.float64]
+    if not doubles:
+        return None
+    return (
+        f"{len(doubles)} weights in double precision, such as {doubles[0]}, are rounded to single "
+        "precision, by at most 6e-8 of a number"
+    )

@@ -15,10 +15,12 @@ from torch import nn
 from autocompress.errors import ModelError
 from autocompress.knowledge.tensors import as_array, as_weight, check_readable, tensors_of
 from autocompress.layers.base import ALL, Plain, Role, adapter_of
-from autocompress.layers.copies import plain
+from autocompress.layers.copies import as_written, plain
 from autocompress.layers.memory import first_names
 from autocompress.layers.watching import Watching
 from autocompress.structures import Matrix, matrix_shape
+
+_HALF, _SINGLE = 16, 32
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,9 @@ class Weight:
         name: Its state-dict name; of tied weights, the first.
         aliases: The other state-dict names under which the same tensor appears.
         role: What it does: "embedding" rows are looked up; "linear", "input" (of a recurrent
-            layer) and "recurrent" weights multiply a vector; "bias" is added; "other" is the rest.
+            layer) and "recurrent" weights multiply a vector, and "convolution" weights what their
+            kernel covers; "bias" is added; "norm" scales or shifts what was normalised; "other"
+            is the rest.
         values: Float32 array of the tensor's own shape.
     """
 
@@ -42,6 +46,23 @@ class Weight:
     def matrix(self) -> Matrix:
         """The weight as float32 of shape (rows, cols): a vector is one row."""
         return self.values.reshape(matrix_shape(self.values.shape))
+
+    @property
+    def fewest_bits(self) -> int:
+        """Bits for each number below which no search goes of itself; 0 where any will do.
+
+        What scales or shifts what was normalised, and vectors of which nothing is known, are
+        few numbers that matter a lot: half precision suits them, or single precision where half
+        would overflow or lose digits. A scalar of unknown use stays exact.
+        """
+        is_vector = self.values.size == max(self.values.shape, default=1)
+        if self.role != "norm" and not (self.role == "other" and is_vector):
+            return 0
+        if self.role == "other" and self.values.size == 1:
+            return _SINGLE
+        magnitudes, half = np.abs(self.values[self.values != 0]), np.finfo(np.float16)
+        fits = np.all((magnitudes >= half.smallest_normal) & (magnitudes <= half.max))
+        return _HALF if fits else _SINGLE
 
     @property
     def zero_rows(self) -> NDArray[np.bool_]:
@@ -114,7 +135,7 @@ class ModelWeights:
             if not (is_parameter and tensor.is_floating_point() and tensor.numel()):
                 buffers |= dict.fromkeys(names, as_array(first, tensor))
                 continue
-            values = as_weight(tensor)
+            values = as_weight(first, tensor)
             _check_finite(first, values)
             role: Role = next((roles[name] for name in names if name in roles), "other")
             weights[first] = Weight(first, tuple(aliases), role, values)
@@ -177,7 +198,7 @@ def find_sites(model: nn.Module, run: Callable[[], object]) -> tuple[Site, ...]:
             keep = _keep_output(seen, adapter.emitted)
             hooks.append(module.register_forward_hook(keep, prepend=True))
     try:
-        with torch.no_grad(), Watching(model, spies):
+        with torch.no_grad(), as_written(), Watching(model, spies):
             run()
     finally:
         for hook in hooks:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from autocompress.layers.base import LAYERS, LayerAdapter, Products, Role
 
@@ -38,12 +39,6 @@ class AttentionAdapter(LayerAdapter):
         names = ("in_proj_weight",) if module._qkv_same_embed_dim else _SEPARATE
         return dict.fromkeys((*names, "out_proj.weight"), "linear")
 
-    def can_run(self, module: nn.Module) -> bool:
-        """Leave attention alone that adds keys and values of its own."""
-        assert isinstance(module, nn.MultiheadAttention)
-        adds = module.bias_k is not None or module.bias_v is not None or module.add_zero_attn
-        return super().can_run(module) and not adds
-
     def run(self, module: nn.Module, product: Products, *arguments: Any, **named: Any) -> Any:
         """Attend; `is_causal` only says what `attn_mask`, which it needs, holds anyway."""
         assert isinstance(module, nn.MultiheadAttention)
@@ -62,15 +57,17 @@ class AttentionAdapter(LayerAdapter):
         projected = [
             turned(states) for states in _projected(module, product, query, key, call.value)
         ]
+        q, *others = (part.unsqueeze(0) if single else part for part in projected)
+        k, v = _extended(module, *others)
+        added = k.shape[1] - others[0].shape[1]
         q, k, v = (
-            (part.unsqueeze(0) if single else part)
-            .unflatten(-1, (module.num_heads, module.head_dim))  # type: ignore[no-untyped-call]
-            .transpose(1, 2)
-            for part in projected
+            part.unflatten(-1, (module.num_heads, module.head_dim)).transpose(1, 2)  # type: ignore[no-untyped-call]
+            for part in (q, k, v)
         )
         scores = q @ k.transpose(-1, -2) / math.sqrt(module.head_dim)
         for mask in (_by_head(call.attn_mask, len(q)), _by_key(call.key_padding_mask, single)):
-            scores = scores if mask is None else scores + mask.to(scores.dtype)
+            if mask is not None:
+                scores = scores + functional.pad(mask.to(scores.dtype), (0, added))
         weights = scores.softmax(dim=-1)
         attended = (weights @ v).transpose(1, 2).flatten(2)
         attended = turned(attended.squeeze(0) if single else attended)
@@ -101,6 +98,22 @@ def _projected(
     if key is value:
         return part(query, 0, 1), *part(key, 1, 3).chunk(2, dim=-1)
     return part(query, 0, 1), part(key, 1, 2), part(value, 2, 3)
+
+
+def _extended(
+    module: nn.MultiheadAttention, keys: Tensor, values: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Add the key and value that the module has learnt, and those of zeros, if it does so."""
+    pairs = [(module.bias_k, module.bias_v)] if module.bias_k is not None else []
+    if module.add_zero_attn:
+        zeros = keys.new_zeros(1, 1, keys.shape[-1])
+        pairs.append((zeros, zeros))
+    for key, value in pairs:
+        assert key is not None
+        assert value is not None
+        keys = torch.cat([keys, key.expand(len(keys), -1, -1)], dim=1)
+        values = torch.cat([values, value.expand(len(values), -1, -1)], dim=1)
+    return keys, values
 
 
 def _added(mask: Tensor) -> Tensor:

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from autocompress.layers.convolving import Convolution
 from autocompress.registry import Registry
 
-Role = Literal["embedding", "linear", "input", "recurrent", "bias", "other"]
+Role = Literal["embedding", "linear", "convolution", "input", "recurrent", "bias", "norm", "other"]
 ALL = slice(None)
 
 
@@ -40,6 +41,10 @@ class Product(ABC):
     def rows(self, ids: Tensor) -> Tensor:
         """Return rows of the weight, (..., cols), for int64 ids of any shape."""
 
+    @abstractmethod
+    def convolve(self, x: Tensor, how: Convolution, bias: Tensor | None = None) -> Tensor:
+        """Convolve (batch, channels, ...) with the weight, whose kernel is in its columns."""
+
     def remember(self, x: Tensor, projected: Tensor) -> None:  # noqa: B027 (nothing by default)
         """Take note of what `project` returns for vectors that others may multiply too."""
 
@@ -52,11 +57,20 @@ class Plain(Product):
 
     def expand(self, z: Tensor, bias: Tensor | None = None, rows: slice = ALL) -> Tensor:
         """Multiply by the weight."""
-        return functional.linear(z, self.weight if rows == ALL else self.weight[rows], bias)
+        weight = self.weight.flatten(1)
+        return functional.linear(z, weight if rows == ALL else weight[rows], bias)
 
     def rows(self, ids: Tensor) -> Tensor:
         """Look the rows up."""
         return self.weight[ids]
+
+    def convolve(self, x: Tensor, how: Convolution, bias: Tensor | None = None) -> Tensor:
+        """Convolve with the weight."""
+        return how(x, self.weight, bias)
+
+    def across(self, x: Tensor) -> Tensor:
+        """Multiply vectors (..., rows) by the weight from the other side: to (..., cols)."""
+        return x @ self.weight
 
 
 Products = Callable[[str], Product]
@@ -76,16 +90,18 @@ class LayerAdapter(ABC):
     """Knows one PyTorch layer type; registered in `LAYERS`, without a state of its own.
 
     The weights that an adapter names are those that multiply vectors, or whose rows are looked
-    up, each of shape (rows, cols) with rows as outputs. All uses of a layer go through `run`,
+    up, each of shape (rows, cols) with rows as outputs, or with a kernel that is convolved
+    (`Convolution` says which way around); and those of the role "norm", which scale and shift
+    and always are what they are. All uses of a layer go through `run`,
     which computes what the layer's own `forward` does with anything that multiplies in place of
     its weights: with weights that keep account of what they meet, with factors that are stored,
     with factors in training.
 
     Attributes:
         layer: The layer type.
-        is_direct: Whether `run` does nothing but one product or one look-up, by
-            `functional.linear` or `functional.embedding`: then it takes no longer than `forward`,
-            and is seen wherever these functions are called.
+        is_direct: Whether `run` does nothing but one product, look-up or convolution, by
+            `functional.linear`, `embedding`, `bilinear`, `conv2d` and the like: then it takes no
+            longer than `forward`, and is seen wherever these functions are called.
         namespace: What a subclass of the layer needs besides a `forward`, where weights are no
             parameters of it.
     """
@@ -110,6 +126,11 @@ class LayerAdapter(ABC):
         """Whether `run` knows all options of a module, which computes as the layer type does."""
         own = "forward" not in vars(module)
         return own and type(module).forward is self.layer.forward
+
+    def rewrites(self, module: nn.Module) -> bool:
+        """Whether `forward` changes the weights, for all that are tied to them too."""
+        del module
+        return False
 
     def sites(self, module: nn.Module) -> list[tuple[str, tuple[str, ...]]]:
         """Name the vectors within a module, with the weights that multiply each of them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -27,18 +28,40 @@ def copied(model: nn.Module) -> nn.Module:
     Raises:
         Exception: Whatever an object raises that cannot be copied.
     """
+    return _copied(model, {})
+
+
+def _copied(model: nn.Module, copies: dict[int, Any]) -> nn.Module:
+    """Copy a model, but for tensors of which copies are known by their ids."""
     held = [value for module in model.modules() for value in vars(module).values()]
     lists = [part for value in held if isinstance(value, list) for part in value]
     computed = [t for t in (*held, *lists) if isinstance(t, Tensor) and not t.is_leaf]
-    copies: dict[int, Any] = {id(tensor): tensor.detach().clone() for tensor in computed}
+    copies = {id(tensor): tensor.detach().clone() for tensor in computed} | copies
     firsts: dict[Hashable, Tensor] = {}
     for tensor in (*model.parameters(), *model.buffers()):
         first = firsts.setdefault(place_of(tensor), tensor)
-        if first is not tensor:
+        if first is not tensor and id(tensor) not in copies:
             twin = copy.deepcopy(first, copies).detach()
             is_parameter = isinstance(tensor, nn.Parameter)
             copies[id(tensor)] = nn.Parameter(twin, tensor.requires_grad) if is_parameter else twin
     return copy.deepcopy(model, copies)
+
+
+def beside(model: nn.Module) -> nn.Module:
+    """Return a copy that shares the memory of all parameters, and has all else of its own.
+
+    For a model that serves beside another one and is never trained: large weights are then in
+    memory once. A model that cannot be copied is returned itself.
+    """
+    shared: dict[int, Any] = {
+        id(tensor): nn.Parameter(tensor.detach(), tensor.requires_grad)
+        for tensor in model.parameters()
+        if type(tensor) is nn.Parameter
+    }
+    try:
+        return _copied(model, shared)
+    except Exception:  # whatever a user's object raises
+        return model
 
 
 def needed_copy(model: nn.Module, why: str) -> nn.Module:
@@ -56,13 +79,37 @@ def needed_copy(model: nn.Module, why: str) -> nn.Module:
         ) from error
 
 
+def original(model: nn.Module) -> nn.Module:
+    """Return the model that `torch.compile` wrapped, whose tensors have the names it gave them."""
+    frames: Any = sys.modules.get("torch._dynamo.eval_frame")
+    while frames is not None and isinstance(model, frames.OptimizedModule):
+        model = model._orig_mod
+    return model
+
+
+@contextmanager
+def as_written() -> Iterator[None]:
+    """Have what `torch.compile` made, anywhere in a model, run line by line as it was written.
+
+    Functions and modules that are watched cannot be compiled.
+    """
+    if "torch._dynamo" not in sys.modules:
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield
+
+
 def plain(model: nn.Module) -> nn.Module:
     """Return a model itself, or a copy in evaluation mode that computes none of its weights.
+
+    Of what `torch.compile` wrapped, it is the model inside.
 
     Raises:
         ModelError: If a weight is computed that cannot become a parameter, or in a model that
             cannot be copied.
     """
+    model = original(model)
     if not is_parametrized(model):
         return model
     twin = needed_copy(model, "weights that are computed from others are made plain in a copy")

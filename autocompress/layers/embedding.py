@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from autocompress.layers.base import LAYERS, LayerAdapter, Products, Role
@@ -15,6 +16,11 @@ class EmbeddingAdapter(LayerAdapter):
 
     layer = nn.Embedding
     is_direct = True
+
+    def rewrites(self, module: nn.Module) -> bool:
+        """Rows that are looked up may be scaled to a norm, in place."""
+        assert isinstance(module, nn.Embedding)
+        return module.max_norm is not None
 
     def roles(self, module: nn.Module) -> dict[str, Role]:
         """Return the role of the weight."""
@@ -34,9 +40,14 @@ class EmbeddingAdapter(LayerAdapter):
 
 @LAYERS.register("embedding_bag")
 class EmbeddingBagAdapter(LayerAdapter):
-    """Knows `nn.EmbeddingBag` with bags of one length, whose rows are added up or averaged."""
+    """Knows `nn.EmbeddingBag`: rows are looked up, and added up, averaged or compared."""
 
     layer = nn.EmbeddingBag
+
+    def rewrites(self, module: nn.Module) -> bool:
+        """Rows that are looked up may be scaled to a norm, in place."""
+        assert isinstance(module, nn.EmbeddingBag)
+        return module.max_norm is not None
 
     def roles(self, module: nn.Module) -> dict[str, Role]:
         """Return the role of the weight."""
@@ -44,16 +55,42 @@ class EmbeddingBagAdapter(LayerAdapter):
         return {"weight": "embedding"}
 
     def can_run(self, module: nn.Module) -> bool:
-        """Leave bags alone that are more than sums or means of rows."""
+        """Leave bags alone whose weight changes as its rows are looked up."""
         assert isinstance(module, nn.EmbeddingBag)
-        changes = module.max_norm is not None or module.padding_idx is not None
-        return super().can_run(module) and not changes and module.mode in ("sum", "mean")
+        return super().can_run(module) and module.max_norm is None
 
     def run(
-        self, module: nn.Module, product: Products, input: Tensor, *more: Any, **named: Any
+        self,
+        module: nn.Module,
+        product: Products,
+        input: Tensor,
+        offsets: Tensor | None = None,
+        per_sample_weights: Tensor | None = None,
     ) -> Any:
-        """Return one vector for each bag, (bags, cols), for ids of shape (bags, ids)."""
-        if input.dim() != 2 or any(value is not None for value in (*more, *named.values())):
+        """Return one vector for each bag, (bags, cols).
+
+        Ids are of shape (bags, ids), or (ids,) with the places where bags begin.
+        """
+        assert isinstance(module, nn.EmbeddingBag)
+        if input.dim() == 2 and offsets is None:
+            bags, count = torch.arange(len(input)).repeat_interleave(input.shape[1]), len(input)
+        elif input.dim() == 1 and offsets is not None:
+            bags = torch.searchsorted(offsets, torch.arange(len(input)), right=True) - 1
+            count = len(offsets) - bool(module.include_last_offset)
+        else:
             return NotImplemented
-        rows = product("weight").rows(input)
-        return rows.sum(dim=1) if module.mode == "sum" else rows.mean(dim=1)
+        ids = input.flatten()
+        rows = product("weight").rows(ids)
+        if per_sample_weights is not None:
+            rows = rows * per_sample_weights.flatten()[:, None]
+        if module.padding_idx is not None:
+            kept = ids != module.padding_idx
+            rows, bags = rows[kept], bags[kept]
+        zeros = rows.new_zeros(count, rows.shape[1])
+        if module.mode == "max":
+            places = bags[:, None].expand_as(rows)
+            return zeros.scatter_reduce(0, places, rows, "amax", include_self=False)
+        sums = zeros.index_add(0, bags, rows)
+        if module.mode == "sum":
+            return sums
+        return sums / torch.bincount(bags, minlength=count).clamp(min=1)[:, None]

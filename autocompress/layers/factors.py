@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from autocompress.layers.base import ALL, Product, adapter_of, products_of
+from autocompress.layers.convolving import Convolution
 from autocompress.structures import Matrix, Shape, Structure, Thin, matrix_shape, stacked_shape
 
 Shapes = Sequence[tuple[int, ...]]
@@ -146,6 +147,13 @@ class FromFactors(Product):
         if pair is not None:
             return functional.embedding(ids, self._own(pair[0])) @ pair[1]
         return self.factors.looked_up(ids)
+
+    def convolve(self, x: Tensor, how: Convolution, bias: Tensor | None = None) -> Tensor:
+        """Convolve twice where there are two thin factors, else with the decoded weight."""
+        pair = self.factors.pair
+        if pair is None or how.groups > 1:
+            return how(x, self.weight(), bias)
+        return how.thin(x, (self._own(pair[0]), pair[1]), self._shape, bias)
 
     def remember(self, x: Tensor, projected: Tensor) -> None:
         """Keep what comes out of the projection."""

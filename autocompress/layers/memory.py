@@ -51,7 +51,7 @@ def part(model: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
 def _spoilt(model: nn.Module, state: Mapping[str, Tensor]) -> list[tuple[str, Tensor]]:
     tensors = model.state_dict(keep_vars=True)
     found = []
-    for names in _sharing({name: tensors[name] for name in state if name in tensors}):
+    for names in sharing({name: tensors[name] for name in state if name in tensors}):
         for name in names:
             expected = state[name].to(tensors[name])
             if not torch.equal(tensors[name].nan_to_num(), expected.nan_to_num()):
@@ -59,7 +59,7 @@ def _spoilt(model: nn.Module, state: Mapping[str, Tensor]) -> list[tuple[str, Te
     return found
 
 
-def _sharing(tensors: Mapping[str, Tensor]) -> Iterator[list[str]]:
+def sharing(tensors: Mapping[str, Tensor]) -> Iterator[list[str]]:
     """Yield the names of tensors whose memory is the same, or parts of the same."""
     shared: dict[int, list[str]] = {}
     for name, tensor in tensors.items():

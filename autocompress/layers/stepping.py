@@ -61,7 +61,7 @@ class Steps:
         for size, now in reversed(steps) if name.endswith("reverse") else steps:
             again = recurrent.expand(_first(z, size), bias)
             before = _first(hidden, size), None if cell is None else _first(cell, size)
-            state, new_cell = self._step(now, again, *before)
+            state, new_cell = step(self._module.mode, now, again, *before)
             if self._module.proj_size:
                 state = self._product(f"weight_hr_{name}").times(state)
             states.append(state)
@@ -80,22 +80,31 @@ class Steps:
         bias: Tensor | None = getattr(self._module, f"bias_{kind}_{name}", None)
         return bias
 
-    def _step(
-        self, now: Tensor, again: Tensor, hidden: Tensor, cell: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
-        """Return hidden and cell state after a step; gates are in the order of PyTorch."""
-        if cell is not None:
-            entry, forget, change, exit_ = (now + again).chunk(4, dim=-1)
-            cell = forget.sigmoid() * cell + entry.sigmoid() * change.tanh()
-            return exit_.sigmoid() * cell.tanh(), cell
-        if self._module.mode == "GRU":
-            reset, update, change = now.chunk(3, dim=-1)
-            reset_again, update_again, change_again = again.chunk(3, dim=-1)
-            keep = (update + update_again).sigmoid()
-            fresh = (change + (reset + reset_again).sigmoid() * change_again).tanh()
-            return (1 - keep) * fresh + keep * hidden, None
-        total = now + again
-        return (total.tanh() if self._module.mode == "RNN_TANH" else total.relu()), None
+
+def step(
+    mode: str, now: Tensor, again: Tensor, hidden: Tensor, cell: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """Return hidden and cell state after a step; gates are in the order of PyTorch.
+
+    Args:
+        mode: As `nn.RNNBase` calls it: "LSTM", "GRU", "RNN_TANH" or "RNN_RELU".
+        now: What the input weight and its bias make of the input, (..., gates * state).
+        again: What the recurrent weight and its bias make of the state.
+        hidden: The state before, (..., state).
+        cell: The same of an LSTM's cell, or None.
+    """
+    if cell is not None:
+        entry, forget, change, exit_ = (now + again).chunk(4, dim=-1)
+        cell = forget.sigmoid() * cell + entry.sigmoid() * change.tanh()
+        return exit_.sigmoid() * cell.tanh(), cell
+    if mode == "GRU":
+        reset, update, change = now.chunk(3, dim=-1)
+        reset_again, update_again, change_again = again.chunk(3, dim=-1)
+        keep = (update + update_again).sigmoid()
+        fresh = (change + (reset + reset_again).sigmoid() * change_again).tanh()
+        return (1 - keep) * fresh + keep * hidden, None
+    total = now + again
+    return (total.tanh() if mode == "RNN_TANH" else total.relu()), None
 
 
 def _first(states: Tensor, size: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -11,14 +11,20 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
-from autocompress.layers.base import LayerAdapter, Product, adapter_of, products_of
+from autocompress.layers.base import LayerAdapter, Plain, adapter_of, products_of
+from autocompress.layers.bilinear import pairs
+from autocompress.layers.convolving import Convolution, is_convolution
+
+_MATMUL = (torch.matmul, torch.mm, torch.Tensor.matmul, torch.Tensor.mm)
+_ADDMM = (torch.addmm, torch.Tensor.addmm)
 
 
 class Watching(TorchFunctionMode):
     """While it is entered, products take the place of a model's weights.
 
-    Calls of `functional.linear` and `functional.embedding` with a known weight are seen wherever
-    they stand: in PyTorch's layers, in subclasses of them, in the user's own code. Of layers
+    Calls of `functional.linear`, `embedding`, `bilinear`, of convolutions and of `@` with a known
+    weight, or for `@` its transpose, are seen wherever they stand: in PyTorch's layers, in
+    subclasses of them, in the user's own code. Of layers
     that do more than that, such as recurrent ones, inner states are out of sight: a hook
     computes their output once more, by their adapter, and hands it on in place of their own. If
     the two differ, or the adapter does not know what is asked for, their own output stays, and
@@ -34,7 +40,7 @@ class Watching(TorchFunctionMode):
         unwatched: Names of weights that some layer used in a way that could not be followed.
     """
 
-    def __init__(self, model: nn.Module, products: Mapping[str, Product]) -> None:
+    def __init__(self, model: nn.Module, products: Mapping[str, Plain]) -> None:
         super().__init__()
         self.unwatched: set[str] = set()
         tensors = model.state_dict(keep_vars=True)
@@ -59,27 +65,79 @@ class Watching(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """See each call of a function of PyTorch; within, calls are not seen."""
         kwargs = kwargs or {}
-        if not self._inside and func is functional.linear:
+        if self._inside:
+            return func(*args, **kwargs)
+        if func is functional.linear:
             return self._linear(*args, **kwargs)
-        if not self._inside and func is functional.embedding:
+        if func is functional.embedding:
             return self._embedding(*args, **kwargs)
+        if func is functional.bilinear:
+            return self._bilinear(*args, **kwargs)
+        if is_convolution(func):
+            return self._convolve(func, *args, **kwargs)
+        if func in _MATMUL and not kwargs:
+            found = self._matmul(*args)
+            return func(*args) if found is None else found
+        if func in _ADDMM and not kwargs:
+            found = self._matmul(*args[1:])
+            return func(*args) if found is None else args[0] + found
         return func(*args, **kwargs)
 
+    def _matmul(self, x: Any, weight: Any) -> Tensor | None:
+        """Multiply by a matrix that is known, or by its transpose; None if it is neither."""
+        if not isinstance(x, Tensor) or not isinstance(weight, Tensor) or weight.dim() != 2:
+            return None
+        product = self._product(weight)
+        if product is not None:
+            return product.across(x)
+        base = weight._base
+        product = None if base is None else self._product(base)
+        if base is None or product is None or base.dim() != 2:
+            return None
+        turned = base.mT
+        same = weight.shape == turned.shape and weight.stride() == turned.stride()
+        return product.times(x) if same and weight.data_ptr() == base.data_ptr() else None
+
+    def _product(self, weight: Tensor) -> Plain | None:
+        return self._known[id(weight)][1] if id(weight) in self._known else None
+
     def _linear(self, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        _, product = self._known.get(id(weight), (None, None))
+        product = self._product(weight)
         if product is None:
             return functional.linear(input, weight, bias)
         return product.times(input, bias)
 
     def _embedding(self, input: Tensor, weight: Tensor, *more: Any, **named: Any) -> Tensor:
-        _, product = self._known.get(id(weight), (None, None))
+        product = self._product(weight)
         max_norm = more[1] if len(more) > 1 else named.get("max_norm")
         if product is None or max_norm is not None:
             return functional.embedding(input, weight, *more, **named)
         return product.rows(input)
 
+    def _bilinear(
+        self, input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None
+    ) -> Tensor:
+        product = self._product(weight)
+        if product is None:
+            return functional.bilinear(input1, input2, weight, bias)
+        return product.times(pairs(input1, input2), bias)
+
+    def _convolve(
+        self,
+        function: Callable[..., Tensor],
+        input: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        *options: Any,
+        **named: Any,
+    ) -> Tensor:
+        product = self._product(weight)
+        if product is None:
+            return function(input, weight, bias, *options, **named)
+        return product.convolve(input, Convolution.of(function, options, named), bias)
+
     def _hook(
-        self, prefix: str, module: nn.Module, adapter: LayerAdapter, known: dict[str, Product]
+        self, prefix: str, module: nn.Module, adapter: LayerAdapter, known: dict[str, Plain]
     ) -> None:
         """Compute the output of a layer once more, before anyone else has seen it."""
 
@@ -113,8 +171,8 @@ class Watching(TorchFunctionMode):
 
 
 def _layers(
-    model: nn.Module, products: Mapping[str, Product]
-) -> Iterator[tuple[str, nn.Module, LayerAdapter, dict[str, Product]]]:
+    model: nn.Module, products: Mapping[str, Plain]
+) -> Iterator[tuple[str, nn.Module, LayerAdapter, dict[str, Plain]]]:
     """Yield the layers whose output has to be computed once more, with their products."""
     for path, module in model.named_modules():
         adapter, prefix = adapter_of(module), f"{path}." if path else ""

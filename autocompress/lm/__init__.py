@@ -4,6 +4,7 @@ from autocompress.lm.carried_words import carried_vocabulary
 from autocompress.lm.corpus import Corpus, read_corpus, read_split, write_corpus
 from autocompress.lm.evaluate import perplexity
 from autocompress.lm.folder import load_model, save_model
+from autocompress.lm.importing import Imported, import_checkpoint
 from autocompress.lm.model import LanguageModel, LanguageModelConfig, detach_state
 from autocompress.lm.presets import PRESETS, Hyperparameters, preset
 from autocompress.lm.python_docs import python_docs_corpus
@@ -15,6 +16,7 @@ __all__ = [
     "PRESETS",
     "Corpus",
     "Hyperparameters",
+    "Imported",
     "LanguageModel",
     "LanguageModelConfig",
     "LanguageModeling",
@@ -22,6 +24,7 @@ __all__ = [
     "build_vocabulary",
     "carried_vocabulary",
     "detach_state",
+    "import_checkpoint",
     "load_model",
     "perplexity",
     "preset",

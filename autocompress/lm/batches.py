@@ -25,13 +25,27 @@ def columns(tokens: NDArray[np.int64], batch: int) -> Tensor:
     Raises:
         CorpusError: The text is too short for two words a column.
     """
-    if len(tokens) < 2 * batch:
-        raise CorpusError(
-            f"{batch} columns need at least {2 * batch} words, the text has {len(tokens)}; give a "
-            "longer text"
-        )
+    check_length(tokens, batch)
     kept = torch.from_numpy(tokens[: len(tokens) - len(tokens) % batch])
     return kept.view(batch, -1).t().contiguous()
+
+
+def check_length(tokens: NDArray[np.int64], batch: int, name: str = "the text") -> None:
+    """Refuse a text that is too short for two words a column.
+
+    Args:
+        tokens: Word ids of shape (words,).
+        batch: Columns.
+        name: What the error calls the text.
+
+    Raises:
+        CorpusError: It is too short.
+    """
+    if len(tokens) < 2 * batch:
+        raise CorpusError(
+            f"{batch} columns need at least {2 * batch} words, {name} has {len(tokens)}; give a "
+            "longer text"
+        )
 
 
 def windows(text: Tensor, steps: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -19,6 +19,7 @@ def carried_vocabulary(artifact: Artifact) -> Vocabulary:
     words = artifact.assets().get(VOCABULARY)
     if words is None or config is None:
         raise ArtifactError(
-            f"'{artifact.path}' holds no language model; use the Python API for others"
+            f"'{artifact.path}' holds no language model; one of your own is evaluated by "
+            "`--model` and `--task`, and used in Python by `autocompress.load`"
         )
     return Vocabulary.from_bytes(words, config.unknown, config.end_of_sentence)

@@ -12,8 +12,11 @@ from numpy.typing import NDArray
 
 from autocompress.errors import CorpusError
 from autocompress.lm.vocabulary import END_OF_SENTENCE, Vocabulary, build_vocabulary
+from autocompress.support import progress
 
 SplitName = Literal["train", "valid", "test"]
+_MANY_UNKNOWN = 0.2
+_SHOWN = 5
 _SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 
 
@@ -56,9 +59,13 @@ def read_corpus(
     path = Path(path)
     words = {split: list(_words(path, split, vocabulary)) for split in _SPLITS}
     if vocabulary is None:
-        vocabulary = build_vocabulary(words["train"], max_vocabulary)
-    arrays = {split: vocabulary.encode(words[split], f"{path} ({split})") for split in _SPLITS}
-    return Corpus(vocabulary, arrays["train"], arrays["valid"], arrays["test"], path.stem)
+        known = build_vocabulary(words["train"], max_vocabulary)
+        arrays = {split: known.encode(words[split], f"{path} ({split})") for split in _SPLITS}
+    else:
+        known = vocabulary
+        _warn_of_ends(known)
+        arrays = {split: _encoded(path, split, words[split], known) for split in _SPLITS}
+    return Corpus(known, arrays["train"], arrays["valid"], arrays["test"], path.stem)
 
 
 def read_split(path: str | Path, split: SplitName, vocabulary: Vocabulary) -> NDArray[np.int64]:
@@ -68,7 +75,8 @@ def read_split(path: str | Path, split: SplitName, vocabulary: Vocabulary) -> ND
         Word ids, int64 of shape (words,).
     """
     path = Path(path)
-    return vocabulary.encode(_words(path, split, vocabulary), f"{path} ({split})")
+    _warn_of_ends(vocabulary)
+    return _encoded(path, split, list(_words(path, split, vocabulary)), vocabulary)
 
 
 def write_corpus(corpus: Corpus, folder: str | Path) -> Path:
@@ -89,6 +97,34 @@ def write_corpus(corpus: Corpus, folder: str | Path) -> Path:
         lines = text.replace(f" {end} ", "\n")
         (folder / f"{split}.txt").write_text(lines, encoding="utf-8")
     return folder
+
+
+def _encoded(
+    path: Path, split: SplitName, words: list[str], vocabulary: Vocabulary
+) -> NDArray[np.int64]:
+    """Turn words into ids, and warn where the vocabulary seems to be that of another text."""
+    ids = vocabulary.encode(words, f"{path} ({split})")
+    end, unknown = vocabulary.end_of_sentence, vocabulary.unknown
+    strange = [word for word in words if word not in vocabulary.ids and word != end]
+    share = len(strange) / max(sum(word != end for word in words), 1)
+    if share > _MANY_UNKNOWN:
+        shown = ", ".join(map(repr, dict.fromkeys(strange[:_SHOWN])))
+        progress.say(
+            f"warning: {100 * share:.0f} % of the words of {path} ({split}) are unknown to the "
+            f"vocabulary of {len(vocabulary)} words and read as {unknown!r} ({shown}, ...); is it "
+            "the text, in the spelling, that the model was trained on?"
+        )
+    return ids
+
+
+def _warn_of_ends(vocabulary: Vocabulary) -> None:
+    end, unknown = vocabulary.end_of_sentence, vocabulary.unknown
+    if end not in vocabulary.ids and unknown in vocabulary.ids:
+        progress.say(
+            f"warning: the vocabulary lacks {end!r}, so that the end of each line is read as "
+            f"{unknown!r}; put the word where it was when the model was trained, or name the one "
+            "that ends sentences in config.json"
+        )
 
 
 def _words(path: Path, split: SplitName, vocabulary: Vocabulary | None) -> Iterator[str]:
@@ -131,7 +167,7 @@ def _split_file(folder: Path, split: SplitName) -> Path:
 
 def _read_lines(path: Path) -> list[str]:
     try:
-        text = path.read_bytes().decode()
+        text = path.read_bytes().decode("utf-8-sig")  # without the mark that editors put there
     except UnicodeDecodeError as error:
         raise CorpusError(
             f"a corpus is UTF-8 text, but byte {error.start} of {path} is not; convert it to UTF-8"

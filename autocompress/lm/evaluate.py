@@ -14,9 +14,12 @@ from torch.nn import functional
 from autocompress.lm.batches import columns, windows
 from autocompress.lm.recurrence import recurrence_on_one_thread
 
+COLUMNS = 10
+"""Of a text that is scored, read side by side."""
+
 
 def perplexity(
-    model: nn.Module, tokens: NDArray[np.int64], batch: int = 10, chunk: int = 35
+    model: nn.Module, tokens: NDArray[np.int64], batch: int = COLUMNS, chunk: int = 35
 ) -> float:
     """Measure how well a model predicts each next word of a text, its state carried along.
 
@@ -51,7 +54,7 @@ def perplexity_of(losses: Iterable[Tensor]) -> float:
 def losses_by_window(
     model: nn.Module,
     tokens: NDArray[np.int64],
-    batch: int = 10,
+    batch: int = COLUMNS,
     chunk: int = 35,
     known: list[Tensor] | None = None,
 ) -> Iterator[Tensor]:

@@ -6,14 +6,15 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from autocompress.checkpoints import Checkpoint, fitted, read_checkpoint
 from autocompress.errors import CorpusError, ModelError
 from autocompress.lm.model import LanguageModel, LanguageModelConfig, check_finite
+from autocompress.lm.names import translated
 from autocompress.lm.vocabulary import Vocabulary
+from autocompress.support import progress
 from autocompress.support.files import write_whole
 
 WEIGHTS, CONFIG, VOCABULARY = "model.safetensors", "config.json", "vocab.txt"
@@ -39,7 +40,10 @@ def save_model(folder: str | Path, model: LanguageModel, vocabulary: Vocabulary)
 
 
 def load_model(folder: str | Path) -> tuple[LanguageModel, Vocabulary]:
-    """Read a model folder.
+    """Read a model folder as it lies.
+
+    The weights may be in half precision, sharded, in `pytorch_model.bin`, or under other names;
+    what is done about that is said on stderr, in one line each.
 
     Returns:
         The model, in evaluation mode, and its words.
@@ -51,27 +55,40 @@ def load_model(folder: str | Path) -> tuple[LanguageModel, Vocabulary]:
     if not folder.is_dir():
         raise ModelError(f"a model is a folder, but there is none at {folder}; check the path")
     config = _read_config(folder / CONFIG)
-    vocabulary = _read_vocabulary(folder / VOCABULARY, config)
-    _check_length(folder, config, vocabulary)
-    path = folder / WEIGHTS
+    vocabulary = read_vocabulary(folder / VOCABULARY, config)
+    model, done = fit(translated(read_checkpoint(folder)), config)
+    for line in done:
+        progress.say(line)
+    return model, vocabulary
+
+
+def fit(
+    checkpoint: Checkpoint, config: LanguageModelConfig
+) -> tuple[LanguageModel, tuple[str, ...]]:
+    """Build a model and fill it with a checkpoint.
+
+    Returns:
+        The model, in evaluation mode, and what was done to the checkpoint, in one line each.
+
+    Raises:
+        ModelError: The checkpoint does not fit, or holds a weight that is not finite.
+    """
     try:
-        tensors = load_tensors(_read(path))
-    except SafetensorError as error:
+        # On the meta device, so that absurd sizes are refused before they are allocated.
+        with torch.device("meta"):
+            model = LanguageModel(config)
+    except (RuntimeError, OverflowError, TypeError):
         raise ModelError(
-            f"{path} is damaged or no safetensors file ({error}); copy it again from its source"
+            f"no model can be as large as vocab_size = {config.vocab_size}, embedding_size = "
+            f"{config.embedding_size} and hidden_size = {config.hidden_size}; correct {CONFIG}"
         ) from None
-    # Built on the meta device, so that a config of absurd sizes is refused before it is allocated.
-    with torch.device("meta"):
-        model = LanguageModel(config)
-    _check_tensors(path, _weights(model), tensors)
-    if config.tied:
-        tensors["decoder.weight"] = tensors["embedding.weight"]
+    fitting = fitted(checkpoint, model.state_dict(keep_vars=True))
     model = model.to_empty(device="cpu")
     if config.tied:
         model.decoder.weight = model.embedding.weight
-    model.load_state_dict(tensors)
+    model.load_state_dict(fitting.tensors)
     check_finite(model)
-    return model.eval(), vocabulary
+    return model.eval(), fitting.done
 
 
 def _weights(model: LanguageModel) -> dict[str, Tensor]:
@@ -102,11 +119,19 @@ def _read_config(path: Path) -> LanguageModelConfig:
         raise ModelError(f"{path}: {error}") from None
 
 
-def _read_vocabulary(path: Path, config: LanguageModelConfig) -> Vocabulary:
+def read_vocabulary(path: Path, config: LanguageModelConfig) -> Vocabulary:
+    """Read the words of a model.
+
+    Raises:
+        ModelError: The file is missing or damaged, or holds another number of words.
+    """
     try:
-        return Vocabulary.from_bytes(_read(path), config.unknown, config.end_of_sentence)
+        data = _read(path)
+        vocabulary = Vocabulary.from_bytes(data, config.unknown, config.end_of_sentence)
     except CorpusError as error:
         raise ModelError(f"{path}: {error}") from None
+    _check_length(path.parent, config, vocabulary)
+    return vocabulary
 
 
 def _check_length(folder: Path, config: LanguageModelConfig, vocabulary: Vocabulary) -> None:
@@ -115,19 +140,3 @@ def _check_length(folder: Path, config: LanguageModelConfig, vocabulary: Vocabul
             f"the vocabulary must have vocab_size = {config.vocab_size} words, that of {folder} "
             f"has {len(vocabulary)}; use the vocabulary that the model was trained with"
         )
-
-
-def _check_tensors(path: Path, wanted: dict[str, Tensor], found: dict[str, Tensor]) -> None:
-    missing, extra = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
-    if missing or extra:
-        raise ModelError(
-            f"{path} must hold the weights that its {CONFIG} describes; missing: "
-            f"{', '.join(missing) or 'none'}; not expected: {', '.join(extra) or 'none'}"
-        )
-    for name, tensor in wanted.items():
-        expected, got = (tensor.shape, tensor.dtype), (found[name].shape, found[name].dtype)
-        if expected != got:
-            raise ModelError(
-                f"{name} in {path} must be {tensor.dtype} of shape {tuple(tensor.shape)}, got "
-                f"{got[1]} of shape {tuple(got[0])}; correct {CONFIG} or convert the weight"
-            )

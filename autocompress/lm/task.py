@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from autocompress.knowledge.task import Task
-from autocompress.lm.batches import columns, windows
+from autocompress.lm.batches import check_length, columns, windows
 from autocompress.lm.corpus import Corpus
-from autocompress.lm.evaluate import losses_by_window, perplexity_of
+from autocompress.lm.evaluate import COLUMNS, losses_by_window, perplexity_of
 from autocompress.lm.model import LanguageModel, detach_state
 from autocompress.lm.read_cache import ReadCache
 from autocompress.outcome.objectives import Split
@@ -30,6 +30,18 @@ class LanguageModeling(Task):
     metric = "perplexity"
 
     def __init__(self, corpus: Corpus) -> None:
+        """Take a corpus.
+
+        Raises:
+            CorpusError: A split is too short to be read; so that it is found now, rather than
+                after all trials.
+        """
+        for split, text, n_columns in (
+            ("train", corpus.train, _BATCH),
+            ("valid", corpus.valid, COLUMNS),
+            ("test", corpus.test, COLUMNS),
+        ):
+            check_length(text, n_columns, f"{corpus.name} ({split})")
         self.corpus = corpus
         self._read = ReadCache()
 

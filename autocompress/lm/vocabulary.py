@@ -96,7 +96,7 @@ class Vocabulary:
             CorpusError: The bytes are not UTF-8, or the words are no vocabulary.
         """
         try:
-            text = data.decode()
+            text = data.decode("utf-8-sig")  # editors put a mark there that is no part of a word
         except UnicodeDecodeError as error:
             raise CorpusError(
                 f"a vocabulary is UTF-8 text, but byte {error.start} is not; convert it to UTF-8"

@@ -10,18 +10,24 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from autocompress.errors import BudgetError
-from autocompress.outcome.metric import Direction, distance, worse_by
+from autocompress.outcome.metric import Direction, cost, distance, worse_by
 from autocompress.outcome.names import LATENCY, LATENCY_MS, SIZE
+from autocompress.outcome.numbers import is_number
 
-BYTES, TIMES, MILLISECONDS, RISE = "B", "x", "ms", "rise"
-"""Units: bytes, times the uncompressed model, a time, shares of the baseline that are lost."""
+BYTES, TIMES, MILLISECONDS, RISE, WORSE = "B", "x", "ms", "rise", "worse"
+"""Units: bytes, times the uncompressed model, a time; what may be lost of the metric, in shares
+of the baseline, and in the metric's own unit."""
+
+Rise = float | str
+"""How much worse the metric may become: 0.01 is 1 % of the baseline, "+0.02" is in its unit."""
 
 _SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 _SIZES |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+_DECIMAL = r"[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?"
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -30,7 +36,8 @@ class Limit:
     """What an objective must not be worse than.
 
     Attributes:
-        bound: The limit itself, in its unit; with `RISE`, 0.01 is 1 %.
+        bound: The limit itself, in its unit; with `RISE`, 0.01 is 1 %. With `WORSE` it is the
+            difference from the baseline, at least 0.
         direction: Whether less or more of the objective is better.
         unit: That of the objective, or another one in which it was asked for.
     """
@@ -50,7 +57,9 @@ class Limit:
     def __str__(self) -> str:
         if self.unit == BYTES:
             return format_bytes(self.bound)
-        return f"{self.bound:g}{self.unit}"
+        if self.unit == RISE:
+            return f"{100 * self.bound:g} %"
+        return f"{self.bound:g}{'' if self.unit == WORSE else self.unit}"
 
 
 def excesses(values: Mapping[str, float], limits: Mapping[str, Limit]) -> dict[str, float]:
@@ -62,7 +71,7 @@ def asked_limits(
     directions: Mapping[str, Direction],
     metric: str,
     budget_bytes: int | None,
-    max_rise: float | None,
+    max_rise: Rise | None,
     further: Mapping[str, float],
 ) -> dict[str, Limit]:
     """Gather the limits of a search in one mapping, those relative to the baseline as they are.
@@ -71,12 +80,12 @@ def asked_limits(
         directions: By objective name, whether less or more of it is better.
         metric: Name of the task's metric.
         budget_bytes: The limit on the size, or None.
-        max_rise: How much worse the metric may become, in shares of the baseline, or None.
+        max_rise: How much worse the metric may become, or None.
         further: Bounds on other objectives, by name, in their own units.
     """
     limits = {name: Limit(bound, directions[name]) for name, bound in further.items()}
     if max_rise is not None:
-        limits[metric] = Limit(max_rise, directions[metric], RISE)
+        limits[metric] = replace(parse_rise(max_rise), direction=directions[metric])
     if budget_bytes is not None:
         limits[SIZE] = Limit(budget_bytes, unit=BYTES)
     return limits
@@ -92,7 +101,19 @@ def resolved(limits: Mapping[str, Limit], baseline: Mapping[str, float]) -> dict
     return {name: _resolved(limit, name, baseline) for name, limit in limits.items()}
 
 
+def rise_in_shares(limit: Limit, baseline: float) -> float:
+    """Return how much worse the metric may become in the unit of `rise_unit`."""
+    return limit.bound / rise_unit(baseline) if limit.unit == WORSE else limit.bound
+
+
+def rise_unit(baseline: float) -> float:
+    """Return in what rises of the metric are counted: the baseline, or one where that is 0."""
+    return abs(baseline) or 1.0
+
+
 def _resolved(limit: Limit, name: str, baseline: Mapping[str, float]) -> Limit:
+    if limit.unit == WORSE:
+        return Limit(baseline[name] + cost(limit.bound, limit.direction), limit.direction)
     if limit.unit == RISE:
         bound = worse_by(baseline[name], limit.bound, limit.direction)
         return Limit(bound, limit.direction)
@@ -141,20 +162,34 @@ def parse_size(text: str | int) -> int:
     return limit
 
 
-def parse_rise(text: str | float) -> float:
-    """Understand "1%", "0.5 %" and "0%" as 0.01, 0.005 and 0; a number is taken as it is.
+def parse_rise(text: Rise | Limit) -> Limit:
+    """Understand "1%" and 0.01, of the baseline, and "+0.02", in the unit of the metric.
 
     Raises:
         BudgetError: If it is neither, or below 0.
     """
+    if isinstance(text, Limit):
+        return text
     if isinstance(text, str):
-        match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*", text)
-        if match is None:
-            raise BudgetError(f"a rise is a percentage such as 1% or 0.5%, but got '{text}'")
-        return float(match.group(1)) / 100
-    if not (math.isfinite(text) and text >= 0):
-        raise BudgetError(f"`max_rise >= 0` must hold, but got {text}")
-    return float(text)
+        match = re.fullmatch(rf"\s*(\+?)\s*({_DECIMAL})\s*(%?)\s*", text)
+        if match is None or not (match.group(1) or match.group(3)):
+            raise BudgetError(
+                "a rise is a percentage of the uncompressed model's metric such as 1%, or with a "
+                f"plus a difference in its own unit such as +0.02, but got '{text}'"
+            )
+        bound = float(match.group(2))
+        return Limit(bound / 100, unit=RISE) if match.group(3) else Limit(bound, unit=WORSE)
+    if not is_number(text) or not (math.isfinite(text) and text >= 0):
+        raise BudgetError(
+            f"`max_rise >= 0` must hold, 0.01 for 1 %, or a text such as 1% or +0.02, "
+            f"but got {text!r}"
+        )
+    return Limit(float(text), unit=RISE)
+
+
+def written_rise(limit: Limit) -> Rise:
+    """Write a parsed rise so that `parse_rise` reads the same."""
+    return f"+{limit.bound!r}" if limit.unit == WORSE else limit.bound
 
 
 def parse_latency(text: str | Limit) -> Limit:
@@ -165,7 +200,7 @@ def parse_latency(text: str | Limit) -> Limit:
     """
     if isinstance(text, Limit):
         return text
-    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(x|ms)\s*", text)
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(x|ms)\s*", str(text))
     bound = float(match.group(1)) if match else 0.0
     if match is None or not bound > 0:
         raise BudgetError(
@@ -181,7 +216,7 @@ def parse_seconds(text: str) -> float:
     Raises:
         BudgetError: If the text is no time, or the time is zero.
     """
-    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([smh])\s*", text)
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([smh])\s*", str(text))
     seconds = float(match.group(1)) * _SECONDS[match.group(2)] if match else 0.0
     if not seconds > 0:
         raise BudgetError(f"a time is a number with s, m or h, such as 10m, but got '{text}'")

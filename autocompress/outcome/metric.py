@@ -37,7 +37,7 @@ def change_of(value: float, baseline: float) -> float:
 
     Any change of a baseline of zero is infinite.
     """
-    return value / baseline - 1 if baseline else _share(value, 0.0)
+    return value / baseline - 1 if baseline > 0 else _share(value - baseline, -baseline)
 
 
 def _share(difference: float, whole: float) -> float:

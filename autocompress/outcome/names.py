@@ -24,8 +24,13 @@ def check_names(names: Iterable[str], metric: str) -> None:
         metric: Name of the task's metric.
 
     Raises:
-        ObjectiveError: If one is taken, or there are two of the same.
+        ObjectiveError: If one is taken, that of the metric too, or there are two of the same.
     """
+    if metric in _TAKEN:
+        raise ObjectiveError(
+            f"the metric of a task needs a name of its own, but '{metric}' is taken; give it "
+            f"another one than {', '.join(sorted(_TAKEN))}"
+        )
     taken = {*_TAKEN, metric}
     for name in names:
         if name in taken or name.startswith(_SPLITS):

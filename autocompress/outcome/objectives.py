@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
-from autocompress.errors import ObjectiveError
+from autocompress.errors import AutocompressError, ObjectiveError
 from autocompress.outcome.limits import BYTES, TIMES, Limit
 from autocompress.outcome.metric import Direction
 from autocompress.outcome.names import LATENCY, SIZE
+from autocompress.outcome.numbers import number_of
+from autocompress.support.blame import told
 
 if TYPE_CHECKING:
     from autocompress.outcome.measured import Measured
@@ -66,13 +68,20 @@ class Objective:
         """Compute the number.
 
         Raises:
-            ObjectiveError: If the function returned something else than a finite number, or
-                asked for what is not known in its phase.
+            ObjectiveError: If the function raised, returned something else than a finite number,
+                or asked for what is not known in its phase.
         """
-        result = self.function(measured)
         try:
-            value = float(result)
-        except (TypeError, ValueError, OverflowError):
+            result = self.function(measured)
+        except AutocompressError:
+            raise  # in one line already
+        except (Exception, SystemExit) as error:  # whatever a user's code raises
+            raise ObjectiveError(
+                f"objective '{self.name}' {told(error)} for {measured.path.name}"
+            ) from error
+        try:
+            value = number_of(result)
+        except ValueError:
             value = math.nan
         if not math.isfinite(value):
             raise ObjectiveError(

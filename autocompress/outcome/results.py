@@ -5,12 +5,21 @@ Knows neither torch nor Optuna nor MLflow, so that a finished search is read in 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autocompress.outcome.limits import Limit, asked_limits, excesses, resolved
+from autocompress.outcome.cautions import cautions
+from autocompress.outcome.limits import (
+    Limit,
+    Rise,
+    asked_limits,
+    excesses,
+    format_bytes,
+    resolved,
+)
 from autocompress.outcome.metric import Direction, change_of, cost
 from autocompress.outcome.names import LATENCY, SIZE
 from autocompress.outcome.origin import SAMPLER, Aim
@@ -121,7 +130,8 @@ class Scored:
         trial: Number of the trial; None for the baseline, the model in single precision.
         artifact: Its file.
         values: By objective name, measured on validation data.
-        test: The task's metric on test data; None while a search is not finished.
+        test: The task's metric on test data; None while a search is not finished, and where it
+            is no finite number.
         label: The treatments, most bytes first, on one line.
     """
 
@@ -159,6 +169,7 @@ class Scored:
         values.pop("onnx", None)
         values[metric] = values.pop(f"valid_{metric}")
         test = values.pop(f"test_{metric}")
+        test = None if test is None or math.isnan(test) else test  # as earlier versions wrote it
         artifact, trial, label = (values.pop(key) for key in ("artifact", "trial", "label"))
         return cls(trial, Path(artifact), values, test, label)
 
@@ -173,7 +184,8 @@ class SearchResult:
         directions: By objective name, whether less or more of it is better; size comes first,
             the task's metric second.
         budget_bytes: The limit on the size, or None.
-        max_rise: How much worse the metric may become, in shares of the baseline, or None.
+        max_rise: How much worse the metric may become: a share of the baseline, a text such as
+            "+0.02" in its own unit, or None.
         limits: Bounds on further objectives, by name; on the latency in shares of the baseline's.
         nearest: Where none keeps all limits, what misses them by the least.
         baseline: The model in single precision, stored and reloaded like every trial.
@@ -200,7 +212,7 @@ class SearchResult:
     seconds: float
     recovered: tuple[Scored, ...] = ()
     controls: tuple[Scored, ...] = ()
-    max_rise: float | None = None
+    max_rise: Rise | None = None
     limits: Mapping[str, float] = field(default_factory=dict)
     without_file: int = 0
     nearest: Scored | None = None
@@ -211,6 +223,13 @@ class SearchResult:
         Infinite for any change of a baseline of zero.
         """
         return change_of(scored.values[self.metric], self.baseline.values[self.metric])
+
+    def change(self, scored: Scored) -> str:
+        """Write the change of the metric: in percent, or in its own unit from a baseline of 0."""
+        baseline = self.baseline.values[self.metric]
+        if baseline == 0:
+            return f"{scored.values[self.metric]:+.4g}"
+        return f"{100 * self.rise(scored):+.2f} %"
 
     @property
     def bounds(self) -> dict[str, Limit]:
@@ -229,8 +248,15 @@ class SearchResult:
         return self.miss(scored) <= 0
 
     def ratio(self, scored: Scored) -> float:
-        """Return how many times smaller than the baseline a file is."""
+        """Return how many times smaller than the baseline, in single precision, a file is."""
         return self.baseline.size_bytes / scored.size_bytes
+
+    @property
+    def measure(self) -> str:
+        """Say what "times smaller" is measured against, whatever the file handed in was."""
+        return (
+            f"times smaller: against {format_bytes(self.baseline.size_bytes)} in single precision"
+        )
 
     def best_of(self, candidates: Sequence[Scored]) -> Scored | None:
         """Return the candidate with the best metric, or with a limit on its rise the smallest."""
@@ -248,8 +274,8 @@ class SearchResult:
     def to_json(self) -> dict[str, Any]:
         """Return the JSON document that `autocompress search --json` prints."""
         document = {**asdict(self), "directions": dict(self.directions)}
-        document["limits"] = dict(self.limits)
-        document["baseline"] = self.baseline.to_json(self.metric)
+        document |= {"limits": dict(self.limits), "warnings": list(cautions(self))}
+        document |= {"baseline": self.baseline.to_json(self.metric), "measure": self.measure}
         for name in ("best", "nearest"):
             scored = getattr(self, name)
             document[name] = scored.to_json(self.metric) if scored else None
@@ -261,12 +287,13 @@ class SearchResult:
     def from_json(cls, document: Mapping[str, Any]) -> SearchResult:
         """Read a document that `to_json` gave."""
         metric = document["metric"]
-        scored: dict[str, Any] = {
-            "baseline": Scored.from_json(document["baseline"], metric),
-        }
+        scored: dict[str, Any] = {"baseline": Scored.from_json(document["baseline"], metric)}
         for name in ("best", "nearest"):
             entry = document[name]
             scored[name] = Scored.from_json(entry, metric) if entry else None
         for name in ("front", "recovered", "controls"):
             scored[name] = tuple(Scored.from_json(entry, metric) for entry in document[name])
-        return cls(**{**document, **scored})
+        values = {**document, **scored}
+        for told in ("measure", "warnings"):
+            values.pop(told, None)
+        return cls(**values)

@@ -21,7 +21,8 @@ _SMALLEST_MEAN, _PRIOR_COLUMNS, _TINY = 2.0**-9, 3.0, 1e-30
 _AnyArray = TypeVar("_AnyArray")
 
 Stream = NDArray[Any]
-"""A two-dimensional array to be stored: int64 (a coder makes it bytes), float16 or float32."""
+"""A two-dimensional array to be stored: float16, float32, or whole numbers of a signed type, which
+a coder makes bytes."""
 
 
 Runtime = Literal["float32", "int8", "int4"]
@@ -45,6 +46,8 @@ class Precision(BaseModel, ABC):
         is_exact: Whether every factor comes back bit for bit.
         trains_levels: Whether elements that share a level are trained as one: the codes stay, and
             the level is the mean of its elements.
+        frugal: Whether `decode` takes whole numbers of any signed type; else they are made
+            int64.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,6 +59,7 @@ class Precision(BaseModel, ABC):
     has_steps: ClassVar[bool] = False
     is_exact: ClassVar[bool] = False
     trains_levels: ClassVar[bool] = False
+    frugal: ClassVar[bool] = False
 
     @property
     def width_bits(self) -> float | None:
@@ -89,6 +93,24 @@ class Precision(BaseModel, ABC):
         self, streams: Mapping[str, Stream], shape: Shape, mask: NDArray[np.bool_] | None
     ) -> Matrix:
         """Turn streams back into a float32 factor of this shape, zero outside the mask."""
+
+    def streams_of(
+        self, streams: Mapping[str, Stream], shape: Shape, rows: slice
+    ) -> dict[str, Stream] | None:
+        """Return the streams from which `decode` gives some of the rows of a factor alone.
+
+        What can be taken apart is loaded part by part, with less memory. Nothing is pruned.
+
+        Args:
+            streams: Of the whole factor.
+            shape: Of the whole factor.
+            rows: Which rows are wanted.
+
+        Returns:
+            None where a factor is decoded as a whole.
+        """
+        del streams, shape, rows
+        return None
 
     def steps(self, factor: Factor) -> NDArray[np.float64] | None:
         """Return the distance of levels at each element, or None if they are not evenly spaced.
@@ -144,11 +166,48 @@ def expected_magnitudes(magnitudes: _AnyArray) -> _AnyArray:
         magnitudes: Array, or torch tensor, of shape (rows, cols).
     """
     array: Any = magnitudes
-    mean, n_cols = array.mean(), array.shape[1]
-    rows = array.mean(axis=1, keepdims=True) * n_cols + _PRIOR_COLUMNS * mean
-    columns = array.mean(axis=0, keepdims=True) / (mean + _TINY)
-    expected: _AnyArray = (rows * columns / (n_cols + _PRIOR_COLUMNS)).clip(min=_SMALLEST_MEAN)
+    means = array.mean(axis=1, keepdims=True), array.mean(axis=0, keepdims=True)
+    expected: _AnyArray = _expected(*means, array.mean(), array.shape[1])
     return expected
+
+
+def expected_by_sums(
+    row_sums: NDArray[np.float64], column_sums: NDArray[np.float64], rows: slice, cols: slice
+) -> NDArray[np.float64]:
+    """Return `expected_magnitudes` of some elements, of which sums over all are known.
+
+    Args:
+        row_sums: Of the magnitudes of each row, shape (all rows,).
+        column_sums: Of each column, shape (all columns,).
+        rows: Which rows.
+        cols: Which columns.
+    """
+    n_rows, n_cols = row_sums.size, column_sums.size
+    means = row_sums[rows, None] / n_cols, column_sums[None, cols] / n_rows
+    expected: NDArray[np.float64] = _expected(*means, row_sums.sum() / (n_rows * n_cols), n_cols)
+    return expected
+
+
+def _expected(rows: Any, columns: Any, mean: Any, n_cols: int) -> Any:
+    rows = rows * n_cols + _PRIOR_COLUMNS * mean
+    columns = columns / (mean + _TINY)
+    return (rows * columns / (n_cols + _PRIOR_COLUMNS)).clip(min=_SMALLEST_MEAN)
+
+
+def largest_magnitude(values: NDArray[np.floating[Any]]) -> float:
+    """Return the largest magnitude, 0 where there are no values."""
+    return max(float(values.max(initial=0)), -float(values.min(initial=0)))
+
+
+def differences_of(differences: Stream, rows: slice, n_rows: int) -> Stream:
+    """Return of exponents that are stored as differences, shape (1, all), those of some rows.
+
+    Raises:
+        ValueError: If there is not one for every row.
+    """
+    if differences.size != n_rows:
+        raise ValueError(f"{n_rows} rows need as many exponents, not {differences.size}")
+    return np.diff(np.cumsum(differences.ravel(), dtype=np.int64)[rows], prepend=0)[None, :]
 
 
 def whole_numbers(bits: int) -> Runtime:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -9,9 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from autocompress.precisions.base import PRECISIONS, Precision, Stream
-from autocompress.structures.factors import Factor, Matrix, Shape
+from autocompress.precisions.base import (
+    PRECISIONS,
+    Precision,
+    Stream,
+    differences_of,
+    largest_magnitude,
+)
+from autocompress.structures.factors import Factor, Matrix, Shape, row_blocks
 from autocompress.structures.markers import Scaled
+from autocompress.support.integers import AT_ONCE, Growing
 
 _LARGEST_CODE = 2**30
 _EXPONENTS_PER_OCTAVE = 4
@@ -44,6 +52,7 @@ class EntropyStep(Precision):
     frequency_exponent: Annotated[float, Field(ge=0, le=1)] = 0.0
     has_zero_level: ClassVar[bool] = True
     has_steps: ClassVar[bool] = True
+    frugal: ClassVar[bool] = True
 
     def label(self) -> str:
         """Return the step and the exponent."""
@@ -59,7 +68,7 @@ class EntropyStep(Precision):
         """Refuse steps so fine, or so coarse, that codes or levels overflow."""
         base, exponents = self._steps(factor)
         steps = _row_steps(base, exponents)
-        magnitude = float(np.abs(factor.values).max(initial=0))
+        magnitude = largest_magnitude(factor.values)
         largest = magnitude / float(steps.min())
         if largest > _LARGEST_CODE:
             rule = f"`|weight| / step <= {_LARGEST_CODE}` must hold"
@@ -69,10 +78,14 @@ class EntropyStep(Precision):
         return None
 
     def encode(self, factor: Factor) -> dict[str, Stream]:
-        """Return int64 codes, the base step, and the row exponents as differences."""
+        """Return the codes, the base step, and the row exponents as differences."""
         base, exponents = self._steps(factor)
-        codes = np.rint(factor.values / _row_steps(base, exponents)).astype(np.int64)
-        streams: dict[str, Stream] = {"codes": codes, "step": np.full((1, 1), base, np.float32)}
+        codes = Growing(factor.values.shape)
+        for rows in row_blocks(factor.values.shape, AT_ONCE):
+            steps = _row_steps(base, exponents, rows)
+            codes.put(rows, np.rint(factor.values[rows] / steps))
+        step = np.full((1, 1), base, np.float32)
+        streams: dict[str, Stream] = {"codes": codes.array, "step": step}
         if exponents.any():
             # A vocabulary in order of frequency makes these differences nearly all zero.
             streams["row_exponents"] = np.diff(exponents, prepend=0)[None, :]
@@ -91,9 +104,20 @@ class EntropyStep(Precision):
         if "row_exponents" in streams and differences.size != shape[0]:
             raise ValueError(f"{shape[0]} rows need as many exponents, not {differences.size}")
         exponents = np.cumsum(differences.ravel())
-        steps = _row_steps(streams["step"].ravel()[0], exponents)
-        values: Matrix = (streams["codes"].reshape(shape) * steps).astype(np.float32)
+        base, codes = streams["step"].ravel()[0], streams["codes"].reshape(shape)
+        values = np.empty(shape, np.float32)
+        for rows in row_blocks(shape, AT_ONCE):
+            values[rows] = codes[rows] * _row_steps(base, exponents, rows)
         return values
+
+    def streams_of(
+        self, streams: Mapping[str, Stream], shape: Shape, rows: slice
+    ) -> dict[str, Stream]:
+        """Return the rows' codes, the base step, and their exponents."""
+        some = {**streams, "codes": streams["codes"].reshape(shape)[rows]}
+        if "row_exponents" in streams:
+            some["row_exponents"] = differences_of(streams["row_exponents"], rows, shape[0])
+        return some
 
     def steps(self, factor: Factor) -> NDArray[np.float64]:
         """Return the step of each row, float64 of shape (rows, 1) or (1, 1)."""
@@ -105,7 +129,9 @@ class EntropyStep(Precision):
 
     def _steps(self, factor: Factor) -> tuple[np.float32, NDArray[np.int64]]:
         """Return the base step, and exponents per row (or one for all) in quarter octaves."""
-        rms = float(np.sqrt(np.mean(np.square(factor.values, dtype=np.float64))))
+        values = factor.values
+        sums = [np.square(values[b], dtype=np.float64).sum() for b in row_blocks(values.shape)]
+        rms = math.sqrt(sum(sums) / values.size)
         with np.errstate(over="ignore"):  # infinity is refused by `misfit` as well
             base = np.float32(self.step * rms)
         # Any step will do for zeros; one that vanishes in single precision is refused by `misfit`.
@@ -118,6 +144,9 @@ class EntropyStep(Precision):
         return base, np.rint(shift * _EXPONENTS_PER_OCTAVE).astype(np.int64)
 
 
-def _row_steps(base: np.float32, exponents: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the steps as a column, float64 of shape (rows, 1) or (1, 1)."""
-    return float(base) * np.exp2(exponents / _EXPONENTS_PER_OCTAVE)[:, None]
+def _row_steps(
+    base: np.float32, exponents: NDArray[np.int64], rows: slice = slice(None)
+) -> NDArray[np.float64]:
+    """Return the steps of some rows as a column, float64 of shape (rows, 1) or (1, 1)."""
+    some = exponents[rows] if exponents.size > 1 else exponents
+    return float(base) * np.exp2(some / _EXPONENTS_PER_OCTAVE)[:, None]

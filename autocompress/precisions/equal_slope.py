@@ -10,14 +10,25 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from autocompress.precisions.base import PRECISIONS, Precision, Stream, expected_magnitudes
-from autocompress.precisions.feedback import DAMPING, pivots
-from autocompress.structures.factors import Curvature, Factor, Matrix, Shape
+from autocompress.precisions.base import (
+    PRECISIONS,
+    Precision,
+    Stream,
+    differences_of,
+    expected_by_sums,
+    largest_magnitude,
+)
+from autocompress.precisions.feedback import DAMPING, passed_on
+from autocompress.structures.factors import Curvature, Factor, Matrix, Shape, row_blocks
 from autocompress.structures.markers import Priced, Scaled
+from autocompress.support.integers import AT_ONCE, Growing, Integers
 
 _LARGEST_CODE = 2**30
 _ROWS_PER_OCTAVE, _COLS_PER_OCTAVE = 2, 4
 _BLOCK = 64
+_FED_BACK_AT_ONCE = 2**21
+
+_ALL = slice(None)
 
 Floats = NDArray[np.float64]
 
@@ -57,6 +68,7 @@ class EqualSlope(Precision):
     has_zero_level: ClassVar[bool] = True
     has_fixed_steps: ClassVar[bool] = True
     has_steps: ClassVar[bool] = True
+    frugal: ClassVar[bool] = True
 
     def label(self) -> str:
         """Return the slope."""
@@ -64,9 +76,8 @@ class EqualSlope(Precision):
 
     def misfit(self, factor: Factor) -> str | None:
         """Refuse steps so fine, or so coarse, that codes or levels overflow."""
-        steps = self.steps(factor)
-        magnitude = float(np.abs(factor.values).max(initial=0))
-        finest, widest = float(steps.min()), float(steps.max())
+        finest, widest = _Grid.of(factor, self.slope).range
+        magnitude = largest_magnitude(factor.values)
         if not finest > 0 or magnitude / finest > _LARGEST_CODE / 2:
             rule = f"`|weight| / step <= {_LARGEST_CODE // 2}` must hold"
             return f"{rule}, but slope={self.slope:g} gives steps of {finest:.3g}"
@@ -75,13 +86,13 @@ class EqualSlope(Precision):
         return None
 
     def encode(self, factor: Factor) -> dict[str, Stream]:
-        """Return int64 codes, the base step, and the exponents of rows and columns.
+        """Return the codes, the base step, and the exponents of rows and columns.
 
         Exponents are stored as differences from one row, or column, to the next.
         """
         grid = _Grid.of(factor, self.slope)
         streams: dict[str, Stream] = {
-            "codes": grid.codes(factor.values.astype(np.float64), nearest=factor.nearest),
+            "codes": grid.codes(factor.values, nearest=factor.nearest),
             "step": np.full((1, 1), grid.base, np.float32),
         }
         for name, exponents in (("row_exponents", grid.rows), ("column_exponents", grid.cols)):
@@ -100,9 +111,20 @@ class EqualSlope(Precision):
         del mask
         rows = _exponents(streams, "row_exponents", shape[0])
         cols = _exponents(streams, "column_exponents", shape[1])
-        steps = float(streams["step"].ravel()[0]) * _scales(rows, cols)
-        values: Matrix = (streams["codes"].reshape(shape) * steps).astype(np.float32)
+        base, codes = float(streams["step"].ravel()[0]), streams["codes"].reshape(shape)
+        values = np.empty(shape, np.float32)
+        for block in row_blocks(shape, AT_ONCE):
+            values[block] = codes[block] * (base * _scales(rows[block], cols))
         return values
+
+    def streams_of(
+        self, streams: Mapping[str, Stream], shape: Shape, rows: slice
+    ) -> dict[str, Stream]:
+        """Return the rows' codes, their exponents, and all else."""
+        some = {**streams, "codes": streams["codes"].reshape(shape)[rows]}
+        if "row_exponents" in streams:
+            some["row_exponents"] = differences_of(streams["row_exponents"], rows, shape[0])
+        return some
 
     def steps(self, factor: Factor) -> Floats:
         """Return the step of each element, float64 of the factor's shape."""
@@ -120,7 +142,7 @@ class EqualSlope(Precision):
 class _Grid:
     """The steps of a factor, and the rounding to them."""
 
-    def __init__(self, base: float, rows: Floats, cols: Floats, feedback: Floats | None) -> None:
+    def __init__(self, base: float, rows: Floats, cols: Floats, feedback: list[Floats]) -> None:
         self.base = float(np.float32(base))
         self.rows = np.rint(_ROWS_PER_OCTAVE * rows).astype(np.int64)
         self.cols = np.rint(_COLS_PER_OCTAVE * cols).astype(np.int64)
@@ -129,52 +151,92 @@ class _Grid:
     @classmethod
     def of(cls, factor: Factor, slope: float) -> _Grid:
         curvature = factor.curvature or Curvature.relative(factor.values)
-        if curvature.moment.ndim == 1:
-            feedback, diagonal = None, curvature.moment
+        if curvature.is_diagonal:
+            diagonal, feedback = curvature.diagonal, []
             costs = np.maximum(diagonal, DAMPING**3 * diagonal.max(initial=0))
         else:
-            feedback, costs = pivots(curvature.damped(DAMPING).moment)
+            passed = passed_on(curvature)
+            feedback = [shares for shares, _ in passed]
+            costs = np.concatenate([left for _, left in passed])
         rows, cols = -np.log2(curvature.rows) / 2, -np.log2(costs) / 2
         middle = rows.mean() + cols.mean()
         with np.errstate(over="ignore"):  # infinity is refused by `misfit`
             base = math.sqrt(12 * slope / math.log(2)) * np.exp2(middle)
             return cls(base, rows - rows.mean(), cols - cols.mean(), feedback)
 
-    def steps(self) -> Floats:
+    @property
+    def range(self) -> tuple[float, float]:
+        """The finest and the widest step."""
+        ends = (np.array([each.min(), each.max()]) for each in (self.rows, self.cols))
+        finest, widest = np.diag(self.base * _scales(*ends)).tolist()
+        return finest, widest
+
+    def steps(self, rows: slice = _ALL, cols: slice = _ALL) -> Floats:
         """Return the step of each element, float64 of shape (rows, cols)."""
-        return self.base * _scales(self.rows, self.cols)
+        return self.base * _scales(self.rows[rows], self.cols[cols])
 
-    def codes(self, values: Floats, *, nearest: bool) -> NDArray[np.int64]:
-        """Round all elements, int64 of the same shape; changes the values."""
-        steps = self.steps()
-        thresholds = np.full((1, values.shape[1]), 0.5) if nearest else _thresholds(values / steps)
-        if self._feedback is None:
-            return _rounded(values / steps, thresholds).astype(np.int64)
-        zeros = values == 0
-        codes = np.empty(values.shape, dtype=np.int64)
-        n_cols = values.shape[1]
-        for first in range(0, n_cols, _BLOCK):
-            last = min(first + _BLOCK, n_cols)
-            errors = np.empty((values.shape[0], last - first))
-            for col in range(first, last):
-                code = _rounded(values[:, col] / steps[:, col], thresholds[:, col])
-                code[zeros[:, col]] = 0
-                codes[:, col] = code
-                error = values[:, col] - code * steps[:, col]
-                errors[:, col - first] = error
-                ahead = self._feedback[col, col + 1 : last]
-                values[:, col + 1 : last] -= error[:, None] * ahead
-            values[:, last:] -= errors @ self._feedback[first:last, last:]
-        return codes
+    def codes(self, values: Matrix, *, nearest: bool) -> Integers:
+        """Round all elements; integers of the same shape."""
+        codes, first = Growing(values.shape), 0
+        thresholds = _Thresholds.of(values, self, nearest=nearest)
+        for shares in self._feedback:
+            cols = slice(first, first + len(shares))
+            first = cols.stop
+            for rows in row_blocks((len(values), len(shares)), _FED_BACK_AT_ONCE):
+                part = values[rows, cols].astype(np.float64)
+                steps = self.steps(rows, cols)
+                codes.put((rows, cols), _fed_back(part, steps, thresholds.at(rows, cols), shares))
+        for rows in () if self._feedback else row_blocks(values.shape, AT_ONCE):
+            scaled = values[rows] / self.steps(rows)
+            codes.put(rows, _rounded(scaled, thresholds.at(rows, _ALL)))
+        return codes.array
 
 
-def _thresholds(scaled: Floats) -> Floats:
-    """Return which fraction of a step takes an element to the level farther from zero.
+def _fed_back(values: Floats, steps: Floats, thresholds: Floats, shares: Floats) -> Floats:
+    """Round column after column, each made good by those behind it; changes the values."""
+    zeros = values == 0
+    codes = np.empty(values.shape)
+    n_cols = values.shape[1]
+    for first in range(0, n_cols, _BLOCK):
+        last = min(first + _BLOCK, n_cols)
+        errors = np.empty((values.shape[0], last - first))
+        for col in range(first, last):
+            code = _rounded(values[:, col] / steps[:, col], thresholds[:, col])
+            code[zeros[:, col]] = 0
+            codes[:, col] = code
+            error = values[:, col] - code * steps[:, col]
+            errors[:, col - first] = error
+            values[:, col + 1 : last] -= error[:, None] * shares[col, col + 1 : last]
+        values[:, last:] -= errors @ shares[first:last, last:]
+    return codes
+
+
+class _Thresholds:
+    """Which fraction of a step takes an element to the level farther from zero.
 
     In units of the slope, an error of e steps costs 6 e^2 / ln 2, and a further step where the
     magnitude m is to be expected log2(1 + 1 / m) bits.
     """
-    return 0.5 + np.log1p(1 / expected_magnitudes(np.abs(np.rint(scaled)))) / 12
+
+    def __init__(self, rows: Floats, cols: Floats, *, nearest: bool) -> None:
+        self._rows, self._cols, self._nearest = rows, cols, nearest
+
+    @classmethod
+    def of(cls, values: Matrix, grid: _Grid, *, nearest: bool) -> _Thresholds:
+        """Take sums of magnitudes by row and by column, whole numbers that add up exactly."""
+        rows, cols = np.zeros(values.shape[0]), np.zeros(values.shape[1])
+        for block in () if nearest else row_blocks(values.shape, AT_ONCE):
+            magnitudes = np.abs(np.rint(values[block] / grid.steps(block)))
+            rows[block] = magnitudes.sum(axis=1)
+            cols += magnitudes.sum(axis=0)
+        return cls(rows, cols, nearest=nearest)
+
+    def at(self, rows: slice, cols: slice) -> Floats:
+        """Return those of some elements, float64 of shape (rows, cols) or (1, cols)."""
+        if self._nearest:
+            return np.full((1, self._cols[cols].size), 0.5)
+        expected = expected_by_sums(self._rows, self._cols, rows, cols)
+        return 0.5 + np.log1p(1 / expected) / 12
 
 
 def _rounded(scaled: Floats, thresholds: Floats) -> Floats:

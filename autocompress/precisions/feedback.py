@@ -26,6 +26,13 @@ def pivots(moment: Floats) -> tuple[Floats, Floats]:
 
 def without_feedback(curvature: Curvature) -> Curvature:
     """Return a curvature of the same steps, under which rounding is to the nearest level."""
-    if curvature.moment.ndim == 1:
+    if curvature.is_diagonal:
         return curvature
-    return Curvature(curvature.rows, pivots(curvature.damped(DAMPING).moment)[1])
+    costs = [left for _, left in passed_on(curvature)]
+    return Curvature(curvature.rows, costs[0] if len(costs) == 1 else np.concatenate(costs))
+
+
+def passed_on(curvature: Curvature) -> list[tuple[Floats, Floats]]:
+    """Return `pivots` of each part of a curvature's moment, which is none but diagonal."""
+    damped = curvature.damped(DAMPING)
+    return [pivots(part.astype(np.float64, copy=False)) for _, part in damped.parts]

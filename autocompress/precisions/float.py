@@ -8,7 +8,14 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from autocompress.precisions.base import PRECISIONS, Precision, Stream, spread, survivors
+from autocompress.precisions.base import (
+    PRECISIONS,
+    Precision,
+    Stream,
+    largest_magnitude,
+    spread,
+    survivors,
+)
 from autocompress.structures.factors import Factor, Matrix, Shape
 
 
@@ -44,6 +51,12 @@ class Float32(Precision):
         """Return the values."""
         return spread(streams["values"].astype(np.float32), shape, mask)
 
+    def streams_of(
+        self, streams: Mapping[str, Stream], shape: Shape, rows: slice
+    ) -> dict[str, Stream]:
+        """Return the rows' values."""
+        return {"values": streams["values"].reshape(shape)[rows]}
+
 
 @PRECISIONS.register("float16")
 class Float16(Precision):
@@ -75,10 +88,16 @@ class Float16(Precision):
         """Return the values in single precision."""
         return spread(streams["values"].astype(np.float32), shape, mask)
 
+    def streams_of(
+        self, streams: Mapping[str, Stream], shape: Shape, rows: slice
+    ) -> dict[str, Stream]:
+        """Return the rows' values."""
+        return {"values": streams["values"].reshape(shape)[rows]}
+
 
 def half_precision_misfit(values: Matrix) -> str | None:
     """Say that a magnitude is above what half precision can hold, or return None."""
-    largest = float(np.abs(values).max(initial=0))
+    largest = largest_magnitude(values)
     if largest <= float(np.finfo(np.float16).max):
         return None
     return f"half precision needs magnitudes of at most 65504, but the largest is {largest:g}"

@@ -19,7 +19,10 @@ from autocompress.precisions.base import (
     whole_numbers,
 )
 from autocompress.precisions.float import half_precision_misfit
-from autocompress.structures.factors import Factor, Matrix, Shape
+from autocompress.structures.factors import Factor, Matrix, Shape, row_blocks
+from autocompress.support.integers import AT_ONCE, Growing
+
+_OF_GROUPS = ("offset", "spacing")
 
 
 @PRECISIONS.register("uniform")
@@ -38,6 +41,7 @@ class Uniform(Precision):
 
     kind: Literal["uniform"] = "uniform"
     since: ClassVar[str] = "0.1.0"
+    frugal: ClassVar[bool] = True
     bits: Annotated[int, Field(ge=2, le=8)]
     group: Literal["tensor", "row"] | Annotated[int, Field(ge=2)] = "row"
 
@@ -61,16 +65,18 @@ class Uniform(Precision):
         return half_precision_misfit(factor.values)
 
     def encode(self, factor: Factor) -> dict[str, Stream]:
-        """Return the codes, int64 in [0, 2^bits), and per group its offset and spacing."""
-        shape = factor.values.shape
-        values = self._grouped(factor.values)
+        """Return the codes, whole numbers in [0, 2^bits), and per group its offset and spacing."""
+        values = factor.values
         inside = None if factor.mask is None else self._grouped(factor.mask)
-        offset, spacing = self._levels(values, inside)
-        low, width = (self._per_element(part, values.shape) for part in (offset, spacing))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            codes = np.where(width > 0, np.rint((values - low) / width), 0)
-        codes = np.clip(codes, 0, 2**self.bits - 1).astype(np.int64).reshape(shape)
-        return {"codes": survivors(codes, factor.mask), "offset": offset, "spacing": spacing}
+        offset, spacing = self._levels(self._grouped(values), inside)
+        codes = Growing(values.shape)
+        for rows in row_blocks(values.shape, AT_ONCE):
+            low, width = (self._per_element(part, values, rows) for part in (offset, spacing))
+            with np.errstate(divide="ignore", invalid="ignore"):
+                found = np.where(width > 0, np.rint((values[rows] - low) / width), 0)
+            codes.put(rows, np.clip(found, 0, 2**self.bits - 1))
+        stored = survivors(codes.array, factor.mask)
+        return {"codes": stored, "offset": offset, "spacing": spacing}
 
     def decode(
         self, streams: Mapping[str, Stream], shape: Shape, mask: NDArray[np.bool_] | None
@@ -80,12 +86,25 @@ class Uniform(Precision):
         Raises:
             ValueError: If there is not one offset and one spacing for every group.
         """
-        codes = self._grouped(spread(streams["codes"], shape, mask))
-        low, width = (
-            self._per_element(streams[part], codes.shape) for part in ("offset", "spacing")
-        )
-        values = (low + width * codes.astype(np.float32)).reshape(shape)
+        codes = spread(streams["codes"], shape, mask)
+        values = np.empty(shape, np.float32)
+        for rows in row_blocks(shape, AT_ONCE):
+            low, width = (
+                self._per_element(streams[part], codes, rows) for part in ("offset", "spacing")
+            )
+            values[rows] = low + width * codes[rows].astype(np.float32)
         return values if mask is None else np.where(mask, values, np.float32(0))
+
+    def streams_of(
+        self, streams: Mapping[str, Stream], shape: Shape, rows: slice
+    ) -> dict[str, Stream]:
+        """Return the rows' codes, and their groups' offsets and spacings."""
+        codes = streams["codes"].reshape(shape)[rows]
+        alike = self.group == "tensor"
+        if not alike and {len(streams[key]) for key in _OF_GROUPS} != {shape[0]}:
+            raise ValueError(f"groups of {shape[0]} rows are needed")
+        groups = {key: streams[key] if alike else streams[key][rows] for key in _OF_GROUPS}
+        return {"codes": codes, **groups}
 
     def _grouped(self, array: NDArray[Any]) -> NDArray[Any]:
         return array.reshape(1, -1) if self.group == "tensor" else array
@@ -107,13 +126,15 @@ class Uniform(Precision):
         reach = high.astype(np.float64) - offset.astype(np.float64)
         return offset, _round_half(reach / (2**self.bits - 1), up=True)
 
-    def _per_element(self, per_group: Stream, shape: tuple[int, ...]) -> Matrix:
-        width = self._width(shape[1])
-        expected = shape[0], -(-shape[1] // width)
+    def _per_element(self, per_group: Stream, of: NDArray[Any], rows: slice) -> Matrix:
+        """Return what groups have for the elements of some rows; broadcasts to their shape."""
+        n_rows, n_cols = (1, of.size) if self.group == "tensor" else of.shape
+        width = self._width(n_cols)
+        expected = n_rows, -(-n_cols // width)
         if per_group.shape != expected:
             raise ValueError(f"groups of shape {expected} are needed, but got {per_group.shape}")
-        repeated = np.repeat(per_group.astype(np.float32), width, axis=1)
-        return repeated[:, : shape[1]]
+        some = per_group.astype(np.float32) if n_rows == 1 else per_group[rows].astype(np.float32)
+        return some if expected[1] == 1 else np.repeat(some, width, axis=1)[:, :n_cols]
 
 
 def _round_half(values: NDArray[np.floating], *, up: bool) -> NDArray[np.float16]:

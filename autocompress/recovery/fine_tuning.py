@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Iterator, Mapping
+from itertools import count
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -13,7 +14,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from autocompress.errors import SearchError
+from autocompress.errors import TaskError
+from autocompress.knowledge.guarded import differentiate
 from autocompress.knowledge.source import Source
 from autocompress.knowledge.task import Task
 from autocompress.outcome.results import TrialResult
@@ -109,9 +111,7 @@ class FineTuning:
         self.represented.model.train()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            losses = self._task.training_losses(
-                self.represented.model, self._model, self._settings.distillation, seed
-            )
+            losses = self._losses(seed)
             while self._done < end:
                 clock = time.perf_counter()
                 self._prune()
@@ -123,6 +123,25 @@ class FineTuning:
         self.represented.refresh()
         self.represented.model.eval()
         self.segment += 1
+
+    def _losses(self, seed: int) -> Iterator[torch.Tensor]:
+        """Yield losses without end; a task that stops is asked for another pass.
+
+        Raises:
+            TaskError: If it yields none.
+        """
+        for number in count():
+            losses = self._task.training_losses(
+                self.represented.model, self._model, self._settings.distillation, seed + number
+            )
+            loss = None
+            for loss in losses:
+                yield loss
+            if loss is None:
+                raise TaskError(
+                    "recovery trains with `task.training_losses(...)`, but the task yields none; "
+                    "define it, or leave recovery (--recover) out"
+                )
 
     def _prune(self) -> None:
         """Prune a little more, until the ramp is done; then masks and codes stay as they are."""
@@ -145,10 +164,7 @@ class FineTuning:
         self._optimizer.param_groups[0]["lr"] = rate
         self._optimizer.zero_grad()
         self.represented.refresh()
-        loss = next(losses, None)
-        if loss is None:
-            raise SearchError("the task yields no training losses; define `training_losses`")
-        torch.autograd.backward(loss)
+        differentiate(next(losses))
         nn.utils.clip_grad_norm_(self.represented.latents, _CLIP)
         self._optimizer.step()
         self._unshrunk += self._settings.shrinkage * rate

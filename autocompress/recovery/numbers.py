@@ -66,7 +66,7 @@ class Numbers:
             arrays["latent"] = self.latent.detach().numpy()
         curvature = arrays.pop("curvature")
         if curvature is not None:
-            arrays |= {"rows": curvature.rows, "moment": curvature.moment}
+            arrays |= curvature.arrays
         if self.codes is not None:
             arrays["codes"] = self.codes.numpy()
         return {name: torch.from_numpy(a) for name, a in arrays.items() if a is not None}
@@ -119,7 +119,6 @@ class Numbers:
 def _factor(fields: Mapping[str, Tensor]) -> Factor:
     arrays: dict[str, NDArray[Any]] = {key: tensor.numpy() for key, tensor in fields.items()}
     integers, nearest = bool(arrays.pop("integers")), bool(arrays.pop("nearest"))
-    curvature = None
-    if "rows" in arrays:
-        curvature = Curvature(arrays.pop("rows"), arrays.pop("moment"))
+    known = {key: arrays.pop(key) for key in ("rows", "moment", "widths") if key in arrays}
+    curvature = Curvature.of_arrays(known) if known else None
     return Factor(**arrays, integers=integers, nearest=nearest, curvature=curvature)

@@ -37,11 +37,11 @@ def recover(
 
     After each segment of the budget the factors are written into a file, which is reloaded and
     measured; with a limit on the size, steps are first widened or narrowed until the file just
-    fits. While pruning goes on, or earlier steps of the papers' pipeline, there is
-    nothing to measure yet. The best that is feasible stays in `folder / "model.acz"`. Training
-    ends early after three files in a row that are no better, but not in the first half, where
-    large steps of training hide what has been gained. Called again, it continues after the last
-    segment that was finished.
+    fits. What it begins with is measured as well, so that nothing worse is kept. While pruning
+    goes on, or earlier steps of the papers' pipeline, there is nothing to measure yet. The best
+    that is feasible stays in `folder / "model.acz"`. Training ends early after three files in a
+    row that are no better, but not in the first half, where large steps of training hide what
+    has been gained. Called again, it continues after the last segment that was finished.
 
     Args:
         model: The original model, which is also the teacher; it is not changed.
@@ -56,8 +56,8 @@ def recover(
         The best file's numbers; if none is feasible, those of the smallest.
 
     Raises:
-        SearchError: If the task has no training losses.
-        ObjectiveError: If the model diverged and an objective is no finite number.
+        TaskError: If the task has no training losses, or raises an exception.
+        ObjectiveError: If an objective of the user's own is no finite number.
     """
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint, artifact = folder / _CHECKPOINT, folder / _ARTIFACT
@@ -78,6 +78,9 @@ def _train(
     task = evaluator.task
     with progress.bar("recovery", segments) as bar:
         bar.advance(run.segment)
+        if not run.segment and run.is_complete:
+            plan, factors = run.represented.plan, run.represented.factors()
+            run.best = evaluator.run(number, plan, folder / _file_of(0), factors)
         while run.segment < segments and run.is_promising(_PATIENCE):
             run.train_segment()
             note = f"{run.steps} steps"

@@ -73,7 +73,11 @@ pictures.addEventListener("pointerleave", () => {
 
 
 def front_page(
-    view: FrontView, header: Sequence[str], rows: Sequence[Sequence[str]], best: int | None
+    view: FrontView,
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    best: int | None,
+    cautions: Sequence[str] = (),
 ) -> str:
     """Return the HTML page of a front.
 
@@ -82,6 +86,7 @@ def front_page(
         header: The titles of the table's columns.
         rows: The cells of its rows.
         best: Which row to highlight, or None.
+        cautions: What is to be known before the best is taken.
     """
     title = escape(view.title)
     views = [view] if view.beside is None else [view, view.beside]
@@ -94,8 +99,13 @@ def front_page(
         f'<span class="key tuned-key"></span>fine-tuned '
         f'<span class="key trial-key"></span>other trials. {escape(view.caption)}</p>\n'
         f"{_table(header, rows, best)}\n"
+        f"{_paragraphs(cautions)}"
         f'<div id="tip"></div>\n<script>{_SCRIPT}</script>\n</body>\n</html>\n'
     )
+
+
+def _paragraphs(cautions: Sequence[str]) -> str:
+    return "".join(f"<p><strong>Warning:</strong> {escape(one)}.</p>\n" for one in cautions)
 
 
 def _picture(view: FrontView) -> str:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from autocompress.outcome.limits import excesses, format_bytes
+from autocompress.outcome.cautions import cautions
+from autocompress.outcome.limits import RISE, Limit, excesses, format_bytes, parse_rise
+from autocompress.outcome.metric import distance
 from autocompress.outcome.names import LATENCY_MS, SIZE
 from autocompress.reporting.insight import worsening
 from autocompress.support.files import write_whole
@@ -23,7 +25,13 @@ if TYPE_CHECKING:
 
 def front_table(result: SearchResult) -> Table:
     """Return the front as a table, smallest file first, below the baseline; the best is marked."""
-    table = Table(title=f"{result.name}: the front", title_justify="left", title_style="bold")
+    table = Table(
+        title=f"{result.name}: the front",
+        title_justify="left",
+        title_style="bold",
+        caption=result.measure,
+        caption_justify="left",
+    )
     *numbers, plan = _header(result)
     for title in numbers:
         table.add_column(Text(title), justify="right", no_wrap=True)
@@ -43,19 +51,20 @@ def summary_lines(result: SearchResult) -> list[str]:
         return [_failure(result), *_recovery_lines(result)]
     under = _limits(result)
     ratio = f"{result.ratio(best):.1f}x smaller than {format_bytes(result.baseline.size_bytes)}"
+    ratio += " in single precision"
     valid = _number(best.values[result.metric])
     test = "" if best.test is None else f", {_number(best.test)} on test data"
     lines = [
+        *(f"warning: {caution}" for caution in cautions(result)),
         f"best plan{under}: {result.title(best)}, {format_bytes(best.size_bytes)}, {ratio}",
-        f"{result.metric} {valid} on validation data ({_change(result, best)}){test}",
+        f"{result.metric} {valid} on validation data ({result.change(best)}){test}",
     ]
     if result.budget_bytes is not None:
         spare = result.budget_bytes - best.size_bytes
         share = -result.bounds[SIZE].excess(best.size_bytes)
         lines.append(f"{format_bytes(spare)} ({100 * share:.1f} %) of the budget are left")
     if result.max_rise is not None:
-        points = 100 * (result.max_rise - worsening(result, best.values))
-        lines.append(f"{points:.2f} points of the rise by {100 * result.max_rise:g} % are left")
+        lines.append(_left_of_rise(result, best, parse_rise(result.max_rise)))
     for name, bound in result.limits.items():
         lines.append(f"{name} {_number(best.values[name])} of at most {bound:.4g}")
     if best.onnx is not None:
@@ -63,11 +72,27 @@ def summary_lines(result: SearchResult) -> list[str]:
     return [*lines, f"file: {best.artifact}", *_recovery_lines(result)]
 
 
+def _left_of_rise(result: SearchResult, best: Scored, limit: Limit) -> str:
+    """Say how much more of the metric might have been lost."""
+    what = f"{'rise' if _falls(result) else 'drop'} by {limit}"
+    if limit.unit == RISE:
+        points = 100 * (limit.bound - worsening(result, best.values))
+        return f"{points:.2f} points of the {what} are left"
+    values = best.values[result.metric], result.baseline.values[result.metric]
+    left = limit.bound - distance(*values, result.directions[result.metric])
+    return f"{left:.4g} of the {what} are left"
+
+
+def _falls(result: SearchResult) -> bool:
+    """Whether less of the metric is better, so that what is worse has risen."""
+    return result.directions[result.metric] == "minimize"
+
+
 def _nearest(result: SearchResult) -> str:
     nearest = result.nearest
     if nearest is None:
         return ""
-    parts = [format_bytes(nearest.size_bytes), _change(result, nearest)]
+    parts = [format_bytes(nearest.size_bytes), result.change(nearest)]
     parts += [f"{name} {_number(nearest.values[name])}" for name in result.limits]
     return f"; the nearest, {result.title(nearest)}: {', '.join(parts)}"
 
@@ -75,7 +100,9 @@ def _nearest(result: SearchResult) -> str:
 def _limits(result: SearchResult) -> str:
     """Name the limits, as in " under 1 MB and +1 %"."""
     parts = [] if result.budget_bytes is None else [format_bytes(result.budget_bytes)]
-    parts += [] if result.max_rise is None else [f"{100 * result.max_rise:+g} %"]
+    if result.max_rise is not None:
+        limit = parse_rise(result.max_rise)
+        parts.append(f"{'+' if _falls(result) or not limit.bound else '-'}{limit}")
     parts += [f"{name} {bound:g}" for name, bound in result.limits.items()]
     return f" under {' and '.join(parts)}" if parts else ""
 
@@ -86,7 +113,7 @@ def _recovery_lines(result: SearchResult) -> list[str]:
 
 
 def _recovery_line(result: SearchResult, scored: Scored) -> str:
-    score = f"{result.metric} {_number(scored.values[result.metric])} ({_change(result, scored)})"
+    score = f"{result.metric} {_number(scored.values[result.metric])} ({result.change(scored)})"
     parts = [format_bytes(scored.size_bytes), score]
     parts += [f"{name} {_number(scored.values[name])}" for name in _others(result)]
     if result.bounds and scored in result.recovered:
@@ -111,7 +138,7 @@ def write_front(result: SearchResult, trials: Sequence[TrialResult], folder: Pat
     from autocompress.reporting.view import front_view
 
     view = front_view(result, trials)
-    html = front_page(view, _header(result), _rows(result), _best_row(result))
+    html = front_page(view, _header(result), _rows(result), _best_row(result), cautions(result))
     frame = trials_frame(result, trials)
     return [
         write_whole(folder / "front.csv", lambda path: frame.to_csv(path, index=False)),
@@ -152,6 +179,8 @@ def _failure(result: SearchResult) -> str:
 
 def _number(value: float) -> str:
     """Write four digits without an exponent, so that the points of a column are aligned."""
+    if not math.isfinite(value):
+        return str(value)
     decimals = 3 - math.floor(math.log10(abs(value))) if value else 0
     return f"{value:.{max(decimals, 0)}f}"
 
@@ -185,7 +214,7 @@ def _cells(result: SearchResult, scored: Scored) -> list[str]:
         format_bytes(scored.size_bytes),
         f"{result.ratio(scored):.1f}x",
         _number(scored.values[result.metric]),
-        "" if scored.trial is None else _change(result, scored),
+        "" if scored.trial is None else result.change(scored),
         "" if scored.test is None else _number(scored.test),
         *others,
         scored.label,
@@ -194,7 +223,3 @@ def _cells(result: SearchResult, scored: Scored) -> list[str]:
 
 def _others(result: SearchResult) -> list[str]:
     return [name for name in result.directions if name not in (SIZE, result.metric)]
-
-
-def _change(result: SearchResult, scored: Scored) -> str:
-    return f"{100 * result.rise(scored):+.2f} %"

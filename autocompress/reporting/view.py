@@ -203,8 +203,7 @@ def _by_cost(dot: Dot) -> tuple[float, float]:
 
 
 def _member(result: SearchResult, axis: _Axis, scored: Scored) -> Dot:
-    rise = f"{100 * result.rise(scored):+.2f} %"
-    tip = f"{result.title(scored)}: {result.ratio(scored):.1f}x smaller, {rise}"
+    tip = f"{result.title(scored)}: {result.ratio(scored):.1f}x smaller, {result.change(scored)}"
     return _dot(result, axis, scored.values, f"{tip}\n{scored.label}")
 
 
@@ -271,10 +270,9 @@ def plain(value: float) -> str:
 def _best_note(result: SearchResult, axis: _Axis) -> str:
     if result.best is None:
         return ""
-    rise = 100 * result.rise(result.best)
     cost = axis.write(axis.cost(result.best.values))
     smaller = f", {result.ratio(result.best):.1f}x smaller" if axis is _SIZE else ""
-    return f"best: {cost}{smaller}, {rise:+.2f} %"
+    return f"best: {cost}{smaller}, {result.change(result.best)}"
 
 
 def _caption(result: SearchResult, trials: Sequence[TrialResult], outside: int) -> str:
@@ -285,4 +283,4 @@ def _caption(result: SearchResult, trials: Sequence[TrialResult], outside: int) 
     parts += [f"{unmeasured} given up early"] if unmeasured else []
     side = "above" if result.directions[result.metric] == "minimize" else "below"
     parts += [f"{outside} {side} the range shown"] if outside else []
-    return "; ".join(parts)
+    return "; ".join([*parts, result.measure])

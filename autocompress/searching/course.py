@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 from torch import nn
 
 from autocompress.encoding.encoder import Encoder
-from autocompress.errors import SearchError
+from autocompress.errors import PlanError, SearchError, TaskError
+from autocompress.knowledge.guarded import GuardedTask, guarded
+from autocompress.knowledge.overview import overview
 from autocompress.knowledge.sensitivity import with_sensitivities
 from autocompress.knowledge.source import Source
 from autocompress.knowledge.task import Task
+from autocompress.knowledge.weights import ModelWeights
 from autocompress.outcome.limits import resolved
+from autocompress.outcome.metric import Direction
 from autocompress.outcome.names import SIZE
 from autocompress.outcome.objectives import directions_of
-from autocompress.outcome.results import SearchResult
+from autocompress.outcome.results import Scored, SearchResult
 from autocompress.plan import CompressionPlan
 from autocompress.recovery import RecoverySettings
 from autocompress.reporting.insight import write_insight
 from autocompress.reporting.tables import write_front
+from autocompress.searching.beginning import check_rise, first_look, has_losses, measured_baseline
 from autocompress.searching.executors import executing
 from autocompress.searching.folder import SearchFolder
 from autocompress.searching.jobs import Bench
@@ -60,33 +67,65 @@ def conduct(model: nn.Module, task: Task, request: Request, folder: SearchFolder
         folder: Where everything lies.
 
     Raises:
-        ModelError, ObjectiveError, ExportError: If the model cannot be searched.
+        ModelError, ExportError: If the model cannot be searched.
+        TaskError, ObjectiveError: If the task or an objective raises, or gives what it must not.
+        BudgetError: If a limit on the rise is a share of a metric that is 0.
         SearchError: If the folder cannot be used, or three trials in a row fail.
     """
+    task = guarded(task)
+    objectives = objectives_of(task, request.objectives, latency=request.is_timed)
+    settings = _settings(model, task, request, directions_of(objectives))
     with folder.claimed():
-        source = Source.of(model, task, folder.path)
-        engine = engine_of(request.engine, model, Encoder(source))
-        objectives = objectives_of(task, request.objectives, latency=request.is_timed)
-        settings = Settings(
-            name=request.name,
-            metric=task.metric,
-            directions=directions_of(objectives),
-            budget_bytes=request.budget_bytes,
-            max_rise=request.max_rise,
-            limits={one.name: one.limit for one in request.objectives if one.limit is not None},
-            sampler=request.sampler,
-            seed=request.seed,
-            model=source.weights.sha256,
-            data=task.fingerprint(),
-            latency_budget=None if request.latency is None else str(request.latency),
-            space=request.space_sha256,
-            layout=LAYOUT,
-        )
-        folder.adopt(settings)
+        folder.check(settings)
         folder.heal()
-        source = with_sensitivities(source, model, task, folder.path / _SENSITIVITIES)
+        look = first_look(model, task, folder, settings.metric)
+        if look is not None:
+            check_rise(settings, look.score)
+        if look is not None or request.recovery or request.fallback:
+            request = _with_losses(request, model, task)
+        source = Source.of(model, task, folder.path)
+        for line in overview(model, source):
+            progress.say(line)
+        engine = engine_of(request.engine, model, Encoder(source))
+        folder.adopt(settings)
         evaluator = Evaluator(Encoder(source), engine, task, objectives)
-        return _Course(request, folder, settings, Bench(model, evaluator)).run()
+        Restorer(folder, request.space, evaluator).restore_baseline()
+        baseline = measured_baseline(evaluator, folder, model, look)
+        source = with_sensitivities(source, model, task, folder.path / _SENSITIVITIES)
+        evaluator = replace(evaluator, encoder=Encoder(source))
+        return _Course(request, folder, settings, Bench(model, evaluator)).run(baseline)
+
+
+def _settings(
+    model: nn.Module, task: Task, request: Request, directions: Mapping[str, Direction]
+) -> Settings:
+    return Settings(
+        name=request.name,
+        metric=task.metric,
+        directions=dict(directions),
+        budget_bytes=request.budget_bytes,
+        max_rise=request.max_rise,
+        limits={one.name: one.limit for one in request.objectives if one.limit is not None},
+        sampler=request.sampler,
+        seed=request.seed,
+        model=ModelWeights.of(model).sha256,
+        data=task.fingerprint(),
+        latency_budget=None if request.latency is None else str(request.latency),
+        space=request.space_sha256,
+        layout=LAYOUT,
+    )
+
+
+def _with_losses(request: Request, model: nn.Module, task: GuardedTask) -> Request:
+    """Refuse recovery of what cannot be trained; leave it out where it is a last resort."""
+    if has_losses(model, task):
+        return request
+    if request.recovery is not None:
+        raise TaskError(
+            "recovery trains with `task.training_losses(...)`, but the task yields none; define "
+            "it, or leave recovery (--recover) out"
+        )
+    return replace(request, fallback=None)
 
 
 class _Course:
@@ -103,14 +142,11 @@ class _Course:
         self._smallest: int | None = None
         self._records: Records | None = None
 
-    def run(self) -> SearchResult:
-        """Measure the baseline, make the trials, fine-tune and conclude."""
+    def run(self, baseline: Mapping[str, float]) -> SearchResult:
+        """Make the trials, fine-tune and conclude."""
         try:
-            evaluator = self._bench.evaluator
-            Restorer(self._folder, self._request.space, evaluator).restore_baseline()
-            baseline = self._measured_baseline()
             limits = resolved(self._settings.asked, baseline)
-            evaluator = replace(evaluator, limits=limits)
+            evaluator = replace(self._bench.evaluator, limits=limits)
             self._bench = replace(self._bench, evaluator=evaluator)
             judge = Judge(self._settings, limits, baseline)
             with interrupts_held():
@@ -132,15 +168,6 @@ class _Course:
             if self._records is not None:
                 self._records.reconcile()
             self._tracker.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
-
-    def _measured_baseline(self) -> Mapping[str, float]:
-        """Return the numbers of the uncompressed model, measured once."""
-        known = self._folder.baseline()
-        if known is None:
-            progress.say("measuring the uncompressed model")
-            known = self._bench.evaluator.baseline(self._folder.artifact(None))
-            self._folder.save_baseline(known)
-        return known
 
     def _opened(self, judge: Judge) -> Records:
         settings = self._settings
@@ -166,7 +193,7 @@ class _Course:
             return fallback
         if not effort.allows(records.study.n_finished):
             return self._request.recovery
-        guide = self._guide()
+        guide = self._guide(judge)
         if guide is None:
             return self._request.recovery
         proposer = Proposer(self._request.space, self._bench.evaluator.encoder, records.study)
@@ -180,11 +207,11 @@ class _Course:
             trials.run(executor, effort)
         return self._request.recovery
 
-    def _guide(self) -> Guide | None:
+    def _guide(self, judge: Judge) -> Guide | None:
         """Plan the first trials; return None if no plan at all fits the budget."""
         encoder, limit = self._bench.evaluator.encoder, self._request.budget_bytes
         progress.say("planning the first trials")
-        max_rise = self._request.max_rise
+        max_rise = judge.max_rise
         rises = [] if max_rise is None else [max_rise]
         if max_rise is not None and self._request.recovery is not None:
             rises.append(max_rise + REGAINED)
@@ -197,7 +224,10 @@ class _Course:
 
     def _fits(self, plan: CompressionPlan) -> bool:
         evaluator = self._bench.evaluator
-        size = file_size(evaluator.encoder, plan)
+        try:
+            size = file_size(evaluator.encoder, plan)
+        except PlanError:
+            return False  # it is skipped, or fails, when its turn comes
         self._smallest = min(size, self._smallest or size)
         limit = evaluator.limits.get(SIZE)
         return limit is None or limit.excess(size) <= 0
@@ -225,12 +255,7 @@ class _Course:
         """Score the front on test data, write the outcome, and say so in MLflow."""
         found, scores = self._summary(records), self._folder.test_scores()
         everything = (found.baseline, *found.front, *found.recovered, *found.controls)
-        missing = [scored.artifact for scored in everything if scored.artifact not in scores]
-        if missing:
-            with progress.bar("test data", len(missing)) as bar:
-                for path in missing:
-                    scores[path] = self._bench.evaluator.score(path, "test")
-                    bar.advance()
+        fault = self._score(everything, scores)
         self._folder.save_test_scores(scores)
         result = self._summary(records)
         write_json(self._folder.path / "result.json", result.to_json())
@@ -238,7 +263,31 @@ class _Course:
         files = write_front(result, trials, self._folder.path)
         files += write_insight(result, trials, self._folder.path)
         records.conclude(result, files)
+        if fault is not None:
+            raise TaskError(
+                f"{fault}; all else of the search is in '{self._folder.path}', and the same call "
+                "adds the scores on test data when the task is mended"
+            ) from (fault.__cause__ or fault)
         return result
+
+    def _score(self, models: Sequence[Scored], scores: dict[Path, float]) -> TaskError | None:
+        """Add the scores on test data that are missing; return the fault that ended it, if any."""
+        missing = [scored for scored in models if scored.artifact not in scores]
+        if not missing:
+            return None
+        with progress.bar("test data", len(missing)) as bar:
+            for scored in missing:
+                try:
+                    score = self._bench.evaluator.score(scored.artifact, "test")
+                except TaskError as error:
+                    return error
+                if math.isfinite(score):
+                    scores[scored.artifact] = score
+                else:
+                    where = "the baseline" if scored.trial is None else f"trial {scored.trial}"
+                    progress.say(f"the {self._settings.metric} of {where} on test data is {score}")
+                bar.advance()
+        return None
 
     def _summary(self, records: Records) -> SearchResult:
         seconds = round(self._seconds_before + time.perf_counter() - self._start, 1)

@@ -18,6 +18,7 @@ import cloudpickle
 from autocompress.errors import AutocompressError, SearchError
 from autocompress.outcome.results import TrialResult
 from autocompress.searching.jobs import Bench, Job
+from autocompress.searching.sending import Sent
 from autocompress.support.signals import interrupts_ignored
 from autocompress.trial.looks import GivenUp
 
@@ -152,9 +153,14 @@ class LocalProcesses:
         index = min(i for i in self._busy if self._pipes[i] in ready)
         job = self._busy.pop(index)
         try:
-            outcome: Outcome = self._pipes[index].recv()
+            outcome: Outcome | Sent = self._pipes[index].recv()
         except (EOFError, ConnectionError) as error:
             raise self._death(index, job) from error
+        if isinstance(outcome, Sent):
+            failure = outcome.error()
+            if not isinstance(failure, AutocompressError):
+                raise failure
+            outcome = failure
         if isinstance(outcome, SearchError):
             raise outcome
         return job, outcome
@@ -197,10 +203,19 @@ def _work(pipe: Connection, bench: bytes) -> None:
             own: Bench = cloudpickle.loads(bench)
         except Exception as error:  # whatever a user's classes raise
             pipe.recv_bytes()
-            pipe.send(SearchError(f"another process cannot load the task: {error}; use one job"))
+            reason = f"another process cannot load the task: {error}; use one job"
+            pipe.send(Sent.of(SearchError(reason)))
             return
         while True:
-            pipe.send(_outcome_there(own, pipe.recv_bytes()))
+            pipe.send(_to_be_sent(own, pipe.recv_bytes()))
+
+
+def _to_be_sent(bench: Bench, job: bytes) -> Outcome | Sent:
+    try:
+        outcome = _outcome_there(bench, job)
+    except Exception as error:  # raised anew in the first process
+        return Sent.of(error)
+    return Sent.of(outcome) if isinstance(outcome, AutocompressError) else outcome
 
 
 def _outcome_there(bench: Bench, job: bytes) -> Outcome:

@@ -5,6 +5,7 @@ Knows neither torch nor Optuna, so that a running search can be looked at from o
     search.json     what is searched: model, data, space, limits, seed (class `Settings`); a copy
                     lies in trials/
     baseline.json   the uncompressed model's numbers
+    task.json       what tells the task's data from others: numbers and batches
     trials/0007/    a trial: model.acz and trial.json, and where latency counts model.onnx;
                     `trials/baseline/` the uncompressed model
     test.json       the metric on test data, for members of the front
@@ -59,11 +60,20 @@ class SearchFolder:
         Raises:
             SearchError: If the folder holds another search; the message names the difference.
         """
+        known = self.check(settings) or settings
+        for name in (COPY, SETTINGS):
+            if _settings(self.path / name) is None:
+                write_json(self.path / name, known.model_dump())
+
+    def check(self, settings: Settings) -> Settings | None:
+        """Make sure that the folder holds no other search; return the settings of one.
+
+        Raises:
+            SearchError: If it does; the message names the difference.
+        """
         known = self._known_settings()
         if known is None:
-            write_json(self.path / COPY, settings.model_dump())
-            write_json(self.path / SETTINGS, settings.model_dump())
-            return
+            return None
         if known.layout != settings.layout:
             raise SearchError(
                 f"'{self.path}' holds a search of layout {known.layout}, but this version goes on "
@@ -81,10 +91,7 @@ class SearchFolder:
                 f"'{self.path}' holds another search: {'; '.join(differences)}; "
                 "choose another --out"
             )
-
-        for name in (COPY, SETTINGS):
-            if _settings(self.path / name) is None:
-                write_json(self.path / name, known.model_dump())
+        return known
 
     def _known_settings(self) -> Settings | None:
         """Return what the search is about; None for a new one. Damaged files are put aside.

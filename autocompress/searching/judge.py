@@ -6,8 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from statistics import mean
 
-from autocompress.outcome.limits import Limit, excesses
-from autocompress.outcome.metric import worsening_of
+from autocompress.outcome.limits import (
+    Limit,
+    excesses,
+    parse_rise,
+    rise_in_shares,
+    rise_unit,
+)
+from autocompress.outcome.metric import distance
 from autocompress.outcome.names import LATENCY, SIZE
 from autocompress.outcome.results import TrialResult, pareto_front
 from autocompress.searching.settings import Settings
@@ -25,6 +31,7 @@ class Judge:
 
     Attributes:
         limits: By objective name, what plans must keep.
+        max_rise: How much worse the metric may become, in shares of the baseline, or None.
     """
 
     def __init__(
@@ -39,17 +46,20 @@ class Judge:
         """
         self.limits = limits
         self._settings, self._baseline = settings, baseline[settings.metric]
+        rise = settings.max_rise
+        self.max_rise = None if rise is None else rise_in_shares(parse_rise(rise), self._baseline)
 
     def rise(self, result: TrialResult) -> float:
         """Return how much worse the metric is than the baseline's, in shares of it.
 
-        Infinite where it was not measured.
+        In its own unit where the baseline is 0; infinite where it was not measured.
         """
         metric = self._settings.metric
         if metric not in result.values:
             return math.inf
         direction = self._settings.directions[metric]
-        return worsening_of(result.values[metric], self._baseline, direction)
+        worse = distance(result.values[metric], self._baseline, direction)
+        return worse / rise_unit(self._baseline)
 
     def is_slow(self, result: TrialResult, margin: float = 0.0) -> bool:
         """Whether a plan misses a limit on the latency, made stricter by a share of it."""
@@ -63,7 +73,7 @@ class Judge:
         is above it too. The others are the trials of the front, as long as size and metric are
         all that counts: what is worse than a smaller file will not be on the front.
         """
-        limit, hurdles = self._settings.max_rise, []
+        limit, hurdles = self.max_rise, []
         if limit is not None:
             above = [result for result in results if limit < self.rise(result) < math.inf]
             for nearest in sorted(above, key=self.rise)[:1]:
@@ -83,7 +93,7 @@ class Judge:
             results: All finished trials.
             best: Number of the best trial within all limits, or None.
         """
-        max_rise = self._settings.max_rise
+        max_rise = self.max_rise
         if max_rise is None:
             return next((one for one in results if one.number == best), None)
         if self._settings.latency_budget is not None:

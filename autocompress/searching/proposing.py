@@ -16,6 +16,7 @@ from autocompress.searching.study import Study
 from autocompress.support import progress
 
 _PROPOSALS = 20
+_KNOWN_IN_A_ROW = 100
 
 
 class Proposal(NamedTuple):
@@ -33,30 +34,49 @@ class Proposal(NamedTuple):
 
 
 class Proposer:
-    """Asks the study for plans until one can be carried out."""
+    """Asks the study for plans until one can be carried out.
+
+    Attributes:
+        is_through: Whether the search space seems to hold no further plan.
+    """
 
     def __init__(self, space: Space, encoder: Encoder, study: Study) -> None:
         self._space, self._encoder, self._study = space, encoder, study
+        self.is_through = False
 
     def propose(self, opening_of: Callable[[], Opening | None]) -> Proposal | None:
         """Return the next plan that can be carried out, or None if many in a row cannot.
 
         In a wide space, many a combination does not fit some weight. Such proposals are kept in
-        the study, but only the last of many counts as a trial, one that failed.
+        the study, but only the last of many counts as a trial, one that failed. In a narrow one,
+        the sampler proposes what is known; it then draws at random, and the space is through
+        where a hundred draws in a row give nothing new.
 
         Args:
             opening_of: Gives the next opening, or None where it is the sampler's turn.
         """
-        for left in reversed(range(_PROPOSALS)):
+        misfits = known = 0
+        while misfits < _PROPOSALS:
             opening = opening_of()
             asked = None if opening is None else (opening.origin, opening.answers)
-            asking = self._study.ask(asked)
+            asking = self._study.ask(asked, blind=known > 0)
             plan = ask_plan(self._space, self._encoder.source, asking)
+            # What an opening shows is asked for by its family, so that another's does not do.
+            twin = self._study.twin(asking.number, asking.origin.family)
+            if twin is not None:
+                self._study.misfit(asking.number, f"the same plan as trial {twin}")
+                known += opening is None
+                if known == _KNOWN_IN_A_ROW:
+                    progress.say("the search space is exhausted: every plan of it was tried")
+                    self.is_through = True
+                    return None
+                continue
             try:
                 self._encoder.check(plan)
             except PlanError as error:
-                if left:
-                    self._study.misfit(asking.number, error)
+                misfits += 1
+                if misfits < _PROPOSALS:
+                    self._study.misfit(asking.number, str(error))
                 else:
                     self._study.fail(asking.number, error)
                     progress.say(f"{_PROPOSALS} plans in a row do not fit; the last: {error}")

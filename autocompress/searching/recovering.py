@@ -63,8 +63,9 @@ def carry_out(jobs: Mapping[str, RecoveryJob], executor: Executor) -> None:
         executor: Does them.
 
     Raises:
-        SearchError: If the task has no training losses, or a process dies.
-        ObjectiveError: If a model diverged and an objective is no finite number.
+        TaskError: If the task has no training losses, or raises an exception.
+        ObjectiveError: If an objective of the user's own is no finite number.
+        SearchError: If a process dies.
     """
     waiting = [(name, job) for name, job in jobs.items() if not job.path.with_name(TRIAL).exists()]
     while waiting or executor.n_begun:
@@ -78,7 +79,7 @@ def carry_out(jobs: Mapping[str, RecoveryJob], executor: Executor) -> None:
         assert isinstance(done, RecoveryJob)
         assert isinstance(outcome, TrialResult)
         if outcome.rejected is not None:
-            progress.say(f"{done.title}: no file counts, the smallest is {outcome.rejected}")
+            progress.say(f"{done.title}: no file counts: {outcome.rejected}")
         write_json(done.path.with_name(TRIAL), outcome.to_json())
         clean_up(done.path.parent)
 

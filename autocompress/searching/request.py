@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import get_args
+from numbers import Integral
+from typing import Any, get_args
 
 from autocompress.engines.base import ENGINES
-from autocompress.errors import ExportError, SearchError
-from autocompress.outcome.limits import Limit, parse_seconds
+from autocompress.errors import ExportError, ObjectiveError, SearchError
+from autocompress.outcome.limits import Limit, Rise, parse_seconds
+from autocompress.outcome.numbers import is_number
 from autocompress.outcome.objectives import Objective
 from autocompress.recovery import RecoveryBudget, RecoverySettings
 from autocompress.searching.effort import Effort
@@ -28,7 +31,7 @@ class Request:
         space: What is offered.
         effort: How much is tried.
         budget_bytes: The limit on the size of the file, or None.
-        max_rise: How much worse the metric may become, in shares of the baseline, or None.
+        max_rise: How much worse the metric may become, as in `Settings`, or None.
         latency: The limit on the latency, or None.
         objectives: Further numbers for the front.
         sampler: What proposes plans after the openings.
@@ -42,7 +45,7 @@ class Request:
     space: Space
     effort: Effort
     budget_bytes: int | None = None
-    max_rise: float | None = None
+    max_rise: Rise | None = None
     latency: Limit | None = None
     objectives: tuple[Objective, ...] = ()
     sampler: SamplerName = "tpe"
@@ -56,9 +59,16 @@ class Request:
         Raises:
             SearchError, ExportError, RegistryError: If something cannot be used.
         """
-        for name, count in (("trials", self.effort.trials), ("jobs", self.effort.jobs)):
-            if count < 1:
-                raise SearchError(f"`{name} >= 1` must hold, but got {count}")
+        counts: dict[str, tuple[object, int]] = {
+            "trials": (self.effort.trials, 1),
+            "jobs": (self.effort.jobs, 1),
+            "seed": (self.seed, 0),
+        }
+        for name, (count, least) in counts.items():
+            if not is_number(count) or not isinstance(count, Integral) or int(count) < least:
+                raise SearchError(
+                    f"`{name} >= {least}` must hold for a whole number, but got {count!r}"
+                )
         if self.sampler not in get_args(SamplerName):
             known = ", ".join(get_args(SamplerName))
             raise SearchError(f"`sampler` must be one of {known}, but got '{self.sampler}'")
@@ -95,9 +105,26 @@ def fine_tuning(recovery: str | RecoverySettings | None, seed: int) -> RecoveryS
     Raises:
         BudgetError: If a text is neither a time nor a number of steps.
     """
-    if isinstance(recovery, str):
-        return RecoverySettings(RecoveryBudget.parse(recovery), seed=seed)
-    return recovery
+    if recovery is None or isinstance(recovery, RecoverySettings):
+        return recovery
+    return RecoverySettings(RecoveryBudget.parse(str(recovery)), seed=seed)
+
+
+def checked_objectives(objectives: Any) -> tuple[Objective, ...]:
+    """Return a user's own objectives.
+
+    Raises:
+        ObjectiveError: If it is anything else than a list of objectives.
+    """
+    found = tuple(objectives) if isinstance(objectives, Iterable) else (objectives,)
+    for one in found:
+        if not isinstance(one, Objective) or one is objectives:
+            place = "" if one is objectives else " in it"
+            raise ObjectiveError(
+                "`objectives` must be a list of `Objective(name, direction, function)`, but got "
+                f"an object of type {type(one).__name__}{place}"
+            )
+    return found
 
 
 def instead_of_samples(timeout: str, seed: int) -> RecoverySettings:

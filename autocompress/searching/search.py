@@ -10,15 +10,19 @@ from pathlib import Path
 
 from torch import nn
 
+from autocompress.errors import SpaceError
+from autocompress.knowledge.guarded import guarded
 from autocompress.knowledge.task import Task
 from autocompress.knowledge.weights import ModelWeights
 from autocompress.layers.copies import plain
 from autocompress.outcome.limits import (
     Budget,
     Limit,
+    Rise,
     parse_latency,
     parse_rise,
     parse_seconds,
+    written_rise,
 )
 from autocompress.outcome.names import check_names
 from autocompress.outcome.objectives import Objective
@@ -27,7 +31,12 @@ from autocompress.recovery import RecoverySettings
 from autocompress.searching.course import conduct
 from autocompress.searching.effort import Effort
 from autocompress.searching.folder import SearchFolder
-from autocompress.searching.request import Request, fine_tuning, instead_of_samples
+from autocompress.searching.request import (
+    Request,
+    checked_objectives,
+    fine_tuning,
+    instead_of_samples,
+)
 from autocompress.searching.settings import SamplerName
 from autocompress.searching.space.language import Space, load_space
 from autocompress.support.process import process_kept
@@ -41,7 +50,7 @@ def search(
     task: Task,
     *,
     budget: str | int | Budget | None = None,
-    max_rise: str | float | None = None,
+    max_rise: Rise | Limit | None = None,
     latency_budget: str | Limit | None = None,
     objectives: Sequence[Objective] = (),
     space: str | Path | Space | None = None,
@@ -66,7 +75,9 @@ def search(
         model: A module made of Embedding, Linear, LSTM, GRU and RNN weights, among others.
         task: Says what a good model is.
         budget: Limit on the size of the file, such as "2MB", or a number of bytes.
-        max_rise: How much worse the metric may become, such as "1%" or 0.01.
+        max_rise: How much worse the metric may become: a share of what it is for the
+            uncompressed model, such as "1%" or 0.01, or in the metric's own unit "+0.02". Of a
+            metric that is maximised it is a drop. Where the metric is 0, only the latter will do.
         latency_budget: Limit on the time for one input in the engine of the space, by default
             ONNX Runtime: such as "0.25x" of what the uncompressed model takes there, or "0.1ms".
             Latency is then an objective, and all scores are those of that engine. Needs one job.
@@ -96,8 +107,8 @@ def search(
         The front, the best plan within all limits (None if no plan keeps them) and the baseline.
 
     Raises:
-        BudgetError, SpaceError, ModelError, ObjectiveError, ExportError: If an argument cannot be
-            used.
+        BudgetError, SpaceError, ModelError, TaskError, ObjectiveError, ExportError: If an argument
+            cannot be used. What the code of task or objective raised is the `__cause__`.
         SearchError: If the folder cannot be used, or three trials in a row fail.
     """
     start = time.perf_counter()
@@ -107,15 +118,16 @@ def search(
     deadline = math.inf if timeout is None else start + parse_seconds(timeout)
     tuning = fine_tuning(recovery, seed)
     may_end = tuning is None and limit is not None and max_rise is not None
-    check_names((objective.name for objective in objectives), task.metric)
+    task, own = guarded(task), checked_objectives(objectives)
+    check_names((objective.name for objective in own), task.metric)
     request = Request(
         name=name or type(model).__name__,
         space=_space(space, is_timed=limit is not None),
         effort=Effort(trials, deadline, jobs),
         budget_bytes=None if budget is None else Budget.parse(budget).limit_bytes,
-        max_rise=None if max_rise is None else parse_rise(max_rise),
+        max_rise=None if max_rise is None else written_rise(parse_rise(max_rise)),
         latency=limit,
-        objectives=tuple(objectives),
+        objectives=own,
         sampler=sampler,
         seed=seed,
         recovery=tuning,
@@ -123,10 +135,17 @@ def search(
     )
     ModelWeights.of(model)  # refuses what cannot be compressed, before anything is written
     model = plain(model)
-    return conduct(model, task, request, SearchFolder(Path(out or Path("runs") / request.name)))
+    # Absolute, since a user's own code may change the directory.
+    folder = Path(out or Path("runs") / request.name).absolute()
+    return conduct(model, task, request, SearchFolder(folder))
 
 
 def _space(space: str | Path | Space | None, *, is_timed: bool) -> Space:
     if space is None:
         space = "balanced" if is_timed else "size"
+    if not isinstance(space, str | Path | Space):
+        raise SpaceError(
+            "`space` must be the name of a search space, a file or a `Space`, but got an object "
+            f"of type {type(space).__name__}"
+        )
     return space if isinstance(space, Space) else load_space(space)

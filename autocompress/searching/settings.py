@@ -6,7 +6,14 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from autocompress.outcome.limits import Limit, asked_limits, format_bytes, parse_latency
+from autocompress.outcome.limits import (
+    Limit,
+    Rise,
+    asked_limits,
+    format_bytes,
+    parse_latency,
+    parse_rise,
+)
 from autocompress.outcome.metric import Direction
 from autocompress.outcome.names import LATENCY
 
@@ -29,7 +36,8 @@ class Settings(BaseModel):
         model: Hash of the model.
         data: Fingerprint of the task's data.
         space: Hash of the search space.
-        max_rise: How much worse the metric may become, in shares of the baseline, or None.
+        max_rise: How much worse the metric may become: a share of the baseline, a text such as
+            "+0.02" in its own unit, or None.
         limits: Bounds on further objectives, by name.
         latency_budget: The limit on the latency, as in "0.25x", or None.
         layout: Version of the layout of the folder.
@@ -46,7 +54,7 @@ class Settings(BaseModel):
     model: str
     data: str
     space: str
-    max_rise: float | None = None
+    max_rise: Rise | None = None
     limits: dict[str, float] = {}
     latency_budget: str | None = None
     layout: int = 1
@@ -66,7 +74,7 @@ class Settings(BaseModel):
         budget = self.budget_bytes
         return {
             "budget": format_bytes(budget) if budget else "none",
-            "max_rise": "none" if self.max_rise is None else f"{100 * self.max_rise:g} %",
+            "max_rise": "none" if self.max_rise is None else str(parse_rise(self.max_rise)),
             "objectives": ", ".join(self.directions),
             "sampler": self.sampler,
             "seed": str(self.seed),

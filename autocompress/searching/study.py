@@ -52,7 +52,7 @@ class Study:
 
     Attributes:
         n_finished: How many trials were measured, rejected or failed.
-        n_misfits: How many proposals could not be carried out; they are no trials.
+        n_misfits: How many proposals did not fit, or were known already; they are no trials.
     """
 
     def __init__(
@@ -120,15 +120,40 @@ class Study:
                     trial.user_attrs.get(_REJECTED),
                 )
 
-    def ask(self, opening: tuple[Origin, Mapping[str, Scalar]] | None = None) -> Asking:
-        """Begin the next trial: an opening, by its origin and answers, or as the sampler says."""
-        self._study.sampler = self._make_sampler()
+    def ask(
+        self, opening: tuple[Origin, Mapping[str, Scalar]] | None = None, *, blind: bool = False
+    ) -> Asking:
+        """Begin the next trial: an opening, by its origin and answers, or as the sampler says.
+
+        Args:
+            opening: What the trial is, or None where it is the sampler's turn.
+            blind: Whether the sampler is to draw at random, whatever it has learnt.
+        """
+        self._study.sampler = self._make_sampler("random" if blind else self._sampler)
         waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         if opening is not None and not waiting:
             origin, answers = opening
             self._study.enqueue_trial(dict(answers), user_attrs=_attributes(origin))
         self._in_flight += 1
         return Asking(self._study.ask())
+
+    def twin(self, number: int, family: str | None) -> int | None:
+        """Return an earlier trial with the same answers, whatever has become of it, or None.
+
+        What was abandoned, or did not fit, is none.
+
+        Args:
+            number: The trial's.
+            family: Of the earlier trial, or None where any will do.
+        """
+        trials = self._study.get_trials(deepcopy=False)
+        answers = trials[number].params
+        for trial in trials[:number]:
+            is_out = trial.state is TrialState.FAIL and ERROR not in trial.user_attrs
+            is_of = family is None or trial.user_attrs.get(_FAMILY) == family
+            if trial.params == answers and is_of and not is_out:
+                return trial.number
+        return None
 
     def tell(self, result: TrialResult) -> None:
         """End a trial with its result."""
@@ -169,10 +194,10 @@ class Study:
         self._study.tell(number, state=TrialState.FAIL)
         self._end(number)
 
-    def misfit(self, number: int, error: Exception) -> None:
-        """End a proposal that does not fit the model; the next one takes its place."""
+    def misfit(self, number: int, reason: str) -> None:
+        """End a proposal that does not fit the model, or is known; the next takes its place."""
         trial = optuna.trial.Trial(self._study, self._trial_id(number))
-        trial.set_user_attr(MISFIT, str(error))
+        trial.set_user_attr(MISFIT, reason)
         self._study.tell(number, state=TrialState.FAIL)
         self._enter(number)
         self._in_flight -= 1
@@ -193,12 +218,12 @@ class Study:
     def _trial_id(self, number: int) -> int:
         return self._study.get_trials(deepcopy=False)[number]._trial_id
 
-    def _make_sampler(self) -> optuna.samplers.BaseSampler:
+    def _make_sampler(self, kind: SamplerName) -> optuna.samplers.BaseSampler:
         asked = self.n_finished + self._in_flight + self.n_misfits
         seed = int(np.random.SeedSequence([self._seed, asked]).generate_state(1)[0])
-        if self._sampler == "random":
+        if kind == "random":
             return optuna.samplers.RandomSampler(seed=seed)
-        if self._sampler == "nsga2":
+        if kind == "nsga2":
             return optuna.samplers.NSGAIISampler(population_size=_POPULATION, seed=seed)
         with warnings.catch_warnings():
             # `multivariate` is documented, recommended and marked experimental.

@@ -43,7 +43,7 @@ class Trials:
         self._records, self._study = records, records.study
         self._metric = metric
         self._origins: dict[int, Origin] = {}
-        self._failures: list[AutocompressError] = []
+        self._failures: list[tuple[int, AutocompressError]] = []
 
     def run(self, executor: Executor, effort: Effort, *, samples: bool = True) -> None:
         """Make trials until there are enough or time is up.
@@ -53,7 +53,12 @@ class Trials:
             effort: How much is tried.
             samples: Whether the sampler goes on where the openings are through.
 
+        A failure counts as a trial once another trial has not failed. Until then it may be the
+        task that is broken: then nothing is lost, and those trials are made again when it works.
+
         Raises:
+            TaskError, ObjectiveError: If a user's own code raises three times in a row, or each
+                time.
             SearchError: If three in a row fail in the same way, or a process dies.
         """
         is_known = effort.trials < sys.maxsize
@@ -62,13 +67,20 @@ class Trials:
             while True:
                 while (
                     executor.n_begun < executor.capacity
-                    and effort.allows(self._study.n_finished + executor.n_begun)
+                    and effort.allows(self._begun(executor))
                     and (samples or self._opening() is not None)
+                    and not self._proposer.is_through
                 ):
                     self._begin(executor)
                 if not executor.n_begun:
-                    return
+                    break
                 bar.advance(note=self._end(*executor.next()))
+        if self._failures and not self._records.results:
+            raise self._failures[-1][1]
+        self._keep_failures()
+
+    def _begun(self, executor: Executor) -> int:
+        return self._study.n_finished + executor.n_begun + len(self._failures)
 
     def _opening(self) -> Opening | None:
         return self._guide.next(
@@ -90,7 +102,7 @@ class Trials:
         """Keep what a trial has given, and say it in a few words."""
         assert isinstance(job, TrialJob)
         if isinstance(outcome, TrialResult):
-            self._failures.clear()
+            self._keep_failures()
             label, family, aim = self._origins[job.number]
             result = replace(outcome, origin=label, family=family, aim=aim)
             self._records.keep(result)
@@ -98,9 +110,8 @@ class Trials:
         if isinstance(outcome, GivenUp):
             self._records.reject(outcome)
             return outcome.reason
-        self._records.fail(job.number, outcome)
         progress.say(f"trial {job.number} failed: {outcome}")
-        self._count_failure(outcome)
+        self._count_failure(job.number, outcome)
         return "failed"
 
     def _note(self, result: TrialResult) -> str:
@@ -109,15 +120,24 @@ class Trials:
             return f"{size}, {result.rejected}"
         return f"{size}, {self._metric} {result.values[self._metric]:.2f}"
 
-    def _count_failure(self, error: AutocompressError) -> None:
+    def _count_failure(self, number: int, error: AutocompressError) -> None:
         """End the search after three failures in a row of the same kind.
 
         A plan that does not fit says nothing of the plans to come.
         """
         if isinstance(error, PlanError):
+            self._records.fail(number, error)
             return
-        if self._failures and type(self._failures[-1]) is not type(error):
-            self._failures.clear()
-        self._failures.append(error)
+        if self._failures and type(self._failures[-1][1]) is not type(error):
+            self._keep_failures()
+        self._failures.append((number, error))
         if len(self._failures) == _FAILURES_IN_A_ROW:
+            if error.__cause__ is not None:
+                progress.say("three trials in a row failed: the search ends")
+                raise error
             raise SearchError(f"three trials in a row failed: {error}") from error
+
+    def _keep_failures(self) -> None:
+        for number, error in self._failures:
+            self._records.fail(number, error)
+        self._failures.clear()

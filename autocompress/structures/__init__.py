@@ -8,7 +8,7 @@ from autocompress.structures.base import (
     stacked_shape,
 )
 from autocompress.structures.dense import Dense
-from autocompress.structures.factors import Curvature, Factor, Matrix, Shape
+from autocompress.structures.factors import Curvature, Factor, Matrix, Shape, row_blocks
 from autocompress.structures.group_reduce import GroupReduce
 from autocompress.structures.low_rank import LowRank
 from autocompress.structures.markers import Priced, Scaled, Share, marker
@@ -38,5 +38,6 @@ __all__ = [
     "marker",
     "matrix_shape",
     "method_name",
+    "row_blocks",
     "stacked_shape",
 ]

@@ -37,6 +37,7 @@ class Structure(BaseModel, ABC):
     Attributes:
         kind: What plans and files call it, and what it is registered by; never changes.
         since: First version of its package that has it.
+        is_weight: Whether the only factor is the weight itself.
         prunable: Whether `Pruned` may set elements of its factors to zero.
         sparsity: Share of the elements of each factor that is zero on purpose.
     """
@@ -46,6 +47,7 @@ class Structure(BaseModel, ABC):
     kind: str
     since: ClassVar[str]
     prunable: ClassVar[bool] = False
+    is_weight: ClassVar[bool] = False
     if TYPE_CHECKING:
 
         @property

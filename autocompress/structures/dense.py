@@ -19,6 +19,7 @@ class Dense(Structure):
     kind: Literal["dense"] = "dense"
     since: ClassVar[str] = "0.1.0"
     prunable: ClassVar[bool] = True
+    is_weight: ClassVar[bool] = True
 
     def label(self) -> str:
         """Return "dense"."""

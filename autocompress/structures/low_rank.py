@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -11,10 +12,14 @@ from pydantic import Field
 
 from autocompress.structures.base import STRUCTURES, Structure
 from autocompress.structures.factors import Curvature, Factor, Matrix, Shape
+from autocompress.structures.large import fitted, is_large
 from autocompress.structures.markers import Share
+from autocompress.structures.roots import Root, rooted
 from autocompress.structures.thin import Thin
 
-_DAMPING, _DAMPINGS = 1e-6, 6
+_LEAST = 1e-6
+
+Floats = NDArray[np.float64]
 
 
 @STRUCTURES.register("low_rank")
@@ -85,7 +90,10 @@ class LowRank(Structure):
         """
         if self.fit == "loss" and curvature is not None:
             return self._fitted_to_loss(weight, row_frequencies, curvature)
-        left, right = truncated_svd(weight.astype(np.float64), self.rank)
+        if is_large(weight.shape):
+            left, right = fitted(weight, None, self.rank)[:2]
+        else:
+            left, right = truncated_svd(weight.astype(np.float64), self.rank)
         return {
             "left": Factor(left.astype(np.float32), row_frequencies=row_frequencies),
             "right": Factor(right.astype(np.float32)),
@@ -97,22 +105,21 @@ class LowRank(Structure):
         row_frequencies: NDArray[np.float64] | None,
         curvature: Curvature,
     ) -> dict[str, Factor]:
-        damped, root = _rooted(curvature)
-        transformed = weight @ root
-        values, vectors = np.linalg.eigh((transformed * damped.rows[:, None]).T @ transformed)
-        energies, basis = values[::-1][: self.rank], vectors[:, ::-1][:, : self.rank]
-        basis = basis * np.where(basis.sum(axis=0) < 0, -1.0, 1.0)
-        right = np.linalg.solve(root.T, basis).T
+        damped, root = rooted(curvature)
+        if is_large(weight.shape) or curvature.moment.ndim == 1:
+            left, right, energies = fitted(weight, (damped, root), self.rank)
+        else:
+            left, right, energies = _fitted(weight, damped, root, self.rank)
         # What an error in a row of `right` costs grows with what the column of `left` holds.
-        sensitivities = np.maximum(energies, energies[0] * _DAMPING)
+        sensitivities = np.maximum(energies, (energies[0] * _LEAST) or 1.0)
         return {
             "left": Factor(
-                (transformed @ basis).astype(np.float32),
+                left.astype(np.float32),
                 row_frequencies=row_frequencies,
                 curvature=Curvature(damped.rows, np.ones(self.rank)),
             ),
             "right": Factor(
-                right.astype(np.float32), curvature=Curvature(sensitivities, damped.moment)
+                right.astype(np.float32), curvature=replace(damped, rows=sensitivities)
             ),
         }
 
@@ -125,23 +132,15 @@ class LowRank(Structure):
         return Thin([factors["left"]], [factors["right"]])
 
 
-def _rooted(curvature: Curvature) -> tuple[Curvature, NDArray[np.float64]]:
-    """Return a curvature, damped as little as it takes, and the Cholesky factor of its moment.
-
-    A moment that was measured may be positive only up to the rounding of its sums, in single
-    precision and of few vectors.
-    """
-    for damping in (_DAMPING * 10.0**power for power in range(_DAMPINGS)):
-        damped = curvature.damped(damping)
-        moment = damped.moment if damped.moment.ndim == 2 else np.diag(damped.moment)
-        try:
-            return damped, np.linalg.cholesky(moment).astype(np.float64, copy=False)
-        except np.linalg.LinAlgError:
-            continue
-    raise ValueError(
-        f"the moment must be positive semidefinite, but damped by {damping:g} of its diagonal it "
-        f"still has the eigenvalue {np.linalg.eigvalsh(moment)[0]:.3g}"
-    )
+def _fitted(
+    weight: Matrix, damped: Curvature, root: Root, rank: int
+) -> tuple[Floats, Floats, Floats]:
+    """Return both factors of a fit to the loss, and what each column of `left` is worth."""
+    transformed = root.after(weight)
+    values, vectors = np.linalg.eigh((transformed * damped.rows[:, None]).T @ transformed)
+    energies, basis = values[::-1][:rank], vectors[:, ::-1][:, :rank]
+    basis = basis * np.where(basis.sum(axis=0) < 0, -1.0, 1.0)
+    return transformed @ basis, root.undone(basis.T), energies
 
 
 def truncated_svd(

@@ -33,6 +33,18 @@ def randomness_kept() -> Iterator[None]:
 
 
 @contextmanager
+def same_randomness() -> Iterator[None]:
+    """Begin Python's, numpy's and torch's random numbers anew, and put their states back."""
+    with randomness_kept():
+        random.seed(0)
+        if "numpy" in sys.modules:
+            sys.modules["numpy"].random.seed(0)
+        if "torch" in sys.modules:
+            sys.modules["torch"].manual_seed(0)
+        yield
+
+
+@contextmanager
 def process_kept() -> Iterator[None]:
     """Put back in the end what libraries change in a process: when imported, or when used.
 

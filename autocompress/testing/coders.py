@@ -34,8 +34,9 @@ def check_coder(coder: Coder) -> None:
         require(isinstance(data, bytes), f"{where} must give bytes or None", type=type(data))
         again = coder.encode(np.asfortranarray(codes))
         require(again == data, f"{where} must not depend on the memory layout")
+        _check_widths(coder, codes, data, where)
         decoded = twice(f"decode of {where}", partial(coder.decode, data, as_shape(codes)))
-        fits = decoded.dtype == np.int64 and np.array_equal(decoded, codes)
+        fits = decoded.dtype.kind == "i" and np.array_equal(decoded, codes)
         require(fits, f"{where} must be lossless", got=(decoded.dtype, decoded.shape))
         applied.append((what, codes, data))
     require(applied, f"coder '{name}' must apply to some integers")
@@ -69,6 +70,15 @@ def _samples() -> Iterator[tuple[str, Codes]]:
     yield "nearly all zero", sparse
 
 
+def _check_widths(coder: Coder, codes: Codes, data: bytes, where: str) -> None:
+    """Integers of other types must give the same bytes, where the coder takes any."""
+    for kind in (np.int8, np.int16, np.int32) if coder.frugal else ():
+        limits = np.iinfo(kind)
+        if limits.min <= codes.min() and codes.max() <= limits.max:
+            narrow = coder.encode(codes.astype(kind))
+            require(narrow == data, f"{where} must not depend on the type of integers", got=kind)
+
+
 def _check_damage(coder: Coder, what: str, codes: Codes, data: bytes) -> None:
     """Change bytes, cut the message, and make it longer."""
     shape, where = as_shape(codes), f"damaged integers that were {what}"
@@ -95,5 +105,5 @@ def _check_hostile(coder: Coder, data: bytes, shape: tuple[int, int], what: str)
             f"{where} must raise nothing but ArtifactError; but got {type(error).__name__}: "
             f"{error}, data={data[:40]!r}, shape={shape}"
         ) from error
-    kind = decoded.dtype, decoded.shape
-    require(kind == (np.dtype(np.int64), shape), f"{where} must have the shape", got=kind)
+    kind = decoded.dtype.kind, decoded.shape
+    require(kind == ("i", shape), f"{where} must give integers of the shape", got=kind)

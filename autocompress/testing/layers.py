@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from autocompress.encoding.compress import compress
 from autocompress.engines.torch import load
 from autocompress.layers.base import ALL, LAYERS, LayerAdapter, Plain, Product, Role, adapter_of
+from autocompress.layers.convolving import Convolution
 from autocompress.plan import CompressionPlan, Treatment
 from autocompress.precisions import Float32
-from autocompress.structures import Dense, LowRank, Structure
+from autocompress.structures import Dense, LowRank, Structure, matrix_shape
 from autocompress.testing import samples
 from autocompress.testing.rules import (
     arguments,
@@ -48,8 +49,13 @@ def check_layer(adapter: LayerAdapter, module: nn.Module, batch: Any) -> None:
     module, given = copy.deepcopy(module).eval(), arguments(batch)
     before = state_of(module)
     with untouched(name, batch=given), torch.no_grad():
-        require(adapter.can_run(module) is True, f"{name} must know how to run the module")
         weights = _weights(adapter, module)
+        require(
+            adapter.can_run(module) is bool(weights),
+            f"{name} must know how to run the module, unless it only scales and shifts",
+        )
+        if not weights:
+            return
         _check_run(adapter, module, given, weights)
         _check_uses(adapter, module, given, weights)
         _check_sites(adapter, module, given, weights)
@@ -65,6 +71,8 @@ def _weights(adapter: LayerAdapter, module: nn.Module) -> dict[str, Tensor]:
         require(role in get_args(Role), f"the role of '{name}' must be known", role=role)
         parameters = dict(module.named_parameters(remove_duplicate=False))
         require(name in parameters, f"'{name}' must be a parameter", parameters=list(parameters))
+        if role == "norm":
+            continue  # multiplies no vectors, and is not replaced
         weights[name] = parameters[name]
         require(weights[name].dim() >= 2, f"'{name}' must be a matrix", shape=weights[name].shape)
     return weights
@@ -92,6 +100,13 @@ class _Counting(Plain):
         """Take note of ids."""
         self._see(not ids.is_floating_point(), ids.dtype)
         return super().rows(ids)
+
+    def convolve(self, x: Tensor, how: Convolution, bias: Tensor | None = None) -> Tensor:
+        """Take note of channels."""
+        channels = self.weight.shape[0 if how.is_transposed else 1]
+        channels *= 1 if how.is_transposed else how.groups
+        self._see(x.dim() > how.dims and x.shape[-how.dims - 1] == channels, x.shape)
+        return super().convolve(x, how, bias)
 
     def _see(self, fits: bool, what: object) -> None:
         self.uses += 1
@@ -137,7 +152,7 @@ def _check_sites(
     for site, members in sites:
         known = all(member in weights for member in members) and members
         require(known, f"site '{site}' must name weights of the module", members=members)
-        widths = {weights[member].shape[1] for member in members}
+        widths = {weights[member][0].numel() for member in members}
         require(len(widths) == 1, f"weights of site '{site}' must have one width", widths=widths)
     emitted = adapter.emitted(module, module(*given))
     if emitted is not None and sites:
@@ -185,8 +200,8 @@ def _check_file(module: nn.Module, given: tuple[Any, ...], weights: dict[str, Te
     treatments = {}
     for name, tensor in model.state_dict().items():
         low_rank = LowRank(rank=1)
-        own = name.removeprefix("layer.") in weights and tensor.dim() == 2
-        thin = own and low_rank.misfit((tensor.shape[0], tensor.shape[1])) is None
+        own = name.removeprefix("layer.") in weights and tensor.dim() > 1
+        thin = own and low_rank.misfit(matrix_shape(tuple(tensor.shape))) is None
         structure: Structure = low_rank if thin else Dense()
         if tensor.is_floating_point():
             treatments[name] = Treatment(structure=structure, precision=Float32())

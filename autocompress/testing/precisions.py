@@ -25,7 +25,10 @@ from autocompress.testing.rules import (
     untouched,
 )
 
-_KINDS = {np.dtype(kind) for kind in (np.int64, np.float16, np.float32)}
+_KINDS = {
+    np.dtype(f"{kind}{bits}")
+    for kind, bits in (("i", 1), ("i", 2), ("i", 4), ("i", 8), ("f", 2), ("f", 4))
+}
 _WILD_CODES = (-(2**62), -1, 1, 2**15, 2**31, 2**62)
 _WILD_FLOATS = (np.nan, np.inf, -np.inf, -6e4, 6e4)
 _ROUNDING = 1e-5
@@ -100,15 +103,28 @@ def _encoded(precision: Precision, factor: Factor, where: str) -> dict[str, Stre
         fits = stream.ndim == 2 and stream.dtype in _KINDS
         require(
             fits,
-            f"stream '{name}' of {where} must be int64, float16 or float32 of two dimensions",
+            f"stream '{name}' of {where} must be of two dimensions, floats or signed integers",
             kind=(stream.dtype, stream.shape),
         )
     if precision.trains_levels:
         n_stored = factor.values.size if factor.mask is None else int(factor.mask.sum())
         codes = streams.get("codes", np.empty(0))
-        fits = codes.dtype == np.int64 and codes.size == n_stored
+        fits = codes.dtype.kind == "i" and codes.size == n_stored
         require(fits, f"{where} trains levels, so it must give a code for each element in `codes`")
     return streams
+
+
+def _check_rows(
+    precision: Precision, streams: Mapping[str, Stream], decoded: Matrix, where: str
+) -> None:
+    """Some rows alone, where they can be had, must be what they are in the whole."""
+    shape = as_shape(decoded)
+    for rows in (slice(0, 1), slice(1, 3), slice(0, shape[0])):
+        some, expected = precision.streams_of(streams, shape, rows), decoded[rows]
+        if some is not None and expected.size:
+            found = precision.decode(some, as_shape(expected), None)
+            same = np.array_equal(found, expected)
+            require(same, f"{where} must decode to the same by rows", rows=(rows.start, rows.stop))
 
 
 def _check_decoded(
@@ -126,6 +142,8 @@ def _check_decoded(
     require(np.isfinite(decoded).all(), f"{where} must decode to finite numbers")
     same = np.array_equal(precision.quantize(factor), decoded)
     require(same, f"quantize of {where} must be what decoding gives")
+    if factor.mask is None:
+        _check_rows(precision, streams, decoded, where)
     if factor.mask is not None:
         left = np.abs(decoded[~factor.mask]).max(initial=0)
         require(left == 0, f"{where} must be zero outside of its mask", largest=left)
@@ -182,7 +200,8 @@ def _damaged(streams: Mapping[str, Stream]) -> Iterator[tuple[str, dict[str, Str
     """Yield streams of which one is missing or not as it was, and what was done to it."""
     for name, stream in streams.items():
         others = {key: one for key, one in streams.items() if key != name}
-        is_whole = stream.dtype == np.int64
+        is_whole = stream.dtype.kind == "i"
+        kind = np.int64 if is_whole else stream.dtype
         yield f"without '{name}'", others
         for what, changed in {
             "cut": stream[:, :-1],
@@ -193,7 +212,7 @@ def _damaged(streams: Mapping[str, Stream]) -> Iterator[tuple[str, dict[str, Str
         }.items():
             yield f"with '{name}' {what}", {**others, name: changed}
         for wild in _WILD_CODES if is_whole else _WILD_FLOATS:
-            yield f"with '{name}' all {wild}", {**others, name: np.full_like(stream, wild)}
+            yield f"with '{name}' all {wild}", {**others, name: np.full(stream.shape, wild, kind)}
 
 
 def _check_file(precision: Precision, shapes: tuple[Shape, ...]) -> None:

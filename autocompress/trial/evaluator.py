@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,8 @@ from autocompress.encoding.encoder import Encoder, Factors, uncompressed_plan
 from autocompress.encoding.estimates import Estimator
 from autocompress.engines.base import Engine
 from autocompress.engines.torch import TorchEngine
-from autocompress.errors import ArtifactError
+from autocompress.errors import ArtifactError, TaskError
+from autocompress.knowledge.guarded import guarded
 from autocompress.knowledge.source import Source
 from autocompress.knowledge.task import Task
 from autocompress.layers.copies import plain
@@ -91,7 +93,7 @@ class Evaluator:
             extra: What is measured beside size and metric.
             cache: A folder that keeps what takes long to learn, or None.
         """
-        model = plain(model)
+        model, task = plain(model), guarded(task)
         encoder = Encoder(Source.of(model, task, cache))
         engine = engine_of(TorchEngine.name, model, encoder)
         return cls(encoder, engine, task, objectives_of(task, extra), limits or {})
@@ -118,7 +120,8 @@ class Evaluator:
 
         Raises:
             PlanError: If the plan does not fit the model.
-            ObjectiveError: If an objective is not a finite number.
+            ObjectiveError: If an objective of the user's own is not a finite number.
+            TaskError: If the task raises an exception.
         """
         self.encoder.check(plan)
         with one_thread():
@@ -167,7 +170,8 @@ class Evaluator:
 
         Raises:
             PlanError: If the plan does not fit the model.
-            ObjectiveError: If an objective is not a finite number.
+            ObjectiveError: If an objective of the user's own is not a finite number.
+            TaskError: If the task raises an exception.
         """
         return self._timed(number, lambda: self._write(plan, path, factors), hurdles)
 
@@ -220,6 +224,12 @@ class Evaluator:
         losses, reason = seen(self.task.part_losses(model, "valid"), hurdles)
         if reason:
             return _Look(values, reason, losses)
+        score = self.task.evaluate(model, "valid")
+        if not math.isfinite(score):
+            return _Look(values, f"{self.task.metric} is {score}", losses)
+        loaded = Measured(
+            plan, artifact.path, artifact, model, {**values, self.task.metric: score}
+        )
         values |= self._measured("model", loaded)
         return _Look(values, None, losses, predicted(self.source, artifact))
 
@@ -240,18 +250,29 @@ class Evaluator:
 
         Raises:
             ArtifactError: If what was reloaded is not what the user handed in.
+            TaskError: If the metric of it is no finite number.
         """
         plan = uncompressed_plan(self.source)
         artifact = self._write(plan, path)
-        values = replace(self, limits={})._look(plan, artifact, ()).values
-        state = artifact.state_dict()
-        for name, weight in self.source.weights.weights.items():
-            if not (state[name] == weight.values).all():
+        values, reason, *_ = replace(self, limits={})._look(plan, artifact, ())
+        if reason is not None:
+            raise TaskError(
+                f"`task.evaluate` must give a finite number for the uncompressed model, but its "
+                f"{reason}; mend the task or the model"
+            )
+        weights = self.source.weights.weights
+        for name, blocks in artifact.weights():
+            exact = weights[name].matrix
+            if not all((stored == exact[rows]).all() for rows, stored in blocks):
                 raise ArtifactError(f"weight '{name}' changed when stored without compression")
         return values
 
     def score(self, path: Path, split: Split) -> float:
-        """Return the task's metric of an artifact on a split."""
+        """Return the task's metric of an artifact on a split; perhaps NaN.
+
+        Raises:
+            TaskError: If the task raises an exception.
+        """
         return float(self.task.evaluate(self.engine.load(open_artifact(path)), split))
 
     def _write(

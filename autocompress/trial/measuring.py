@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,7 +12,7 @@ from torch import nn
 from autocompress.artifact import Artifact, open_artifact
 from autocompress.encoding.encoder import Encoder, uncompressed_plan
 from autocompress.engines.base import ENGINES, Engine
-from autocompress.knowledge.prediction import predicted_loss_rise
+from autocompress.knowledge.prediction import errors, predicted_loss_rise
 from autocompress.knowledge.source import Source
 from autocompress.knowledge.task import Task
 from autocompress.layers.copies import needed_copy
@@ -29,9 +30,7 @@ def objectives_of(
         extra: A user's own.
         latency: Whether the time that the model takes counts.
     """
-    metric = Objective(
-        task.metric, task.direction, lambda measured: task.evaluate(measured.model, "valid")
-    )
+    metric = Objective(task.metric, task.direction, lambda measured: measured.values[task.metric])
     timed = (latency_objective(),) if latency else ()
     return (size_objective(), metric, *timed, *extra)
 
@@ -69,8 +68,7 @@ def predicted(source: Source, artifact: Artifact) -> float | None:
     """
     if not source.calibration.sensitivities:
         return None
-    state, loss_rise = artifact.state_dict(), 0.0
-    for name, weight in source.weights.weights.items():
-        error = (state[name] - weight.values).reshape(weight.matrix.shape)
-        loss_rise += predicted_loss_rise(source, name, error)
-    return loss_rise
+    weights, loss_rise = source.weights.weights, 0.0
+    for name, blocks in artifact.weights():
+        loss_rise += predicted_loss_rise(source, name, errors(blocks, weights[name].matrix))
+    return loss_rise if math.isfinite(loss_rise) else None

@@ -146,7 +146,7 @@ def test_damaged_bytes_give_an_artifact_error_or_integers(name: str, codes: Code
             decoded = decode(name, message, (rows, cols))
         except ArtifactError:
             continue
-        assert decoded.dtype == np.int64
+        assert decoded.dtype.kind == "i"
         assert decoded.shape == codes.shape
 
 
@@ -158,7 +158,7 @@ def test_random_bytes_give_an_artifact_error_or_integers(name: str) -> None:
             decoded = decode(name, generator.bytes(length), (3, 4))
         except ArtifactError:
             continue
-        assert decoded.dtype == np.int64
+        assert decoded.dtype.kind == "i"
         assert decoded.shape == (3, 4)
 
 

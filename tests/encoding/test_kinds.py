@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from kinds import (
+    COMBINATIONS,
     COMPUTING,
     DTYPES,
-    LAYERS,
     TIES,
     Model,
     NextToken,
@@ -27,13 +27,10 @@ import autocompress
 from autocompress.artifact import Artifact
 from autocompress.encoding.encoder import uncompressed_plan
 from autocompress.knowledge.source import Source
+from autocompress.layers.factors import Factors
 
 LOW_RANK = {"kind": "low_rank", "rank": 2}
 DENSE = {"kind": "dense"}
-each_layer = pytest.mark.parametrize("layer", LAYERS)
-each_tie = pytest.mark.parametrize("tie", TIES)
-each_dtype = pytest.mark.parametrize("dtype", DTYPES)
-with_or_without_losses = pytest.mark.parametrize("losses", [True, False], ids=["losses", "none"])
 
 
 def by_hand(artifact: Artifact, model: Model) -> torch.Tensor:
@@ -46,10 +43,7 @@ def by_hand(artifact: Artifact, model: Model) -> torch.Tensor:
     return outputs(plain)
 
 
-@with_or_without_losses
-@each_dtype
-@each_tie
-@each_layer
+@pytest.mark.parametrize(("layer", "tie", "dtype", "losses"), COMBINATIONS)
 def test_what_is_loaded_is_what_is_stored(
     layer: str, tie: str, dtype: str, losses: bool, tmp_path: Path
 ) -> None:
@@ -74,6 +68,8 @@ def test_what_is_loaded_is_what_is_stored(
         factored = autocompress.load(artifact, copy.deepcopy(model), factored=True)
         tolerance = 0.1 if dtype == "bfloat16" else 1e-5
         torch.testing.assert_close(outputs(factored), expected, rtol=tolerance, atol=tolerance)
+        if structure == LOW_RANK and layer == "convolution":
+            assert any(isinstance(module, Factors) for module in factored.modules())
         assert not factored.embedding(torch.tensor(0)).any()  # type: ignore[operator]
 
 
@@ -150,3 +146,45 @@ def test_a_state_of_its_own_stays_with_a_module(tmp_path: Path) -> None:
     loaded = autocompress.load(artifact, Counting(7))
     assert loaded.count == 7
     assert torch.equal(outputs(loaded), outputs(model))
+
+
+def test_of_a_compiled_model_the_one_inside_is_stored_and_filled(tmp_path: Path) -> None:
+    inside, task = made("lstm"), NextToken()
+    before = state(inside)
+    compiled: nn.Module = torch.compile(inside, backend="eager")  # type: ignore[assignment]
+    source = Source.of(compiled, task)
+    assert list(source.weights.weights) == [name for name, _ in inside.named_parameters()]
+    assert "layer.rnn.weight_hh_l0" in source.calibration.curvatures
+    plan = plan_of(source, LOW_RANK, 3)
+    artifact = autocompress.compress(compiled, plan, task, tmp_path / "model.acz")
+    check_untouched(inside, before)
+    expected = by_hand(artifact, inside)
+    other: nn.Module = torch.compile(made("lstm"), backend="eager")  # type: ignore[assignment]
+    outputs(other)
+    assert autocompress.load(artifact, other) is other
+    assert torch.equal(outputs(other), expected)
+    factored = autocompress.load(artifact, other, factored=True)
+    torch.testing.assert_close(outputs(factored), expected)
+
+
+def test_a_part_that_is_compiled_is_watched_as_it_was_written(tmp_path: Path) -> None:
+    model, task = made("linear"), NextToken()
+    model.layer.compile(backend="eager")
+    model.decoder = torch.compile(model.decoder, backend="eager")  # type: ignore[assignment]
+    outputs(model.train())
+    source = Source.of(model.train(), task)
+    assert {"layer.weight", "decoder._orig_mod.weight"} <= set(source.calibration.curvatures)
+    artifact = autocompress.compress(
+        model, uncompressed_plan(source), task, tmp_path / "model.acz"
+    )
+    assert torch.equal(outputs(autocompress.load(artifact, copy.deepcopy(model))), outputs(model))
+
+
+def test_a_model_spread_over_devices_is_stored_by_its_own_names(tmp_path: Path) -> None:
+    model, task = nn.DataParallel(made("gru")), NextToken()
+    source = Source.of(model, task)
+    assert "module.layer.rnn.weight_hh_l0" in source.calibration.curvatures
+    artifact = autocompress.compress(
+        model, uncompressed_plan(source), task, tmp_path / "model.acz"
+    )
+    assert torch.equal(outputs(autocompress.load(artifact, copy.deepcopy(model))), outputs(model))

@@ -12,7 +12,7 @@ from strategies import TinyTask, frequencies, tiny_model
 from torch import nn
 from toys import Classification, Classifier, teacher
 
-from autocompress.errors import ModelError
+from autocompress.errors import ModelError, TaskError
 from autocompress.knowledge.calibration import calibrate
 
 
@@ -76,7 +76,7 @@ def test_wrong_counts_are_refused_by_name(name: str, counts: NDArray[np.float64]
 
 
 def test_no_batch_is_an_error() -> None:
-    with pytest.raises(ModelError, match="must yield at least one batch"):
+    with pytest.raises(TaskError, match="must yield at least one batch"):
         calibrate(tiny_model(), Silent())
 
 

@@ -137,3 +137,91 @@ def test_without_losses_or_gradients_nothing_is_known() -> None:
     assert measure_curvatures(Classifier(), Silent(), {}) == {}
     # Compared with itself, a model is without fault, and so without gradients.
     assert measure_curvatures(Classifier(), Classification(), {}) == {}
+
+
+class Own(nn.Module):
+    """Multiplies by three parameters, in ways that may be written in several forms."""
+
+    def __init__(self, form: str) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.form = form
+        first, second = (torch.randn(6, 4, generator=generator) for _ in range(2))
+        self.first = nn.Parameter(first)
+        self.second = nn.Parameter(second.mT.contiguous() if form == "turned" else second)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.form == "linear":
+            return functional.linear(functional.linear(x, self.first).tanh(), self.second.mT)
+        if self.form == "turned":
+            return functional.linear((x @ self.first.T).tanh(), self.second)
+        hidden = torch.matmul(x, self.first.transpose(0, 1)).tanh()
+        if self.form == "addmm":
+            return torch.addmm(torch.zeros(4), hidden, self.second)
+        return hidden @ self.second
+
+
+def test_products_of_matrices_are_seen_from_either_side() -> None:
+    x = torch.randn(30, 4, generator=torch.Generator().manual_seed(1))
+
+    class Squares(Predicting):
+        def training_losses(
+            self, model: nn.Module, teacher: nn.Module, distillation: float, seed: int
+        ) -> Iterator[torch.Tensor]:
+            yield model(x).square().sum(dim=1).mean()
+
+    found = {
+        form: measure_curvatures(Own(form), Squares(), {})
+        for form in ("linear", "turned", "matmul", "addmm")
+    }
+    for form in ("turned", "matmul", "addmm"):
+        for key in ("rows", "moment"):
+            ours, expected = (getattr(found[one]["first"], key) for one in (form, "linear"))
+            np.testing.assert_allclose(ours, expected, rtol=1e-5)
+    assert "second" not in found["linear"]  # a view, by a function that takes it for a weight
+    hidden = (x @ Own("matmul").first.detach().T).tanh()
+    turned, across = found["turned"]["second"], found["matmul"]["second"]
+    squares = hidden.square().mean(dim=0).numpy()
+    np.testing.assert_allclose(across.rows / across.rows.sum(), squares / squares.sum(), rtol=1e-4)
+    np.testing.assert_allclose(
+        across.rows.sum() * np.trace(across.moment),
+        turned.rows.sum() * np.trace(turned.moment),
+        rtol=1e-4,
+    )
+
+
+class Convolved(nn.Module):
+    """Convolutions without biases, changed in place, whose gradients are summed over positions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 3, 3, bias=False)
+        self.second = nn.ConvTranspose2d(3, 2, 2, stride=2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        states: torch.Tensor = self.second(functional.relu(self.first(x), inplace=True))
+        return states.mean(dim=(2, 3))
+
+
+def test_errors_in_a_convolution_cost_what_they_amount_to_over_all_positions() -> None:
+    torch.manual_seed(0)
+    model = Convolved()
+    x, y = torch.randn(12, 1, 6, 6) + 5, torch.randint(2, (12,))
+
+    class Classes(Predicting):
+        def training_losses(
+            self, model: nn.Module, teacher: nn.Module, distillation: float, seed: int
+        ) -> Iterator[torch.Tensor]:
+            yield functional.cross_entropy(model(x), y)
+
+    found = measure_curvatures(model, Classes(), {})
+    assert set(found) == {"first.weight", "second.weight"}
+    for name, curvature in found.items():
+        weight = model.get_parameter(name)
+        each = [
+            torch.autograd.grad(functional.cross_entropy(model(a[None]), b[None]), weight)[0]
+            for a, b in zip(x, y, strict=True)
+        ]
+        rows = torch.stack(each).flatten(2).square().sum(dim=2).mean(dim=0)
+        amounts = curvature.rows * np.trace(curvature.moment)
+        np.testing.assert_allclose(amounts, rows.numpy(), rtol=1e-4, atol=1e-5 * amounts.max())

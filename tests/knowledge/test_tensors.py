@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from autocompress.errors import ModelError
-from autocompress.knowledge.tensors import as_array
+from autocompress.knowledge.tensors import as_array, rounding
 from autocompress.knowledge.weights import ModelWeights
 
 EXACT = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.bool]
@@ -33,6 +33,21 @@ def test_complex_numbers_that_do_not_fit_are_refused() -> None:
 
 def test_conjugates_are_what_they_stand_for() -> None:
     assert as_array("x", torch.tensor([1 + 2j]).conj())[0] == np.complex64(1 - 2j)
+
+
+def test_doubles_beyond_single_precision_are_refused_as_such() -> None:
+    model = nn.Linear(2, 2).double()
+    with torch.no_grad():
+        model.weight[0, 0] = 1e300
+    with pytest.raises(ModelError, match=r"ends at 3\.4e38, but 'weight' holds 1 numbers beyond"):
+        ModelWeights.of(model)
+
+
+def test_rounding_of_doubles_is_told() -> None:
+    assert rounding(nn.Linear(2, 2)) is None
+    told = rounding(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2).double()))
+    assert told is not None
+    assert told.startswith("2 weights in double precision, such as 1.weight, are rounded")
 
 
 def named(name: str) -> nn.Module:
@@ -80,3 +95,10 @@ def test_what_cannot_be_read_is_refused_in_one_line(kind: str) -> None:
     with pytest.raises(ModelError, match=message) as caught:
         ModelWeights.of(make())  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
+
+
+def test_a_state_that_a_users_hook_spoils_is_refused_in_one_line() -> None:
+    model = nn.Linear(2, 2)
+    model.register_state_dict_post_hook(lambda *_: [])
+    with pytest.raises(ModelError, match=r"own `state_dict` fails .*; mend it first"):
+        ModelWeights.of(model)

@@ -125,23 +125,42 @@ def test_attention_to_other_widths() -> None:
     check(module, torch.randn(4, 3, 8), torch.randn(6, 3, 5), torch.randn(6, 3, 7))
 
 
-@pytest.mark.parametrize("option", ["add_bias_kv", "add_zero_attn"])
-def test_attention_with_keys_of_its_own_is_left_alone(option: str) -> None:
-    module = attention(**{option: True})
-    adapter = adapter_of(module)
-    assert adapter is not None
-    assert not adapter.can_run(module)
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_attention_with_keys_of_its_own(batch_first: bool) -> None:
+    module = attention(add_bias_kv=True, add_zero_attn=True, batch_first=batch_first)
+    x, y = (torch.randn(4, 4, 8) for _ in range(2))
+    padding = torch.tensor([[0, 0, 0, 1]] * 4, dtype=torch.bool)
+    check(module, x, y, y)
+    check(module, x, x, x, key_padding_mask=padding, attn_mask=torch.randn(4, 4).relu() > 0)
+    check(module, x, x, x, attn_mask=torch.randn(8, 4, 4), average_attn_weights=False)
+    check(module, torch.randn(4, 8), torch.randn(5, 8), torch.randn(5, 8))
 
 
-@pytest.mark.parametrize("mode", ["sum", "mean"])
-def test_bags(mode: str) -> None:
-    check(nn.EmbeddingBag(9, 4, mode=mode), torch.randint(9, (3, 5)))
-    bag = nn.EmbeddingBag(9, 4, mode=mode)
-    adapter = adapter_of(bag)
-    assert adapter is not None
-    offsets = torch.tensor([0, 2])
-    flat = torch.randint(9, (5,))
-    assert adapter.run(bag, products_of(bag, {}), flat, offsets) is NotImplemented
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+@pytest.mark.parametrize("padding", [None, 3])
+@pytest.mark.parametrize("last", [False, True])
+def test_bags(mode: str, padding: int | None, last: bool) -> None:
+    bag = nn.EmbeddingBag(9, 4, mode=mode, padding_idx=padding, include_last_offset=last)
+    check(bag, torch.tensor([[1, 3, 2], [3, 3, 3], [8, 8, 0]]))
+    offsets = torch.tensor([0, 2, 2, 5] + [7] * last)  # an empty bag among them
+    flat = torch.tensor([1, 3, 4, 8, 3, 2, 2])
+    check(bag, flat, offsets)
+    if mode == "sum":
+        check(bag, flat, offsets, per_sample_weights=torch.randn(7))
+
+
+def test_cells() -> None:
+    for cls in (nn.LSTMCell, nn.GRUCell, nn.RNNCell):
+        for bias in (True, False):
+            cell, state = cls(5, 6, bias=bias), torch.randn(3, 6)
+            check(cell, torch.randn(3, 5))
+            check(cell, torch.randn(3, 5), (state, state) if cls is nn.LSTMCell else state)
+            check(cell, torch.randn(5))
+
+
+def test_of_two_classes_the_closer_one_counts() -> None:
+    assert adapter_of(nn.Bilinear(1, 1, 1)) is not adapter_of(nn.Linear(1, 1))
+    assert type(adapter_of(nn.SyncBatchNorm(3))) is type(adapter_of(nn.InstanceNorm1d(3)))
 
 
 def test_a_forward_of_ones_own_is_left_alone() -> None:
@@ -161,7 +180,7 @@ def test_a_forward_of_ones_own_is_left_alone() -> None:
 
 def test_every_adapter_is_found_by_its_layer() -> None:
     assert set(LAYERS) >= {"embedding", "linear", "lstm", "gru", "rnn", "multihead_attention"}
-    assert adapter_of(nn.Conv1d(1, 1, 1)) is None
+    assert adapter_of(nn.PReLU()) is None
 
 
 class Counting(Plain):

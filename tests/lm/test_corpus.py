@@ -156,3 +156,42 @@ def test_a_written_corpus_is_read_back(tmp_path: Path) -> None:
 def test_python_docs_corpus_must_learn_unknown() -> None:
     with pytest.raises(CorpusError, match="less than"):
         python_docs_corpus(10**6)
+
+
+def test_marks_of_editors_are_no_part_of_words(tmp_path: Path) -> None:
+    plain = read_corpus(write_splits(tmp_path / "plain"))
+    marked = read_corpus(
+        write_splits(tmp_path / "marked", train="\ufeffa b a\nc\n", valid="\ufeffb a\n")
+    )
+    assert marked.vocabulary == plain.vocabulary
+    np.testing.assert_array_equal(marked.valid, plain.valid)
+    assert Vocabulary.from_bytes("\ufeffa\n<eos>\n".encode()) == Vocabulary(("a", "<eos>"))
+
+
+def test_texts_of_another_vocabulary_are_warned_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = {"train": "a b <unk>\nc\n", "valid": "A B C a\n", "test": "a <unk> <unk>\n"}
+    folder = write_splits(tmp_path, **texts)
+    known = Vocabulary(("a", "b", "c", "<unk>", "<eos>"))
+    read_corpus(folder)
+    assert not capsys.readouterr().err
+    read_corpus(folder, known)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "75 % of the words of" in line
+    assert "(valid) are unknown" in line
+    read_split(folder, "test", known)
+    assert not capsys.readouterr().err
+
+
+def test_a_vocabulary_without_the_end_of_sentence_is_warned_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_splits(tmp_path)
+    vocabulary = Vocabulary(("a", "b", "c", "<unk>"))
+    for read in (
+        lambda: read_corpus(folder, vocabulary),
+        lambda: read_split(folder, "valid", vocabulary),
+    ):
+        read()
+        assert capsys.readouterr().err.count("lacks '<eos>', so that the end of each line") == 1

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from autocompress.errors import CorpusError
 from autocompress.lm import (
     Corpus,
     LanguageModel,
@@ -144,3 +145,12 @@ def test_artifacts_get_what_they_need_to_run_alone(corpus: Corpus) -> None:
     assert values.pop("architecture") == "recurrent_lm"
     assert LanguageModelConfig.from_json(values) == model.config
     assert task.model_config(nn.Linear(2, 2)) is None
+
+
+@pytest.mark.parametrize(("split", "least"), [("train", 40), ("valid", 20), ("test", 20)])
+def test_a_split_that_is_too_short_is_found_at_once(
+    split: str, least: int, corpus: Corpus
+) -> None:
+    short: dict[str, Any] = {split: np.zeros(least - 1, np.int64)}
+    with pytest.raises(CorpusError, match=rf"{least} words, toy \({split}\) has {least - 1}"):
+        LanguageModeling(replace(corpus, **short))

@@ -4,6 +4,8 @@ import pytest
 
 from autocompress.errors import BudgetError
 from autocompress.outcome.limits import (
+    RISE,
+    WORSE,
     Limit,
     asked_limits,
     excesses,
@@ -12,6 +14,9 @@ from autocompress.outcome.limits import (
     parse_seconds,
     parse_size,
     resolved,
+    rise_in_shares,
+    rise_unit,
+    written_rise,
 )
 from autocompress.outcome.metric import Direction
 
@@ -66,10 +71,35 @@ def test_what_was_not_measured_has_no_excess() -> None:
 
 @pytest.mark.parametrize(("text", "rise"), [("1%", 0.01), ("0.5 %", 0.005), ("0%", 0), (0.2, 0.2)])
 def test_rises_are_shares(text: str | float, rise: float) -> None:
-    assert parse_rise(text) == rise
+    assert parse_rise(text) == Limit(rise, unit=RISE)
+    assert parse_rise(written_rise(parse_rise(text))) == parse_rise(text)
 
 
-@pytest.mark.parametrize("text", ["1", "one %", "-1%", -0.1, float("nan")])
+@pytest.mark.parametrize(
+    ("text", "bound"), [("+0.02", 0.02), (" + 3 ", 3), ("+0", 0), ("+1e-3", 0.001)]
+)
+def test_with_a_plus_rises_are_in_the_unit_of_the_metric(text: str, bound: float) -> None:
+    limit = parse_rise(text)
+    assert limit == Limit(bound, unit=WORSE)
+    assert parse_rise(written_rise(limit)) == limit
+    for direction, expected in (("minimize", 0.8 + bound), ("maximize", 0.8 - bound)):
+        directions: dict[str, Direction] = {**DIRECTIONS, "accuracy": direction}  # type: ignore[dict-item]
+        asked = asked_limits(directions, "accuracy", None, text, {})
+        assert resolved(asked, BASELINE)["accuracy"].bound == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("text", ["1%", "+0.5"])
+@pytest.mark.parametrize("baseline", [0.0, 4.0, -4.0])
+def test_rises_are_counted_in_one_unit(text: str, baseline: float) -> None:
+    limit = parse_rise(text)
+    expected = 0.01 if text == "1%" else 0.5 / (abs(baseline) or 1)
+    assert rise_in_shares(limit, baseline) == pytest.approx(expected)
+    assert rise_unit(baseline) == (abs(baseline) or 1)
+
+
+@pytest.mark.parametrize(
+    "text", ["1", "one %", "-1%", -0.1, float("nan"), True, "0.02", "+", "+-1"]
+)
 def test_what_is_no_rise_is_refused(text: str | float) -> None:
     with pytest.raises(BudgetError):
         parse_rise(text)

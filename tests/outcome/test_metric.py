@@ -58,5 +58,6 @@ def test_less_cost_is_better() -> None:
 
 def test_a_change_goes_either_way() -> None:
     assert change_of(90.0, 100.0) == pytest.approx(-0.1)
+    assert change_of(-1.5, -2.0) == pytest.approx(0.25)
     assert change_of(0.0, 0.0) == 0
     assert change_of(-0.5, 0.0) == -math.inf

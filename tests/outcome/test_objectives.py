@@ -126,5 +126,7 @@ def test_errors_of_the_function_are_not_hidden(measured: Measured) -> None:
     def fail(_: Measured) -> float:
         raise TypeError("mine")
 
-    with pytest.raises(TypeError, match="mine"):
+    with pytest.raises(ObjectiveError, match=r"'speed' raised TypeError: mine \(.*\)") as told:
         Objective("speed", "minimize", fail).measure(measured)
+    assert isinstance(told.value.__cause__, TypeError)
+    assert __file__ in str(told.value)

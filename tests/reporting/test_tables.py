@@ -101,7 +101,7 @@ def test_table_shows_further_objectives() -> None:
 
 def test_summary_names_the_best_plan_its_margin_and_its_file() -> None:
     assert summary_lines(search(TRIALS)) == [
-        "best plan under 2 MB: trial 0, 1.9 MB, 9.8x smaller than 18.6 MB",
+        "best plan under 2 MB: trial 0, 1.9 MB, 9.8x smaller than 18.6 MB in single precision",
         "perplexity 81.00 on validation data (+1.25 %)",
         "100 kB (5.0 %) of the budget are left",
         "file: 0.acz",

@@ -162,7 +162,7 @@ def test_what_gave_no_file_within_the_limits_is_told(
     carry_out({"control": jobs["control"]}, Prepared(best))
     said = capsys.readouterr().err
     assert said.count("no file counts") == 1
-    assert "recovery of trial 7: no file counts, the smallest is above 20 kB" in said
+    assert "recovery of trial 7: no file counts: above 20 kB" in said
 
 
 def test_a_slow_file_is_scored_all_the_same(tmp_path: Path) -> None:

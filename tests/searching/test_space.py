@@ -2,6 +2,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
+import torch
 from toys import teacher
 
 from autocompress.errors import SpaceError
@@ -173,3 +174,29 @@ def test_what_a_hyperparameter_means_is_marked_at_its_field(
 def test_a_space_may_name_its_engine(tmp_path: Path) -> None:
     assert load(RULE, tmp_path).engine is None
     assert load('engine = "torch"\n' + RULE, tmp_path).engine == "torch"
+
+
+def test_scales_and_vectors_of_unknown_use_keep_half_precision_unless_named(
+    tmp_path: Path,
+) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.LayerNorm(6), torch.nn.PReLU(6))
+    with torch.no_grad():
+        model.get_parameter("1.bias")[0] = 1e5
+    weights = ModelWeights.of(model).weights
+
+    def precisions(rules: str) -> dict[str, str]:
+        space = load(rules, tmp_path)
+        chosen = {name: space.rule_for(weight, False) for name, weight in weights.items()}
+        return {name: rule.precisions[0].kind for name, rule in chosen.items()}
+
+    assert precisions(RULE) == {
+        "0.weight": "uniform", "0.bias": "uniform",
+        "1.weight": "float16", "1.bias": "float32", "2.weight": "float16",
+    }  # fmt: skip
+    assert set(precisions(RULE + 'names = ["*"]').values()) == {"uniform", "float16", "float32"}
+    assert precisions(RULE + 'names = ["2.*"]' + RULE)["2.weight"] == "uniform"
+    named = precisions(RULE + 'roles = ["norm"]' + RULE.replace("uniform", "codebook"))
+    assert named == {
+        "0.weight": "codebook", "0.bias": "codebook",
+        "1.weight": "uniform", "1.bias": "uniform", "2.weight": "float16",
+    }  # fmt: skip

@@ -19,6 +19,7 @@ from autocompress.testing import check_layer
 
 VECTORS = torch.randn(5, 3, 6, generator=torch.Generator().manual_seed(0))
 IDS = torch.tensor([[0, 3, 3], [8, 1, 0]])
+SQUARES = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 STATE = torch.zeros(1, 3, 8)
 CASES: list[tuple[nn.Module, Any]] = [
     (nn.Linear(6, 4), VECTORS),
@@ -37,6 +38,30 @@ CASES: list[tuple[nn.Module, Any]] = [
     (nn.RNN(6, 8), VECTORS),
     (nn.RNN(6, 8, nonlinearity="relu"), VECTORS),
     (nn.MultiheadAttention(6, 2), (VECTORS, VECTORS, VECTORS)),
+    (
+        nn.MultiheadAttention(6, 2, add_bias_kv=True, add_zero_attn=True),
+        (VECTORS, VECTORS, VECTORS),
+    ),
+    (nn.EmbeddingBag(9, 6, mode="max"), IDS),
+    (nn.EmbeddingBag(9, 6, padding_idx=0), IDS),
+    (nn.LSTMCell(6, 8), VECTORS[0]),
+    (nn.GRUCell(6, 8), (VECTORS[0], STATE[0])),
+    (nn.RNNCell(6, 8, nonlinearity="relu"), VECTORS[0]),
+    (nn.Bilinear(6, 6, 4), (VECTORS, VECTORS)),
+    (nn.Conv1d(3, 4, 2), VECTORS),
+    (nn.Conv2d(3, 4, 3, stride=2, padding="valid", bias=False), SQUARES),
+    (nn.Conv2d(3, 4, 3, padding="same", padding_mode="circular", dilation=2), SQUARES),
+    (nn.Conv2d(4, 6, (2, 3), groups=2, padding=(1, 0)), torch.cat([SQUARES, SQUARES], 1)[:, :4]),
+    (nn.Conv3d(3, 4, 2), SQUARES.reshape(2, 3, 8, 2, 4)),
+    (nn.ConvTranspose1d(3, 4, 3, stride=2, output_padding=1), VECTORS),
+    (nn.ConvTranspose2d(3, 4, 3, padding=1, dilation=2), (SQUARES, [10, 10])),
+    (nn.ConvTranspose2d(4, 6, 2, groups=2), torch.cat([SQUARES, SQUARES], 1)[:, :4]),
+    (nn.ConvTranspose3d(3, 4, 2), SQUARES.reshape(2, 3, 8, 2, 4)),
+    (nn.LayerNorm(6), VECTORS),
+    (nn.RMSNorm(6), VECTORS),
+    (nn.GroupNorm(1, 3), VECTORS),
+    (nn.BatchNorm1d(3), VECTORS),
+    (nn.InstanceNorm2d(3, affine=True), SQUARES),
 ]
 
 

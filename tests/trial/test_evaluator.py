@@ -59,7 +59,7 @@ def evaluator() -> Evaluator:
 
 
 def evaluations(evaluator: Evaluator) -> int:
-    task: Any = evaluator.task
+    task: Any = evaluator.task.own  # type: ignore[attr-defined]
     return int(task.evaluations)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from autocompress.outcome.cautions import cautions
 from autocompress.reporting.insight.choices import (
     ELSEWHERE,
     FEWEST_TRIALS,
@@ -72,8 +73,9 @@ def insight_lines(result: SearchResult, trials: Sequence[TrialResult]) -> list[s
         f"# {result.name}: what the search has learnt",
         "",
         _counts(len(trials), measured),
-        "All figures are of validation data, without recovery.",
+        f"All figures are of validation data, without recovery; {result.measure}.",
         "",
+        *(line for caution in cautions(result) for line in (f"**Warning:** {caution}.", "")),
         *_progress_section(hypervolume(result, trials)),
         "",
         *_importance_section(result.metric, measured, importance(result, trials)),

@@ -26,6 +26,7 @@ from autocompress.searching.openings.uniform import (
     families,
     first_below,
     fitting_scale,
+    left_out,
     openings,
 )
 from autocompress.searching.space.language import Space
@@ -98,18 +99,21 @@ class Planning:
                 def estimated(octaves: float, at: Callable[..., Opening] = family.at) -> float:
                     return estimator.size(at(2.0**octaves, self._space, self._source).plan)
 
-                first = 2.0 ** first_below(estimated, size)
-                self.chases.append(Chase(family, first, rise))
+                with left_out(family.name):
+                    first = 2.0 ** first_below(estimated, size)
+                    self.chases.append(Chase(family, first, rise))
         for share in _FINER:
             self._allocate(price_of_loss_rise(self._menus, max(share * rise, _SMALLEST_RISE)))
 
     def _for_size(self, limit_bytes: int) -> None:
         """Fit an allocation and all ladders to the budget, then allocate fewer and fewer bytes."""
-        chosen = allocated_to_budget(self._menus, self._space, self._encoder, limit_bytes)
-        self._fitted(chosen.at(1.0, self._space, self._source), limit_bytes)
+        with left_out("allocation"):
+            chosen = allocated_to_budget(self._menus, self._space, self._encoder, limit_bytes)
+            self._fitted(chosen.at(1.0, self._space, self._source), limit_bytes)
         for family in families(self._space, self._source):
-            scale = fitting_scale(family, self._space, self._encoder, limit_bytes)
-            self._fitted(family.at(scale, self._space, self._source), limit_bytes)
+            with left_out(family.name):
+                scale = fitting_scale(family, self._space, self._encoder, limit_bytes)
+                self._fitted(family.at(scale, self._space, self._source), limit_bytes)
         for rung in range(1, RUNGS):
             self._allocate(price_of_size(self._menus, limit_bytes * _SMALLER**rung))
 

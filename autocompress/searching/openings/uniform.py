@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from autocompress.encoding.encoder import Encoder
+from autocompress.errors import PlanError
 from autocompress.knowledge.source import Source
 from autocompress.outcome.origin import Aim, Origin
 from autocompress.plan import CompressionPlan
 from autocompress.searching.space.language import Space, Uniform
 from autocompress.searching.space.questions import Replay, UniformAsker, ask_plan
 from autocompress.searching.space.tables import Scalar, scale_power
+from autocompress.support import progress
 
 RUNGS = 8
 _RUNGS_PER_OCTAVE = 3
@@ -92,13 +95,23 @@ def openings(space: Space, encoder: Encoder, limit_bytes: int | None) -> list[Op
         if uniform.ladder:
             first = 2.0 ** (-RUNGS / 2 / _RUNGS_PER_OCTAVE)
             if limit_bytes is not None:
-                first = fitting_scale(family, space, encoder, limit_bytes)
+                with left_out(family.name):
+                    first = fitting_scale(family, space, encoder, limit_bytes)
             scales = ladder_scales(first)
         for scale in scales:
             opening = family.at(scale, space, encoder.source)
             if all(opening.plan != other.plan for other in found):
                 found.append(opening)
     return found
+
+
+@contextmanager
+def left_out(name: str) -> Iterator[None]:
+    """Leave out plans of a family that do not fit the model, with a line that says so."""
+    try:
+        yield
+    except PlanError as error:
+        progress.say(f"left out of the first trials: {name}: {error}")
 
 
 def fitting_scale(family: Family, space: Space, encoder: Encoder, limit_bytes: int) -> float:

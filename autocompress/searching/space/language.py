@@ -62,6 +62,23 @@ class Rule(Offer):
             and (self.frequencies is None or self.frequencies == has_frequencies)
         )
 
+    def names_finely(self, weight: Weight) -> bool:
+        """Whether the rule is meant for weights that otherwise keep at least half precision."""
+        by_role = self.roles is not None and weight.role == "norm" and weight.role in self.roles
+        return by_role or self.names != ("*",)
+
+
+_FINE = {
+    bits: Rule.model_validate(
+        {
+            "name": f"{bits} bits",
+            "structures": [{"kind": "dense"}],
+            "precisions": [{"kind": f"float{bits}"}],
+        }
+    )
+    for bits in (16, 32)
+}
+
 
 class Uniform(Table):
     """A plan that treats all weights of a rule alike; such plans are the first trials.
@@ -113,12 +130,20 @@ class Space(Table):
     def rule_for(self, weight: Weight, has_frequencies: bool) -> Rule:
         """Return the rule that decides on a weight.
 
+        Weights that need half or single precision get it, unless a rule names them: by patterns,
+        or by the role "norm".
+
         Raises:
             SpaceError: If none matches.
         """
+        bits = weight.fewest_bits
         for rule in self.rules:
+            if bits and not rule.names_finely(weight):
+                continue
             if rule.matches(weight, has_frequencies):
                 return rule
+        if bits:
+            return _FINE[bits]
         raise SpaceError(
             f"no rule of the search space matches weight '{weight.name}' (role {weight.role}); "
             "add one, for instance a last rule without `roles`"

@@ -1,0 +1,68 @@
+"""Numbers of one format in another, without loss where possible, and never in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from autocompress.errors import ModelError
+
+
+def in_single(tensor: Tensor) -> torch.dtype:
+    """Return the dtype in which a tensor is kept without a model: of real numbers, float32."""
+    return torch.float32 if tensor.is_floating_point() else tensor.dtype
+
+
+def converted(file: Path, name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a tensor in another dtype, in memory of its own.
+
+    Raises:
+        ModelError: If numbers lie beyond the range of the dtype, or would become others.
+    """
+    result = tensor.to(dtype, copy=True, memory_format=torch.contiguous_format)
+    if tensor.dtype == dtype:
+        return result
+    if tensor.is_floating_point() and dtype.is_floating_point:
+        if torch.finfo(tensor.dtype).max <= torch.finfo(dtype).max:
+            return result
+        lost = int((torch.isinf(result) & ~torch.isinf(tensor)).sum())
+        if lost:
+            largest = float(tensor[torch.isfinite(tensor)].abs().max())
+            raise ModelError(
+                f"'{name}' in '{file}' holds {lost} numbers up to {largest:.3g}, but "
+                f"{_short(dtype)} ends at {torch.finfo(dtype).max:.3g}; scale or repair the weight"
+            )
+    elif not torch.equal(result.to(tensor.dtype), tensor):
+        raise ModelError(
+            f"'{name}' in '{file}' is of {_short(tensor.dtype)}, the model's of {_short(dtype)}, "
+            "and its numbers do not pass from one to the other; convert it"
+        )
+    return result
+
+
+def conversions(file: Path, pairs: Iterable[tuple[torch.dtype, torch.dtype]]) -> tuple[str, ...]:
+    """Say in one line each from which dtype to which numbers were brought."""
+    lines: dict[str, None] = {}
+    for old, new in pairs:
+        if old != new and old.is_floating_point and new.is_floating_point:
+            exact = torch.finfo(old).bits < torch.finfo(new).bits
+            how = "widened without loss" if exact else "rounded"
+            lines[f"{file.name}: {_short(old)} {how} to {_short(new)}"] = None
+    return tuple(lines)
+
+
+def not_finite(file: Path, name: str, tensor: Tensor) -> tuple[str, ...]:
+    """Say how many numbers of a tensor are NaN or infinite, if any."""
+    if not tensor.is_floating_point():
+        return ()
+    bad = int((~torch.isfinite(tensor)).sum())
+    if not bad:
+        return ()
+    return (f"{file.name}: {bad} of the {tensor.numel()} numbers of {name} are NaN or infinite",)
+
+
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

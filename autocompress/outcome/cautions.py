@@ -1,0 +1,36 @@
+"""What a user should know before taking what a search calls the best."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from autocompress.outcome.limits import rise_unit
+from autocompress.outcome.metric import distance
+
+if TYPE_CHECKING:
+    from autocompress.outcome.results import SearchResult
+
+FAR_WORSE = 0.2
+"""Of the baseline's metric: what loses more is not called the best without a word."""
+
+
+def cautions(result: SearchResult) -> tuple[str, ...]:
+    """Say that the best is far worse than the baseline, if it is.
+
+    Only where the metric was not limited: what a limit permits was asked for.
+    """
+    if result.best is None or result.max_rise is not None:
+        return ()
+    metric = result.metric
+    value, baseline = (one.values[metric] for one in (result.best, result.baseline))
+    loss = distance(value, baseline, result.directions[metric]) / rise_unit(baseline)
+    if loss <= FAR_WORSE:
+        return ()
+    kept = "keeps the limits, but its" if result.bounds else "has no limit to keep, and its"
+    worse = f"{100 * loss:.3g} % worse" if baseline else "worse"
+    caution = (
+        f"the best {kept} {metric} is {worse} than that of the uncompressed model "
+        f"({value:.4g} against {baseline:.4g}): state --max-rise (`max_rise`), or permit a larger "
+        "file"
+    )
+    return (caution,)
