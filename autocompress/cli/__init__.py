@@ -1,16 +1,17 @@
 """The command line. Commands import what they need when they run, so that `--help` is instant.
 
 Exit codes: 0 done; 1 failure, told in one line; 2 wrong usage; 3 finished, but no plan fits the
-budget; 130 stopped by Ctrl-C.
+budget; 130 stopped by Ctrl-C, 129 and 143 by SIGHUP and SIGTERM.
 """
 
 from __future__ import annotations
 
+import signal
 import sys
 import tempfile
 import traceback
 import warnings
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -27,15 +28,16 @@ from autocompress.cli.search import search
 from autocompress.cli.train import train
 from autocompress.cli.ui import ui
 from autocompress.errors import AutocompressError
+from autocompress.support.signals import Stopped, stops_as_interrupts
 
-_STOPPED = 130
+_SIGNALLED = 128
 
 
 class _Group(click.Group):
     """Turns every error into one line and an exit code; no traceback reaches the user."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), stops_as_interrupts():
             if not sys.warnoptions:
                 warnings.simplefilter("ignore")
             return self._invoke(ctx)
@@ -45,20 +47,31 @@ class _Group(click.Group):
             return super().invoke(ctx)
         except AutocompressError as error:
             raise click.ClickException(str(error)) from error
-        except KeyboardInterrupt:
-            click.echo("stopped; the same command continues where this one was", err=True)
-            ctx.exit(_STOPPED)
+        except KeyboardInterrupt as stop:
+            with suppress(OSError):  # the terminal may be gone
+                click.echo("stopped; the same command continues where this one was", err=True)
+            ctx.exit(_SIGNALLED + (stop.number if isinstance(stop, Stopped) else signal.SIGINT))
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except OSError as error:
             raise click.ClickException(_describe_os_error(error)) from error
         except Exception as error:
-            log = Path(tempfile.gettempdir()) / "autocompress-error.log"
-            log.write_text(traceback.format_exc(), encoding="utf-8")
             first_line = (str(error).splitlines() or [""])[0]
             raise click.ClickException(
-                f"unexpected {type(error).__name__}: {first_line} (a defect; details in {log})"
+                f"unexpected {type(error).__name__}: {first_line} (a defect; {_logged()})"
             ) from error
+
+
+def _logged() -> str:
+    """Write the traceback of the present error to a new file, and say to which."""
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="autocompress-error-", suffix=".log", encoding="utf-8", delete=False
+        ) as log:
+            log.write(traceback.format_exc())
+    except OSError as error:
+        return f"details cannot be written: {error.strerror}"
+    return f"details in {log.name}"
 
 
 def _describe_os_error(error: OSError) -> str:

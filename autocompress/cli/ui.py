@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import click
 
 from autocompress.cli.output import a_folder
 
+_FIRST_PORT = 5000
+
 
 @click.command()
 @click.argument("folder", type=a_folder)
-@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
-def ui(folder: Path, port: int) -> None:
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    help=f"Where to listen.  [default: {_FIRST_PORT}, or the next one that is free]",
+)
+def ui(folder: Path, port: int | None) -> None:
     """Browse the trials of the search in FOLDER in the MLflow UI, until Ctrl-C."""
-    from autocompress.errors import SearchError
-    from autocompress.tracking import server_command, server_environment
+    from autocompress.searching.record import prepare_record
+    from autocompress.tracking.server import check_port, free_port, server, wait_until_up
 
-    if not (folder / "mlflow.db").is_file():
-        raise SearchError(f"'{folder}' holds no tracked search; `autocompress search` makes one")
-    # A stop by another program ends the server too, as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    click.echo(f"http://127.0.0.1:{port} (starting; Ctrl-C ends it)", err=True)
-    server = subprocess.Popen(server_command(folder, port), env=server_environment())
-    try:
-        code = server.wait()
-    except KeyboardInterrupt:
-        server.terminate()
-        server.wait()
-        return
-    if code:
-        raise SearchError(f"the MLflow server ended with exit code {code}; is port {port} in use?")
+    if port is None:
+        port = free_port(_FIRST_PORT)
+    else:
+        check_port(port)
+    prepare_record(folder)
+    click.echo("starting MLflow; Ctrl-C ends it", err=True)
+    with suppress(KeyboardInterrupt), server(folder, port) as process:
+        wait_until_up(process, port)
+        click.echo(f"http://127.0.0.1:{port} (Ctrl-C ends it)", err=True)
+        process.wait()

@@ -23,7 +23,7 @@ from autocompress.knowledge.weights import ModelWeights, Site, find_sites
 from autocompress.layers.copies import untouched
 from autocompress.layers.memory import first_names
 from autocompress.structures import Curvature, matrix_shape
-from autocompress.support.files import write_whole
+from autocompress.support.files import put_aside, write_whole
 
 _VERSION = "1"  # of what is measured: files of another one are measured anew
 
@@ -89,13 +89,18 @@ def _load(path: Path) -> dict[str, Curvature] | None:
     """Read what `_save` wrote; None if there is no such file, or it is damaged."""
     try:
         tensors = safetensors.numpy.load_file(path)
-    except (FileNotFoundError, safetensors.SafetensorError):
+        kept: dict[str, dict[str, NDArray[Any]]] = {}
+        for place in sorted(tensors):
+            name, _, key = place.rpartition(":")
+            kept.setdefault(name, {})[key] = tensors[place]
+        if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
+            raise ValueError("it holds what is no finite number")
+        return {name: Curvature.of_arrays(arrays) for name, arrays in kept.items()}
+    except FileNotFoundError:
         return None
-    kept: dict[str, dict[str, NDArray[Any]]] = {}
-    for place in sorted(tensors):
-        name, _, key = place.rpartition(":")
-        kept.setdefault(name, {})[key] = tensors[place]
-    return {name: Curvature.of_arrays(arrays) for name, arrays in kept.items()}
+    except (OSError, ValueError, LookupError, safetensors.SafetensorError) as error:
+        put_aside(path, error)
+        return None
 
 
 def _row_frequencies(model: nn.Module, task: Task) -> dict[str, NDArray[np.float64]]:

@@ -22,7 +22,7 @@ from autocompress.knowledge.tensors import tensors_of
 from autocompress.layers.copies import beside, copied
 from autocompress.structures import Curvature, Matrix, row_blocks
 from autocompress.support import progress
-from autocompress.support.files import kept_json, write_json
+from autocompress.support.files import kept_json, numbers, write_json
 from autocompress.support.integers import AT_ONCE
 from autocompress.support.threads import one_thread
 
@@ -58,8 +58,8 @@ def with_sensitivities(source: Source, model: nn.Module, task: Task, cache: Path
             "errors are counted by their size, as without training losses"
         )
         return source
-    sensitivities = kept_json(cache)
-    if sensitivities is None:
+    sensitivities = kept_json(cache, numbers)
+    if not sensitivities:  # none at all are found in an instant, where there are none to find
         progress.say("measuring how sensitive the loss is to each weight")
         with one_thread():
             sensitivities = _measure(source, model, task)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from itertools import count
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -23,12 +24,13 @@ from autocompress.recovery.pipeline import pipeline_stages, stage_of
 from autocompress.recovery.pruning import ramp, share_of_sparsity
 from autocompress.recovery.represented import Represented
 from autocompress.recovery.settings import RecoverySettings
-from autocompress.support.files import write_whole
+from autocompress.support.files import put_aside, write_whole
 
 _WARM_UP = 0.02
 _FIRST_STEP = 1e-4
 _CLIP = 1.0
 _SHRINKING = 16  # steps of training; shrinking takes as long as a seventh of one
+_MISREAD = (LookupError, TypeError, ValueError)
 _PRUNINGS = 20
 """How often a ramp prunes anew: ranking millions of magnitudes takes longer than a step."""
 
@@ -64,8 +66,9 @@ class FineTuning:
         self._seconds = 0.0
         self._stage, self._start, self._pruned = 0, 0.0, -1
         self._unshrunk = 0.0
-        if checkpoint.exists():
-            self._load(checkpoint)
+        document = _read(checkpoint)
+        if document is not None:
+            self._load(document)
         else:
             represented = Represented(model, source, self._stages[0])
             self._enter(represented, prunes=represented.is_pruned)
@@ -194,9 +197,8 @@ class FineTuning:
             "plan": self.represented.plan.to_json(),
         }
 
-    def _load(self, path: Path) -> None:
+    def _load(self, document: Mapping[str, Any]) -> None:
         """Continue from a checkpoint."""
-        document = torch.load(path, weights_only=True)
         progress: Mapping[str, Any] = json.loads(document["progress"])
         self.segment, self.steps = progress["segment"], progress["steps"]
         self._seconds, self._stage = progress["seconds"], progress["stage"]
@@ -208,3 +210,16 @@ class FineTuning:
         self.represented = Represented(self._model, self._source, plan, document["states"])
         self._optimize()
         self._optimizer.load_state_dict(document["optimizer"])
+
+
+def _read(checkpoint: Path) -> Mapping[str, Any] | None:
+    """Read a checkpoint; None where there is none, or it was damaged and is now put aside."""
+    try:
+        document: Mapping[str, Any] = torch.load(checkpoint, weights_only=True)
+        json.loads(document["progress"])
+    except FileNotFoundError:
+        return None
+    except (OSError, RuntimeError, EOFError, UnpicklingError, *_MISREAD) as error:
+        put_aside(checkpoint, error)
+        return None
+    return document

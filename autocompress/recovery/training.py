@@ -109,6 +109,11 @@ def _file_of(segment: int | str) -> str:
     return f"segment-{segment}.acz"
 
 
+def is_under_way(folder: Path) -> bool:
+    """Whether a recovery was begun there and has not finished."""
+    return (folder / _CHECKPOINT).exists()
+
+
 def clean_up(folder: Path) -> None:
     """Remove what only an unfinished recovery needs: the checkpoint, and the other files."""
     (folder / _CHECKPOINT).unlink(missing_ok=True)

@@ -20,7 +20,7 @@ from autocompress.recovery import RecoveryBudget, RecoverySettings, clean_up, re
 from autocompress.reproduction.accounting import accounted_bytes
 from autocompress.reproduction.papers import METHODS, Method
 from autocompress.reproduction.table import Line, Pair, Point, Reproduction, Track
-from autocompress.searching.folder import SearchFolder
+from autocompress.searching.claim import claimed
 from autocompress.searching.openings.uniform import openings
 from autocompress.searching.space.language import load_space
 from autocompress.support import progress
@@ -28,6 +28,7 @@ from autocompress.support.files import write_json
 from autocompress.trial.evaluator import Evaluator
 
 _OPENINGS = 3
+_ABOUT = "reproduction.json"
 
 
 def reproduce(
@@ -59,7 +60,7 @@ def reproduce(
         PlanError: If a method does not fit, as for a model of few rows.
         SearchError: If the folder cannot be used, or belongs to another model or other data.
     """
-    with SearchFolder(out).claimed():
+    with claimed(out, (_ABOUT,)):
         return _Run(model, task, out, steps, segments, seed).run()
 
 
@@ -80,7 +81,7 @@ class _Run:
         self._adopt({"model": source.weights.sha256, "data": task.fingerprint()})
 
     def _adopt(self, about: dict[str, str]) -> None:
-        path = self._out / "reproduction.json"
+        path = self._out / _ABOUT
         if path.exists() and json.loads(path.read_text(encoding="utf-8")) != about:
             raise SearchError(
                 f"'{self._out}' belongs to another model or other data; choose another --out"

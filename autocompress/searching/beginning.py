@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import nn
 
@@ -17,7 +17,7 @@ from autocompress.outcome.limits import RISE
 from autocompress.searching.folder import SearchFolder
 from autocompress.searching.settings import Settings
 from autocompress.support import progress
-from autocompress.support.files import kept_json, write_json
+from autocompress.support.files import kept_json, numbers, write_json
 from autocompress.support.process import randomness_kept
 from autocompress.trial.evaluator import Evaluator
 
@@ -58,10 +58,11 @@ class FirstLook(NamedTuple):
         Raises:
             SearchError: If it was not; the message names both numbers.
         """
-        baseline = folder.baseline()
-        if baseline is None:
-            return  # nothing was measured that could be mixed
-        known = kept_json(folder.path / _FILE) or {"score": baseline[metric], "batches": None}
+        baseline, known = folder.baseline(), kept_json(folder.path / _FILE, _check)
+        if known is None:
+            if baseline is None:
+                return  # nothing was measured that could be mixed
+            known = {"score": baseline[metric], "batches": None}
         if not same_number(self.score, known["score"], _OTHER_ENGINE):
             raise SearchError(
                 f"the {metric} of the uncompressed model was {known['score']:.6g} when the search "
@@ -78,6 +79,13 @@ class FirstLook(NamedTuple):
         """Keep it, so that a search is not continued with other data."""
         if not (folder.path / _FILE).exists():
             write_json(folder.path / _FILE, self._asdict())
+
+
+def _check(document: Any) -> None:
+    """Raise for what is not a kept look."""
+    numbers({"score": document["score"]})
+    if not isinstance(document["batches"], str | None):
+        raise TypeError("'batches' is no hash")
 
 
 def first_look(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
 
 from autocompress.encoding.encoder import Encoder
-from autocompress.errors import PlanError, TaskError
+from autocompress.errors import PlanError, SearchError, TaskError
 from autocompress.knowledge.guarded import GuardedTask, guarded
 from autocompress.knowledge.overview import overview
 from autocompress.knowledge.sensitivity import with_sensitivities
@@ -39,6 +40,7 @@ from autocompress.searching.proposing import Proposer
 from autocompress.searching.records import Records
 from autocompress.searching.recovering import carry_out, is_begun, recovery_jobs
 from autocompress.searching.request import Request
+from autocompress.searching.restoring import Restorer
 from autocompress.searching.settings import LAYOUT, Settings
 from autocompress.searching.space.questions import smallest_plan
 from autocompress.searching.study import Study
@@ -75,6 +77,7 @@ def conduct(model: nn.Module, task: Task, request: Request, folder: SearchFolder
     settings = _settings(model, task, request, directions_of(objectives))
     with folder.claimed():
         folder.check(settings)
+        folder.heal()
         look = first_look(model, task, folder, settings.metric)
         if look is not None:
             check_rise(settings, look.score)
@@ -86,6 +89,7 @@ def conduct(model: nn.Module, task: Task, request: Request, folder: SearchFolder
         engine = engine_of(request.engine, model, Encoder(source))
         folder.adopt(settings)
         evaluator = Evaluator(Encoder(source), engine, task, objectives)
+        Restorer(folder, request.space, evaluator).restore_baseline()
         baseline = measured_baseline(evaluator, folder, model, look)
         source = with_sensitivities(source, model, task, folder.path / _SENSITIVITIES)
         evaluator = replace(evaluator, encoder=Encoder(source))
@@ -150,14 +154,20 @@ class _Course:
             self._fine_tune(judge, records, self._make_trials(judge, records))
             result = self._conclude(records)
         except BaseException as error:
-            if self._records is not None:
-                self._records.reconcile()
-            with interrupts_held():
-                self._tracker.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+            self._break_off(error)
             raise
         if result.front or result.recovered:
             self._show_links()
         return result
+
+    def _break_off(self, error: BaseException) -> None:
+        """Say in study and tracking that the search has ended, if the disk still takes it."""
+        if isinstance(error, OSError):
+            return  # opening the folder again puts all in order; a full disk tears what is written
+        with suppress(SearchError, OSError), interrupts_held():
+            if self._records is not None:
+                self._records.reconcile()
+            self._tracker.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
 
     def _opened(self, judge: Judge) -> Records:
         settings = self._settings
@@ -168,7 +178,9 @@ class _Course:
             settings.seed,
             judge.limits,
             parallel=self._request.effort.jobs > 1,
+            results=self._folder.trials(),
         )
+        Restorer(self._folder, self._request.space, self._bench.evaluator).restore_trials(study)
         return Records(self._folder, study, self._tracker)
 
     def _make_trials(self, judge: Judge, records: Records) -> RecoverySettings | None:

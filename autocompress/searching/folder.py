@@ -2,7 +2,8 @@
 
 Knows neither torch nor Optuna, so that a running search can be looked at from outside.
 
-    search.json     what is searched: model, data, space, limits, seed (class `Settings`)
+    search.json     what is searched: model, data, space, limits, seed (class `Settings`); a copy
+                    lies in trials/
     baseline.json   the uncompressed model's numbers
     task.json       what tells the task's data from others: numbers and batches
     trials/0007/    a trial: model.acz and trial.json, and where latency counts model.onnx;
@@ -12,28 +13,30 @@ Knows neither torch nor Optuna, so that a running search can be looked at from o
     openings.json   what the search begins with
     recovered/      the best plan fine-tuned, and its control: model.acz and trial.json
     front.{csv,png,html}, report.md, hypervolume.png
-    optuna.journal, mlflow.db, mlartifacts/
+    optuna.journal, and study.jsonl, from which it is made anew where it is lost
+    mlflow.db, mlartifacts/
+    *.damaged       what was found damaged and has been made anew
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
-import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
-from autocompress.errors import PlanError, SearchError
+from autocompress.artifact import open_artifact
+from autocompress.errors import ArtifactError, PlanError, SearchError
 from autocompress.outcome.results import TrialResult
+from autocompress.searching.claim import claimed
 from autocompress.searching.settings import Settings
-from autocompress.support.files import write_json
+from autocompress.support.files import kept_json, numbers, put_aside, write_json
 
-TRIAL = "trial.json"
-ARTIFACT = "model.acz"
+TRIAL, ARTIFACT = "trial.json", "model.acz"
+SETTINGS, COPY = "search.json", "trials/search.json"
+BASELINE, TESTS = "baseline.json", "test.json"
 
 
 class SearchFolder:
@@ -42,29 +45,14 @@ class SearchFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    @contextmanager
-    def claimed(self) -> Iterator[None]:
+    def claimed(self) -> AbstractContextManager[None]:
         """Create the folder and keep other searches out while this one runs.
 
         Raises:
-            SearchError: If the folder cannot be written, or another process searches in it.
+            SearchError: If the folder cannot be written, if something else lies there, or if
+                another process searches in it.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / "lock").open("w")
-        except OSError as error:
-            raise SearchError(
-                f"cannot write to '{self.path}': {error.strerror}; choose another --out"
-            ) from error
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise SearchError(
-                    f"another process is searching in '{self.path}'; wait for it or choose "
-                    "another --out"
-                ) from error
-            yield
+        return claimed(self.path, (SETTINGS, COPY))
 
     def adopt(self, settings: Settings) -> None:
         """Write the settings into a new folder, or make sure that the folder's are equal.
@@ -72,19 +60,20 @@ class SearchFolder:
         Raises:
             SearchError: If the folder holds another search; the message names the difference.
         """
-        self.check(settings)
-        if not (self.path / "search.json").exists():
-            write_json(self.path / "search.json", settings.model_dump())
+        known = self.check(settings) or settings
+        for name in (COPY, SETTINGS):
+            if _settings(self.path / name) is None:
+                write_json(self.path / name, known.model_dump())
 
-    def check(self, settings: Settings) -> None:
-        """Make sure that the folder holds no other search.
+    def check(self, settings: Settings) -> Settings | None:
+        """Make sure that the folder holds no other search; return the settings of one.
 
         Raises:
             SearchError: If it does; the message names the difference.
         """
-        if not (self.path / "search.json").exists():
-            return
-        known = self.settings()
+        known = self._known_settings()
+        if known is None:
+            return None
         if known.layout != settings.layout:
             raise SearchError(
                 f"'{self.path}' holds a search of layout {known.layout}, but this version goes on "
@@ -102,6 +91,24 @@ class SearchFolder:
                 f"'{self.path}' holds another search: {'; '.join(differences)}; "
                 "choose another --out"
             )
+        return known
+
+    def _known_settings(self) -> Settings | None:
+        """Return what the search is about; None for a new one. Damaged files are put aside.
+
+        Raises:
+            SearchError: If there are trials, but nothing says of which search.
+        """
+        for name in (SETTINGS, COPY):
+            known = kept_json(self.path / name, Settings.model_validate)
+            if known is not None:
+                return Settings.model_validate(known)
+        if self.artifact(None).exists() or any((self.path / "trials").glob(f"[0-9]*/{TRIAL}")):
+            raise SearchError(
+                f"'{self.path}' holds trials, but '{SETTINGS}', which says of what search, is "
+                "lost; restore it from a copy, or delete the folder, or choose another --out"
+            )
+        return None
 
     def settings(self) -> Settings:
         """Read what the search is about.
@@ -109,12 +116,35 @@ class SearchFolder:
         Raises:
             SearchError: If the folder holds no search, or the file is damaged.
         """
-        try:
-            return Settings.model_validate(self._read("search.json"))
-        except (OSError, ValidationError) as error:
+        for name in (SETTINGS, COPY):
+            known = _settings(self.path / name)
+            if known is not None:
+                return known
+        if (self.path / SETTINGS).exists():
             raise SearchError(
-                f"'{self.path}' holds no search; `autocompress search --out` makes such a folder"
-            ) from error
+                f"'{self.path / SETTINGS}' is damaged; restore it from a copy, or choose another "
+                "--out to search anew"
+            )
+        raise SearchError(
+            f"'{self.path}' holds no search; `autocompress search --out` makes such a folder"
+        )
+
+    def heal(self) -> None:
+        """Put aside what is damaged and can be made anew.
+
+        Raises:
+            SearchError: If a plan needs a method that is not there.
+        """
+        for name, read in ((BASELINE, self.baseline), (TESTS, self.test_scores)):
+            _put_aside_if_damaged(self.path / name, read)
+        for pattern in ("trials/[0-9]*", "recovered/*"):
+            for path in sorted(self.path.glob(f"{pattern}/{TRIAL}")):
+                _put_aside_if_damaged(path, lambda path=path: _read_trial(path))  # type: ignore[misc]
+        for path in sorted(self.path.glob(f"recovered/*/{TRIAL}")):
+            try:
+                open_artifact(path.with_name(ARTIFACT))
+            except ArtifactError as error:
+                put_aside(path, error)  # the numbers of a file that is no more
 
     def artifact(self, number: int | None) -> Path:
         """Return the path of a trial's artifact, or with None of the baseline's."""
@@ -139,11 +169,18 @@ class SearchFolder:
 
     def baseline(self) -> dict[str, float] | None:
         """Return the uncompressed model's numbers, or None before they were measured."""
-        return self._read("baseline.json") if (self.path / "baseline.json").exists() else None
+        path = self.path / BASELINE
+        if not path.exists():
+            return None
+        values = self._read(BASELINE)
+        missing = self.settings().directions.keys() - values.keys()
+        if missing:
+            raise DamagedError(path, ValueError(f"it lacks {', '.join(sorted(missing))}"))
+        return values
 
     def save_baseline(self, values: Mapping[str, float]) -> None:
         """Keep the uncompressed model's numbers."""
-        write_json(self.path / "baseline.json", values)
+        write_json(self.path / BASELINE, values)
 
     def recovered(self, name: str, key: str) -> Path:
         """Return the path of a fine-tuned artifact.
@@ -161,42 +198,60 @@ class SearchFolder:
 
     def test_scores(self) -> dict[Path, float]:
         """Return the metric on test data by the path of the artifact."""
-        if not (self.path / "test.json").exists():
-            return {}
-        scores: dict[str, float] = self._read("test.json")
-        # Earlier versions wrote down NaN as well.
-        return {self.path / name: one for name, one in scores.items() if math.isfinite(one)}
+        scores = self._read(TESTS) if (self.path / TESTS).exists() else {}
+        return {self.path / name: score for name, score in scores.items()}
 
     def save_test_scores(self, scores: Mapping[Path, float]) -> None:
         """Keep the metric on test data."""
         named = {str(path.relative_to(self.path)): score for path, score in scores.items()}
-        write_json(self.path / "test.json", named)
+        write_json(self.path / TESTS, named)
 
     def _trial(self, name: str) -> Path:
         return self.path / "trials" / name
 
-    def _read(self, name: str) -> Any:
+    def _read(self, name: str) -> dict[str, float]:
         path = self.path / name
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise _damaged(path, error) from error
+            return numbers(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise DamagedError(path, error) from error
+
+
+class DamagedError(SearchError):
+    """A file is damaged, which going on with the search makes anew."""
+
+    def __init__(self, path: Path, error: Exception) -> None:
+        self.reason = error
+        super().__init__(
+            f"'{path}' is damaged ({type(error).__name__}: {error}); the same search again makes "
+            "it anew"
+        )
+
+
+def _put_aside_if_damaged(path: Path, read: Callable[[], object]) -> None:
+    try:
+        read()
+    except DamagedError as error:
+        put_aside(path, error.reason)
+
+
+def _settings(path: Path) -> Settings | None:
+    try:
+        return Settings.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
 
 
 def _read_trial(path: Path) -> TrialResult:
     try:
-        return TrialResult.from_json(json.loads(path.read_text(encoding="utf-8")))
+        result = TrialResult.from_json(json.loads(path.read_text(encoding="utf-8")))
+        numbers(result.values)
+        float(result.size_bytes + result.started + result.seconds + result.cpu_seconds)
     except PlanError as error:
         raise SearchError(
             f"'{path}' holds a plan that cannot be read ({error}); import what registers its "
             "methods first"
         ) from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: Exception) -> SearchError:
-    return SearchError(
-        f"'{path}' is damaged ({type(error).__name__}: {error}); restore it from a copy, or "
-        "choose another --out to search anew"
-    )
+    except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
+        raise DamagedError(path, error) from error
+    return result

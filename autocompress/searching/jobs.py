@@ -9,10 +9,12 @@ from typing import Protocol
 
 from torch import nn
 
+from autocompress.errors import ArtifactError
 from autocompress.outcome.limits import Limit
 from autocompress.outcome.results import TrialResult
 from autocompress.plan import CompressionPlan
-from autocompress.recovery import RecoverySettings, recover
+from autocompress.recovery import RecoverySettings, is_under_way, recover
+from autocompress.support.files import put_aside
 from autocompress.trial.evaluator import Evaluator
 from autocompress.trial.looks import GivenUp, Hurdle
 
@@ -95,9 +97,17 @@ class RecoveryJob:
         return f"recovery of trial {self.number}"
 
     def carry_out(self, bench: Bench) -> TrialResult | GivenUp:
-        """Fine-tune the plan, or go on with it; files that are too slow are scored as well."""
+        """Fine-tune the plan, or go on with it; files that are too slow are scored as well.
+
+        What is fine-tuned already, but has lost its numbers, is only measured.
+        """
         evaluator = replace(bench.evaluator, limits=self.limits, ending=("file",))
         folder = self.path.parent
+        if self.path.exists() and not is_under_way(folder):
+            try:
+                return evaluator.measure(self.number, self.path)
+            except ArtifactError as error:
+                put_aside(self.path, error)
         return recover(
             bench.model, evaluator.task, evaluator, self.plan, folder, self.settings, self.number
         )

@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from autocompress.errors import SearchError
 from autocompress.outcome.results import SearchResult, TrialResult
 from autocompress.searching.folder import SearchFolder
 from autocompress.searching.study import Study
@@ -27,18 +26,9 @@ class Records:
     """
 
     def __init__(self, folder: SearchFolder, study: Study, tracker: Tracker) -> None:
-        """Bring study, folder and tracking to agree after an interruption at any point.
-
-        Raises:
-            SearchError: If the study lacks trials that lie in the folder.
-        """
+        """Bring study, folder and tracking to agree after an interruption at any point."""
         self.folder, self.study, self._tracker = folder, study, tracker
         self.results = folder.trials()
-        if any(result.number >= study.n_begun for result in self.results):
-            raise SearchError(
-                f"the study in '{folder.path}' lacks trials that lie there; restore its journal "
-                "from a copy, or choose another --out to search anew"
-            )
         self.reconcile()
 
     @property

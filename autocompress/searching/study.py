@@ -2,31 +2,46 @@
 
 from __future__ import annotations
 
-import json
-import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import optuna
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from autocompress.errors import SearchError
 from autocompress.outcome.limits import Limit, excesses
 from autocompress.outcome.metric import Direction
 from autocompress.outcome.origin import SAMPLED, Aim, Origin
 from autocompress.outcome.results import TrialResult
+from autocompress.searching.journal import ERROR, MISFIT, counts, entry_of, open_journal
+from autocompress.searching.ledger import Ledger
 from autocompress.searching.settings import SamplerName
 from autocompress.searching.space.tables import Range, Scalar
 
-_ERROR, _ORIGIN, _REJECTED, _MISFIT = "error", "origin", "rejected", "misfit"
-_FAMILY, _AIM = "family", "aim"
+_ORIGIN, _FAMILY, _AIM, _REJECTED = "origin", "family", "aim", "rejected"
+LEDGER = "study.jsonl"
 _POPULATION = 16  # small, since searches have tens to hundreds of trials
+
+
+class Known(NamedTuple):
+    """What a study knows of a trial.
+
+    Attributes:
+        number: The trial's number.
+        origin: What made its plan.
+        answers: To the questions of the space.
+        values: By objective name; none where it was rejected.
+        rejected: Why it was, or None.
+    """
+
+    number: int
+    origin: Origin
+    answers: Mapping[str, Scalar]
+    values: Mapping[str, float]
+    rejected: str | None
 
 
 class Study:
@@ -49,8 +64,9 @@ class Study:
         limits: Mapping[str, Limit],
         *,
         parallel: bool = False,
+        results: Sequence[TrialResult] = (),
     ) -> None:
-        """Open or create the study.
+        """Open or create the study; make it anew where its journal is lost or damaged.
 
         Args:
             journal: Its file.
@@ -59,28 +75,24 @@ class Study:
             seed: Of the sampler.
             limits: By objective name, what trials must keep to be feasible.
             parallel: Whether trials are asked for before others are told.
+            results: Trials that are known to be finished.
 
         Raises:
-            SearchError: If the file is damaged.
+            SearchError: If the file is of another search.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._sampler, self._seed, self._limits = sampler, seed, limits
         self._parallel, self._in_flight = parallel, 0
         self._objectives = list(directions)
-        self._study = _opened(journal, list(directions.values()))
-        self.n_finished = sum(
-            trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
-            or (trial.state is TrialState.FAIL and _ERROR in trial.user_attrs)
-            for trial in self._study.get_trials(deepcopy=False)
-        )
-        self.n_misfits = sum(
-            _MISFIT in trial.user_attrs for trial in self._study.get_trials(deepcopy=False)
-        )
-
-    @property
-    def n_begun(self) -> int:
-        """How many trials were begun, whatever has become of them."""
-        return len(self._study.get_trials(deepcopy=False))
+        self._ledger = Ledger(journal.with_name(LEDGER))
+        origins = {
+            one.number: _attributes(Origin(one.origin, one.family, one.aim)) for one in results
+        }
+        ways = list(directions.values())
+        self._study = open_journal(journal, ways, self._ledger, origins)
+        trials = self._study.get_trials(deepcopy=False)
+        self.n_misfits = sum(MISFIT in trial.user_attrs for trial in trials)
+        self.n_finished = sum(map(counts, trials)) - self.n_misfits
 
     def unfinished(self) -> list[int]:
         """Return the numbers of trials that were begun and not ended."""
@@ -92,10 +104,21 @@ class Study:
         return {
             _origin(trial.user_attrs)
             for trial in self._study.get_trials(deepcopy=False)
-            if trial.state is not TrialState.FAIL
-            or _ERROR in trial.user_attrs
-            or _MISFIT in trial.user_attrs
+            if counts(trial) or not trial.state.is_finished()
         }
+
+    def measured(self) -> Iterator[Known]:
+        """Yield what is known of trials that were measured, or rejected while they were."""
+        for trial in self._study.get_trials(deepcopy=False):
+            if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
+                values = dict(zip(self._objectives, trial.values or (), strict=False))
+                yield Known(
+                    trial.number,
+                    _origin(trial.user_attrs),
+                    trial.params,
+                    values,
+                    trial.user_attrs.get(_REJECTED),
+                )
 
     def ask(
         self, opening: tuple[Origin, Mapping[str, Scalar]] | None = None, *, blind: bool = False
@@ -126,7 +149,7 @@ class Study:
         trials = self._study.get_trials(deepcopy=False)
         answers = trials[number].params
         for trial in trials[:number]:
-            is_out = trial.state is TrialState.FAIL and _ERROR not in trial.user_attrs
+            is_out = trial.state is TrialState.FAIL and ERROR not in trial.user_attrs
             is_of = family is None or trial.user_attrs.get(_FAMILY) == family
             if trial.params == answers and is_of and not is_out:
                 return trial.number
@@ -140,7 +163,7 @@ class Study:
             self._study.tell(result.number, values)
         else:
             self._study.tell(result.number, state=TrialState.PRUNED)
-        self._end()
+        self._end(result.number)
 
     def reject(self, number: int, excesses: Mapping[str, float], reason: str) -> None:
         """End a trial that was given up before there was a file.
@@ -152,33 +175,39 @@ class Study:
         """
         self._constrain(number, excesses, reason)
         self._study.tell(number, state=TrialState.PRUNED)
-        self._end()
+        self._end(number)
 
     def _constrain(self, number: int, excesses: Mapping[str, float], rejected: str | None) -> None:
         """Say of each limit by how much it was missed; what was not measured counts as missed."""
         trial = optuna.trial.Trial(self._study, self._trial_id(number))
-        for name in self._limits:
-            trial.set_constraint(name, excesses.get(name, 1.0))
-        trial.set_constraint(_REJECTED, 0.0 if rejected is None else 1.0)
+        missed = {name: excesses.get(name, 1.0) for name in self._limits}
+        missed[_REJECTED] = 0.0 if rejected is None else 1.0
+        for name in missed.keys() - trial.constraints.keys():  # a killed process may have told
+            trial.set_constraint(name, missed[name])
         if rejected is not None:
             trial.set_user_attr(_REJECTED, rejected)
 
     def fail(self, number: int, error: Exception) -> None:
         """End a trial that raised an error, keeping the error."""
         trial = optuna.trial.Trial(self._study, self._trial_id(number))
-        trial.set_user_attr(_ERROR, f"{type(error).__name__}: {error}")
+        trial.set_user_attr(ERROR, f"{type(error).__name__}: {error}")
         self._study.tell(number, state=TrialState.FAIL)
-        self._end()
+        self._end(number)
 
     def misfit(self, number: int, reason: str) -> None:
         """End a proposal that does not fit the model, or is known; the next takes its place."""
         trial = optuna.trial.Trial(self._study, self._trial_id(number))
-        trial.set_user_attr(_MISFIT, reason)
+        trial.set_user_attr(MISFIT, reason)
         self._study.tell(number, state=TrialState.FAIL)
+        self._enter(number)
         self._in_flight -= 1
         self.n_misfits += 1
 
-    def _end(self) -> None:
+    def _enter(self, number: int) -> None:
+        self._ledger.append(entry_of(self._study.get_trials(deepcopy=False)[number]))
+
+    def _end(self, number: int) -> None:
+        self._enter(number)
         self.n_finished += 1
         self._in_flight = max(self._in_flight - 1, 0)
 
@@ -202,27 +231,6 @@ class Study:
             return optuna.samplers.TPESampler(
                 multivariate=True, constant_liar=self._parallel, seed=seed
             )
-
-
-def _opened(journal: Path, directions: list[Direction]) -> optuna.Study:
-    """Open or create a study, without the part of a line that a power cut may have left."""
-    if journal.exists():
-        content = journal.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            os.truncate(journal, whole)
-    try:
-        return optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(journal))),
-            study_name="autocompress",
-            directions=list(directions),
-            load_if_exists=True,
-        )
-    except (json.JSONDecodeError, AssertionError, KeyError) as error:
-        raise SearchError(
-            f"'{journal}' is damaged ({type(error).__name__}: {error}); restore it from a copy, "
-            "or choose another --out to search anew"
-        ) from error
 
 
 class Asking:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import stat
 from collections.abc import Callable, Iterable, Mapping
@@ -12,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from autocompress.errors import OutputError
+from autocompress.support import progress
 
 _NAME_SHOWN = 40
+_REASON_SHOWN = 120
 _number = count()
 
 
@@ -71,16 +74,50 @@ def write_json(path: Path, document: Mapping[str, Any]) -> Path:
     return write_whole(path, json.dumps(document, indent=1).encode())
 
 
-def kept_json(path: Path) -> Any:
+def kept_json(path: Path, check: Callable[[Any], object] = lambda document: None) -> Any:
     """Read what `write_json` wrote and what can be found anew.
 
+    Args:
+        path: The file.
+        check: Raises for a document that is not what was written.
+
     Returns:
-        The document; None where the file is missing or damaged.
+        The document; None where the file is missing, or damaged and now put aside.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        document = json.loads(path.read_text(encoding="utf-8"))
+        check(document)
+    except FileNotFoundError:
         return None
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+        put_aside(path, error)
+        return None
+    return document
+
+
+def put_aside(path: Path, error: Exception) -> None:
+    """Give a damaged file that can be made anew another name, and say so."""
+    names = (f"{path.name}.damaged{'' if n == 1 else n}" for n in count(1))
+    aside = next(path.with_name(name) for name in names if not path.with_name(name).exists())
+    path.replace(aside)
+    reason = next(iter(str(error).splitlines()), "")[:_REASON_SHOWN] or type(error).__name__
+    progress.say(f"'{path}' is damaged ({reason}): made anew, and kept as {aside.name}")
+
+
+def numbers(document: Any) -> dict[str, float]:
+    """Check that a document names finite numbers, and return it.
+
+    Raises:
+        TypeError, ValueError: If it does not.
+    """
+    if not isinstance(document, dict):
+        raise TypeError(f"it holds no object, but a {type(document).__name__}")
+    for name, value in document.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise TypeError(f"{name!r} is no number")
+        if not math.isfinite(value):
+            raise ValueError(f"{name!r} is {value}")
+    return document
 
 
 def _ordinary(path: Path) -> Path:
@@ -93,7 +130,7 @@ def _ordinary(path: Path) -> Path:
     if not stat.S_ISREG(mode):
         raise OutputError(
             f"'{path}' is {_kind(mode)}, and only an ordinary file is ever replaced; "
-            "choose another name"
+            "remove it, or choose another name"
         )
     return target
 

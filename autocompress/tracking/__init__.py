@@ -3,8 +3,7 @@
 MLflow is imported when a `Tracker` is made and not before, since that takes seconds.
 """
 
-from autocompress.tracking.server import server_command, server_environment
 from autocompress.tracking.tracker import Tracker
 from autocompress.tracking.view import Links
 
-__all__ = ["Links", "Tracker", "server_command", "server_environment"]
+__all__ = ["Links", "Tracker"]

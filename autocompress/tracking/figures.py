@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
     from autocompress.outcome.results import Scored, SearchResult
 
 _KEY_LENGTH = 250
+_PARAMS_PER_BATCH = 100
 
 
 def mlflow_key(name: str) -> str:
@@ -51,3 +55,31 @@ def search_metrics(result: SearchResult) -> dict[str, float]:
             metrics |= {f"{prefix}{name}": value for name, value in entry.values.items()}
             metrics |= held_out_metric(prefix, entry, result.metric)
     return metrics | ({"best_rise": result.rise(result.best)} if result.best else {})
+
+
+def log_metrics(client: MlflowClient, run_id: str, metrics: Mapping[str, float]) -> None:
+    """Write metrics to a run."""
+    from mlflow.entities import Metric
+
+    now = milliseconds(time.time())
+    entries = [Metric(mlflow_key(name), float(value), now, 0) for name, value in metrics.items()]
+    client.log_batch(run_id, metrics=entries)
+
+
+def log_params(client: MlflowClient, run_id: str, params: Mapping[str, str]) -> None:
+    """Write params to a run, however many they are."""
+    from mlflow.entities import Param
+
+    entries = [Param(key, text) for key, text in params.items()]
+    for start in range(0, len(entries), _PARAMS_PER_BATCH):
+        client.log_batch(run_id, params=entries[start : start + _PARAMS_PER_BATCH])
+
+
+def milliseconds(seconds: float) -> int:
+    """Return a time as MLflow writes it."""
+    return int(seconds * 1000)
+
+
+def truth(value: bool) -> str:
+    """Return a truth as the text of a tag."""
+    return "true" if value else "false"

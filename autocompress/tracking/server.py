@@ -3,19 +3,109 @@
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
-from autocompress.tracking.store import database_uri
+from autocompress.errors import SearchError
+from autocompress.tracking.store import ARTIFACTS, database_uri, is_of_mlflow, linked, unlinked
+
+HOST = "127.0.0.1"
+_PATIENCE_S = 180.0  # of a busy machine
+_OK = 200
+_PORTS_TRIED = 100
 
 
-def server_command(out: Path, port: int) -> list[str]:
-    """Return the command line that shows a search's folder in the MLflow UI on this machine."""
-    out = out.resolve()
+@contextmanager
+def server(out: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a server that shows a search's folder, and end it with the block.
+
+    Args:
+        out: The folder.
+        port: A free port of this machine.
+    """
+    place = linked(out)
+    process = None
+    try:
+        command = _command(database_uri(place), out.resolve() / ARTIFACTS, port)
+        process = subprocess.Popen(command, env=_environment(), cwd=place)
+        yield process
+    finally:
+        if process is not None:
+            process.terminate()
+            process.wait()
+        unlinked(place)
+
+
+def wait_until_up(process: subprocess.Popen[bytes], port: int) -> None:
+    """Wait until a server answers.
+
+    Raises:
+        SearchError: If it ends instead, or is silent for minutes.
+    """
+    end = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < end:
+        code = process.poll()
+        if code is not None:
+            raise SearchError(f"the MLflow server ended with exit code {code}; it says why above")
+        if _answers(port):
+            return
+        time.sleep(0.2)
+    raise SearchError(f"the MLflow server does not answer within {_PATIENCE_S:g} s; try again")
+
+
+def check_port(port: int) -> None:
+    """Refuse a port on which no server could listen.
+
+    Raises:
+        SearchError: If another program listens there, or it takes rights that the user lacks.
+    """
+    with closing(socket.socket()) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise SearchError(
+                f"port {port} cannot be used ({error.strerror}); choose another one by --port"
+            ) from error
+
+
+def free_port(first: int) -> int:
+    """Return a port or the next one that is free.
+
+    Raises:
+        SearchError: If there is none among a hundred.
+    """
+    for port in range(first, first + _PORTS_TRIED):
+        try:
+            check_port(port)
+        except SearchError:
+            continue
+        return port
+    raise SearchError(
+        f"no port from {first} to {first + _PORTS_TRIED - 1} is free; choose one by --port"
+    )
+
+
+def _answers(port: int) -> bool:
+    with closing(HTTPConnection(HOST, port, timeout=5)) as connection:
+        try:
+            connection.request("GET", "/health")
+            return connection.getresponse().status == _OK
+        except (OSError, HTTPException):
+            return False
+
+
+def _command(database: str, artifacts: Path, port: int) -> list[str]:
     options = {
-        "--backend-store-uri": database_uri(out),
-        "--artifacts-destination": str(out / "mlartifacts"),
-        "--host": "127.0.0.1",
+        "--backend-store-uri": database,
+        "--artifacts-destination": artifacts.as_uri(),
+        "--host": HOST,
         "--port": str(port),
         "--workers": "1",
     }
@@ -23,6 +113,7 @@ def server_command(out: Path, port: int) -> list[str]:
     return [sys.executable, "-m", "mlflow", "server", *words]
 
 
-def server_environment() -> dict[str, str]:
-    """Return the environment to start that server with: it reports nothing over the network."""
-    return {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+def _environment() -> dict[str, str]:
+    """Return the environment of the server: it reports nothing, and nothing redirects it."""
+    kept = {name: text for name, text in os.environ.items() if not is_of_mlflow(name)}
+    return {**kept, "MLFLOW_DISABLE_TELEMETRY": "true"}

@@ -12,10 +12,28 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
+from weakref import finalize
 
 from autocompress.artifact import open_artifact
-from autocompress.tracking.figures import held_out_metric, mlflow_key, plan_params, search_metrics
-from autocompress.tracking.store import check_database, database_uri, mlflow_errors
+from autocompress.support import progress
+from autocompress.tracking.figures import (
+    held_out_metric,
+    log_metrics,
+    log_params,
+    milliseconds,
+    mlflow_key,
+    plan_params,
+    search_metrics,
+    truth,
+)
+from autocompress.tracking.store import (
+    ARTIFACTS,
+    close,
+    linked,
+    mlflow_errors,
+    open_database,
+    unlinked,
+)
 from autocompress.tracking.view import VIEW, Links, saved_view
 
 if TYPE_CHECKING:
@@ -29,7 +47,6 @@ _PARENT = "mlflow.parentRunId"
 _SEARCH = "autocompress.search"
 _TRIAL = "autocompress.trial"
 _RECOVERED = "autocompress.recovered"
-_PARAMS_PER_BATCH = 100
 _RUNS_PER_SEARCH = 50_000
 
 
@@ -54,12 +71,10 @@ class Tracker:
         """
         self._out = out.resolve()
         with mlflow_errors("open its database"):
-            # MLflow retries for minutes when a file is unusable; sqlite says so at once.
             self._out.mkdir(parents=True, exist_ok=True)
-            check_database(self._out / "mlflow.db")
-            from mlflow import MlflowClient
-
-            self._client = MlflowClient(tracking_uri=database_uri(self._out))
+            place = linked(self._out)
+            finalize(self, unlinked, place)
+            self._client = open_database(self._out, place)
             self._experiment = self._open_experiment()
             self._parent = self._open_parent(name, params)
 
@@ -79,10 +94,13 @@ class Tracker:
         with mlflow_errors("repair the runs of the search"):
             for run in self._children():
                 finished = run.info.status == "FINISHED"
-                if finished and missing.pop(_trial_of(run), None) is not None:
-                    continue
-                if run.info.status != "KILLED":
+                known = missing.pop(_trial_of(run), None) if finished else None
+                if known is not None:
+                    self._restore_files(run, known.plan, artifact_of(known.number))
+                elif run.info.status != "KILLED":
                     self._client.set_terminated(run.info.run_id, "KILLED")
+        if len(missing) > 1:
+            progress.say(f"MLflow lacks {len(missing)} finished trials: they are logged anew")
         for result in missing.values():
             self.log_trial(result, artifact_of(result.number))
 
@@ -102,10 +120,10 @@ class Tracker:
             metrics["cpu_seconds"] = result.cpu_seconds
             if result.predicted is not None:
                 metrics["predicted_loss_rise"] = result.predicted
-            self._log_metrics(run_id, metrics)
+            log_metrics(self._client, run_id, metrics)
             self._log_plan(run_id, result.plan)
             self._client.log_artifact(run_id, str(artifact))
-            end = _milliseconds(result.started + result.seconds)
+            end = milliseconds(result.started + result.seconds)
             self._client.set_terminated(run_id, "FINISHED", end)
 
     def log_front(self, result: SearchResult, files: Sequence[Path]) -> None:
@@ -128,10 +146,10 @@ class Tracker:
                 self._mark(run, {"front": number in front, "best": number == best})
                 if number in front:
                     test = held_out_metric("", front[number], result.metric)
-                    self._log_metrics(run.info.run_id, test)
+                    log_metrics(self._client, run.info.run_id, test)
                 if number == best:
                     self._log_onnx(run.info.run_id, front[number])
-            self._log_metrics(self._parent, search_metrics(result))
+            log_metrics(self._client, self._parent, search_metrics(result))
             for file in files:
                 self._client.log_artifact(self._parent, str(file))
             self._save_view(result)
@@ -153,6 +171,7 @@ class Tracker:
             for run in self._search(f"{parent} and tags.`{_RECOVERED}` = '{name}'"):
                 if run.info.status == "FINISHED":
                     self._mark(run, {"best": scored == result.best})
+                    self._restore_files(run, open_artifact(scored.artifact).plan, scored.artifact)
                     return
                 self._client.set_terminated(run.info.run_id, "KILLED")
             tags = {_PARENT: self._parent, _RECOVERED: name, "of_trial": str(scored.trial)}
@@ -160,7 +179,7 @@ class Tracker:
             run_id = str(started.info.run_id)
             self._mark(started, {"best": scored == result.best})
             test = held_out_metric("", scored, result.metric)
-            self._log_metrics(run_id, {**scored.values, **test})
+            log_metrics(self._client, run_id, {**scored.values, **test})
             self._log_plan(run_id, open_artifact(scored.artifact).plan)
             self._client.log_artifact(run_id, str(scored.artifact))
             self._log_onnx(run_id, scored)
@@ -170,6 +189,7 @@ class Tracker:
         """Mark the search as ended; opening its folder again continues it."""
         with mlflow_errors("end the run of the search"):
             self._client.set_terminated(self._parent, status)
+            close(self._client)
 
     def links(self, port: int = 5000) -> Links:
         """Return the pages to look at, as a server on this port shows them."""
@@ -191,7 +211,7 @@ class Tracker:
             return str(known.experiment_id)
         # The UI asks every visitor for the kind of an experiment that does not name it.
         tags = {"mlflow.experimentKind": "custom_model_development"}
-        location = (self._out / "mlartifacts").as_uri()
+        location = (self._out / ARTIFACTS).as_uri()
         return str(self._client.create_experiment(EXPERIMENT, location, tags))
 
     def _open_parent(self, name: str, params: Mapping[str, str]) -> str:
@@ -200,8 +220,10 @@ class Tracker:
         if known is None:
             tags = {_SEARCH: name}
             run = self._client.create_run(self._experiment, tags=tags, run_name=name)
-            self._log_params(
-                run.info.run_id, {mlflow_key(key): text for key, text in params.items()}
+            log_params(
+                self._client,
+                run.info.run_id,
+                {mlflow_key(key): text for key, text in params.items()},
             )
             return str(run.info.run_id)
         self._client.update_run(known.info.run_id, "RUNNING")
@@ -211,8 +233,10 @@ class Tracker:
     def _continue_params(self, parent: Run, params: Mapping[str, str]) -> None:
         before = parent.data.params
         wanted = {mlflow_key(key): text for key, text in params.items()}
-        self._log_params(
-            parent.info.run_id, {key: text for key, text in wanted.items() if key not in before}
+        log_params(
+            self._client,
+            parent.info.run_id,
+            {key: text for key, text in wanted.items() if key not in before},
         )
         for key, text in wanted.items():
             if before.get(key, text) != text:
@@ -229,13 +253,13 @@ class Tracker:
         tags = {
             _PARENT: self._parent,
             _TRIAL: str(result.number),
-            "feasible": _truth(result.feasible),
-            "front": _truth(False),
+            "feasible": truth(result.feasible),
+            "front": truth(False),
             "origin": result.origin,
             "rejected": result.rejected or "no",
         }
         run = self._client.create_run(
-            self._experiment, _milliseconds(result.started), tags, f"trial-{result.number:04d}"
+            self._experiment, milliseconds(result.started), tags, f"trial-{result.number:04d}"
         )
         return str(run.info.run_id)
 
@@ -246,43 +270,30 @@ class Tracker:
 
     def _mark(self, run: Run, marks: Mapping[str, bool]) -> None:
         for key, holds in marks.items():
-            if run.data.tags.get(key, _truth(False)) != _truth(holds):
-                self._client.set_tag(run.info.run_id, key, _truth(holds))
-
-    def _log_metrics(self, run_id: str, metrics: Mapping[str, float]) -> None:
-        from mlflow.entities import Metric
-
-        now = _milliseconds(time.time())
-        entries = [
-            Metric(mlflow_key(name), float(value), now, 0) for name, value in metrics.items()
-        ]
-        self._client.log_batch(run_id, metrics=entries)
+            if run.data.tags.get(key, truth(False)) != truth(holds):
+                self._client.set_tag(run.info.run_id, key, truth(holds))
 
     def _log_plan(self, run_id: str, plan: CompressionPlan) -> None:
-        document = plan.to_json()
-        self._log_params(run_id, plan_params(document))
-        self._client.log_text(run_id, json.dumps(document, indent=2), "plan.json")
+        log_params(self._client, run_id, plan_params(plan.to_json()))
+        self._log_plan_file(run_id, plan)
 
-    def _log_params(self, run_id: str, params: Mapping[str, str]) -> None:
-        from mlflow.entities import Param
+    def _log_plan_file(self, run_id: str, plan: CompressionPlan) -> None:
+        self._client.log_text(run_id, json.dumps(plan.to_json(), indent=2), "plan.json")
 
-        entries = [Param(key, text) for key, text in params.items()]
-        for start in range(0, len(entries), _PARAMS_PER_BATCH):
-            self._client.log_batch(run_id, params=entries[start : start + _PARAMS_PER_BATCH])
+    def _restore_files(self, run: Run, plan: CompressionPlan, artifact: Path) -> None:
+        """Copy the files of a run again that somebody has deleted."""
+        run_id = run.info.run_id
+        there = self._out / ARTIFACTS / run_id / "artifacts"
+        if not (there / artifact.name).is_file():
+            self._client.log_artifact(run_id, str(artifact))
+        if not (there / "plan.json").is_file():
+            self._log_plan_file(run_id, plan)
 
     def _save_view(self, result: SearchResult) -> None:
         """Store the columns and the order of the table that `links` leads to."""
-        view = json.dumps(saved_view(result, _milliseconds(time.time())))
+        view = json.dumps(saved_view(result, milliseconds(time.time())))
         key = f"mlflow.sharedViewState.{VIEW}"
         self._client.set_experiment_tag(self._experiment, key, view)
-
-
-def _milliseconds(seconds: float) -> int:
-    return int(seconds * 1000)
-
-
-def _truth(value: bool) -> str:
-    return "true" if value else "false"
 
 
 def _trial_of(run: Run) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -173,12 +173,31 @@ class Evaluator:
             ObjectiveError: If an objective of the user's own is not a finite number.
             TaskError: If the task raises an exception.
         """
+        return self._timed(number, lambda: self._write(plan, path, factors), hurdles)
+
+    def measure(self, number: int, path: Path) -> TrialResult:
+        """Measure a file that lies there already.
+
+        Args:
+            number: The number of its trial.
+            path: The file.
+
+        Raises:
+            ArtifactError: If it is damaged.
+            ObjectiveError: If an objective is not a finite number.
+        """
+        return self._timed(number, lambda: open_artifact(path), ())
+
+    def _timed(
+        self, number: int, make: Callable[[], Artifact], hurdles: Sequence[Hurdle]
+    ) -> TrialResult:
         started, clock, cpu = time.time(), time.perf_counter(), time.process_time()
-        look = self._look(plan, self._write(plan, path, factors), hurdles)
+        artifact = make()
+        look = self._look(artifact.plan, artifact, hurdles)
         missed = any(excess > 0 for excess in excesses(look.values, self.limits).values())
         return TrialResult(
             number=number,
-            plan=plan,
+            plan=artifact.plan,
             values=look.values,
             feasible=look.rejected is None and not missed,
             started=started,

@@ -26,7 +26,7 @@ from toys import toy_corpus, toy_model, write_corpus
 from autocompress.cli import main
 from autocompress.recovery import RecoveryBudget, RecoverySettings
 from autocompress.searching.folder import SearchFolder
-from autocompress.tracking import Tracker
+from autocompress.tracking.server import free_port
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 Done = subprocess.CompletedProcess[str]
@@ -255,17 +255,70 @@ def test_wrong_usage_exits_with_2(model: Path, tmp_path: Path) -> None:
 
 def test_front_and_ui_need_a_search(tmp_path: Path) -> None:
     assert "holds no search" in only_line(run("front", tmp_path, expect=1))
-    assert "holds no tracked search" in only_line(run("ui", tmp_path, expect=1))
+    assert "holds no search" in only_line(run("ui", tmp_path, expect=1))
+    assert "holds no search" in only_line(run("ui", tmp_path / "nowhere", expect=1))
+
+
+def test_ui_refuses_a_port_that_is_taken(searched: tuple[Path, Done]) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        line = only_line(run("ui", searched[0], "--port", port, expect=1))
+        assert f"port {port} cannot be used (Address already in use)" in line
+        assert free_port(port) != port
+
+
+PLACES = ("| head -1", "> /dev/full", ">&-", "2>&-", "2> /dev/full", "</dev/null | cat")
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_output_may_go_nowhere(place: str, searched: tuple[Path, Done]) -> None:
+    command = f"{sys.executable} -m autocompress front '{searched[0]}' {place}"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    assert "defect" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "variables", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {"COLUMNS": "0"}, {"LC_ALL": "C"}]
+)
+def test_output_fits_any_terminal(
+    variables: dict[str, str], searched: tuple[Path, Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in variables.items():
+        monkeypatch.setenv(name, text)
+    assert "best" in run("front", searched[0]).stdout
+
+
+def test_each_unexpected_error_has_a_log_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def defective(*_: object) -> None:
+        raise RuntimeError("no reason\nat all")
+
+    monkeypatch.setattr("autocompress.searching.summary.summary", defective)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    lines = [only_line(run("front", tmp_path, expect=1)) for _ in range(2)]
+    logs = [Path(line.rpartition("details in ")[2].rstrip(")")) for line in lines]
+    assert lines[0] != lines[1]
+    assert all("RuntimeError: no reason" in log.read_text(encoding="utf-8") for log in logs)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    assert "details cannot be written" in only_line(run("front", tmp_path, expect=1))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_ui_leaves_no_server(how: signal.Signals, tmp_path: Path) -> None:
-    Tracker(tmp_path, "toy", {}).end("FINISHED")
+def test_a_stopped_ui_leaves_no_server(
+    how: signal.Signals, searched: tuple[Path, Done], tmp_path: Path
+) -> None:
+    out = tmp_path / "100 % # moved"
+    shutil.copytree(searched[0], out)
+    (out / "mlflow.db").unlink()  # made anew
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = free.getsockname()
-    process = start(["ui", tmp_path, "--port", address[1]])
+    process = start(["ui", out, "--port", address[1]])
     try:
         wait_until(lambda: answers(address), "the server does not start")
         process.send_signal(how)
@@ -313,7 +366,13 @@ def wait_until(holds: Callable[[], bool], complaint: str) -> None:
 
 @pytest.mark.parametrize(
     ("how", "code", "jobs"),
-    [(signal.SIGINT, 130, 1), (signal.SIGKILL, -9, 1), (signal.SIGINT, 130, 2)],
+    [
+        (signal.SIGINT, 130, 1),
+        (signal.SIGKILL, -9, 1),
+        (signal.SIGINT, 130, 2),
+        pytest.param(signal.SIGTERM, 143, 1, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, 129, 2, marks=pytest.mark.slow),
+    ],
 )
 def test_a_stopped_search_continues(
     how: signal.Signals, code: int, jobs: int, corpus: Path, model: Path, out: Path
@@ -329,7 +388,7 @@ def test_a_stopped_search_continues(
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code
     assert "Traceback" not in errors
-    if how is signal.SIGINT:
+    if how is not signal.SIGKILL:
         assert errors.rstrip().endswith("the same command continues where this one was")
     before = {trial.number: trial.to_json() for trial in SearchFolder(out).trials()}
     assert 5 <= len(before) < trials

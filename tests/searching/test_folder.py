@@ -44,10 +44,10 @@ def trial(number: int, folder: SearchFolder, accuracy: float = 0.8) -> TrialResu
 @pytest.fixture
 def folder(tmp_path: Path) -> SearchFolder:
     folder = SearchFolder(tmp_path)
-    folder.artifact(None).parent.mkdir(parents=True)
-    folder.artifact(0).parent.mkdir(parents=True)
-    write_mixed(folder.artifact(None))
     folder.adopt(SETTINGS)
+    folder.artifact(None).parent.mkdir()
+    folder.artifact(0).parent.mkdir()
+    write_mixed(folder.artifact(None))
     folder.save_baseline(BASELINE)
     return folder
 
@@ -125,8 +125,9 @@ def test_nothing_half_written_is_a_trial(folder: SearchFolder) -> None:
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("search.json", b'{"size'),
         ("baseline.json", b""),
+        ("baseline.json", b"[]"),
+        ("baseline.json", b'{"accuracy": NaN}'),
         ("test.json", b"\xff"),
         ("trials/0000/trial.json", b'{"size'),
         ("trials/0000/trial.json", b'{"plan": {"treatments": {}}}'),
@@ -136,9 +137,53 @@ def test_a_damaged_file_is_named(name: str, content: bytes, folder: SearchFolder
     trial(0, folder)
     folder.save_test_scores({folder.artifact(0): 0.8})
     (folder.path / name).write_bytes(content)
-    with pytest.raises(SearchError, match=rf"{name}' is damaged \(.*another --out") as error:
+    with pytest.raises(SearchError, match=rf"{name}' is damaged \(.*search again makes") as error:
         summary(folder, 1.0)
     assert "\n" not in str(error.value)
+
+
+def test_settings_have_a_copy(folder: SearchFolder) -> None:
+    for name in ("search.json", "trials/search.json"):
+        for content in (None, b"", b'{"size', b"[]"):
+            if content is None:
+                (folder.path / name).unlink()
+            else:
+                (folder.path / name).write_bytes(content)
+            assert folder.settings() == SETTINGS
+            folder.adopt(SETTINGS)
+            assert json.loads((folder.path / name).read_text()) == SETTINGS.model_dump()
+
+
+def test_trials_of_nobody_knows_what_search_are_not_adopted(folder: SearchFolder) -> None:
+    trial(0, folder)
+    for name in ("search.json", "trials/search.json"):
+        (folder.path / name).unlink()
+    with pytest.raises(SearchError, match=r"'search.json'.* is lost; .*another --out"):
+        folder.adopt(SETTINGS)
+
+
+@pytest.mark.parametrize("name", ["thesis.txt", "model.safetensors", "other/file"])
+def test_a_folder_of_other_files_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+    with (
+        pytest.raises(SearchError, match=rf"holds no search, but.*{name.split('/')[0]}"),
+        SearchFolder(tmp_path).claimed(),
+    ):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == [name.split("/")[0]]
+
+
+def test_what_a_killed_process_was_writing_is_removed(folder: SearchFolder) -> None:
+    leftovers = [
+        ".mlflow.db.1.0.tmp-journal",
+        ".test.json.1.0.tmp",
+        "trials/0000/.model.acz.1.tmp",
+    ]
+    for name in leftovers:
+        (folder.path / name).touch()
+    with folder.claimed():
+        assert not [name for name in leftovers if (folder.path / name).exists()]
 
 
 def test_a_plan_of_a_method_that_is_not_there_is_told(folder: SearchFolder) -> None:

@@ -324,12 +324,28 @@ def test_another_search_in_the_folder_is_refused(folder: Path) -> None:
         autocompress.search(teacher(), Classification(), budget=8000, out=folder)
 
 
-def test_a_folder_that_has_lost_its_study_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_a_search_that_has_lost_its_study_goes_on(folder: Path, tmp_path: Path) -> None:
+    whole, lost = (shutil.copytree(folder, tmp_path / name) for name in ("whole", "lost"))
+    (lost / "optuna.journal").unlink()
+    before = [trial.to_json() for trial in SearchFolder(folder).trials()]
+    for out in (whole, lost):
+        autocompress.search(teacher(), Classification(), budget=BUDGET, trials=17, out=out)
+    assert files(lost) == files(whole)
+    assert [trial.to_json() for trial in SearchFolder(lost).trials()][: len(before)] == before
+
+
+def test_trials_are_kept_though_nothing_knows_how_they_were_asked_for(
+    folder: Path, tmp_path: Path
+) -> None:
     out = shutil.copytree(folder, tmp_path / "copy")
-    (out / "optuna.journal").unlink()
-    with pytest.raises(SearchError, match=r"lacks trials that lie there; .*another --out"):
-        autocompress.search(teacher(), Classification(), budget=BUDGET, trials=15, out=out)
-    assert files(out) == files(folder)
+    for name in ("optuna.journal", "study.jsonl"):
+        (out / name).unlink()
+    before = [trial.to_json() for trial in SearchFolder(folder).trials()]
+    result = autocompress.search(
+        teacher(), Classification(), budget=BUDGET, trials=len(before) + 1, out=out
+    )
+    assert result.trials == len(before) + 1
+    assert [trial.to_json() for trial in SearchFolder(out).trials()][: len(before)] == before
 
 
 def test_a_folder_in_use_is_refused(folder: Path) -> None:

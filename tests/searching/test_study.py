@@ -1,19 +1,20 @@
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
 import pytest
 
-from autocompress.errors import SearchError
 from autocompress.outcome.limits import Limit
 from autocompress.outcome.metric import Direction
 from autocompress.outcome.names import SIZE
 from autocompress.outcome.origin import Aim, Origin
 from autocompress.outcome.results import TrialResult
 from autocompress.plan import CompressionPlan
+from autocompress.searching.ledger import Ledger
 from autocompress.searching.settings import SamplerName
 from autocompress.searching.space.tables import Range
-from autocompress.searching.study import Asking, Study
+from autocompress.searching.study import LEDGER, Asking, Study
 
 DIRECTIONS: Mapping[str, Direction] = {SIZE: "minimize", "loss": "minimize"}
 LIMIT = Limit(150)
@@ -140,9 +141,75 @@ def test_a_line_that_a_power_cut_broke_off_is_forgotten(lost: int, tmp_path: Pat
     assert open_study(broken).n_finished == 4
 
 
-def test_a_damaged_journal_is_named(tmp_path: Path) -> None:
-    advance(open_study(tmp_path), 1)
-    journal = tmp_path / "journal"
-    journal.write_bytes(journal.read_bytes()[30:])
-    with pytest.raises(SearchError, match=r"journal' is damaged \(.*another --out"):
-        open_study(tmp_path)
+def cut_front(content: bytes) -> bytes:
+    return content[30:]
+
+
+def cut_half(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def tear(content: bytes) -> bytes:
+    """A line that a full disk cut short, and others behind it."""
+    lines = content.splitlines(keepends=True)
+    middle = len(lines) // 2
+    return b"".join([*lines[:middle], lines[middle][:9], *lines[middle + 1 :]])
+
+
+DAMAGES: Mapping[str, Callable[[bytes], bytes | None]] = {
+    "deleted": lambda content: None,
+    "empty": lambda content: b"",
+    "half": cut_half,
+    "without a beginning": cut_front,
+    "torn": tear,
+    "garbage": lambda content: b"\xff\x00" * 99 + b"\n" + content,
+    "of another kind": lambda content: b"[]\n{}\n" + content,
+}
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2"])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_lost_journal_is_made_anew(damage: str, sampler: SamplerName, tmp_path: Path) -> None:
+    whole, hurt = tmp_path / "whole", tmp_path / "hurt"
+    for folder in (whole, hurt):
+        folder.mkdir()
+        study = open_study(folder, sampler=sampler)
+        advance(study, 4)
+        study.fail(ask(study).number, ValueError("no luck"))
+        study.misfit(ask(study).number, "does not fit")
+        study.abandon(ask(study).number)
+        study.reject(ask(study).number, {SIZE: 0.3}, "hopeless")
+    journal = hurt / "journal"
+    content = DAMAGES[damage](journal.read_bytes())
+    if content is None:
+        journal.unlink()
+    else:
+        journal.write_bytes(content)
+    before, after = open_study(whole, sampler=sampler), open_study(hurt, sampler=sampler)
+    assert (after.n_finished, after.n_misfits) == (before.n_finished, before.n_misfits) == (6, 1)
+    assert after.begun() == before.begun()
+    assert advance(after, 3) == advance(before, 3)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_lost_ledger_is_made_anew(damage: str, tmp_path: Path) -> None:
+    advance(open_study(tmp_path), 4)
+    ledger = tmp_path / LEDGER
+    whole = ledger.read_bytes()
+    content = DAMAGES[damage](whole)
+    if content is None:
+        ledger.unlink()
+    else:
+        ledger.write_bytes(content)
+    open_study(tmp_path)
+    assert set(Ledger(ledger).entries()) == {0, 1, 2, 3}
+    (tmp_path / "journal").unlink()
+    assert open_study(tmp_path).n_finished == 4
+
+
+def test_what_only_the_folder_knows_is_not_begun_again(tmp_path: Path) -> None:
+    known = [replace(result(n, "b", 1.0), origin="one", family="a family") for n in (0, 2)]
+    study = Study(tmp_path / "journal", DIRECTIONS, "tpe", 0, {SIZE: LIMIT}, results=known)
+    assert study.n_finished == 2
+    assert ask(study).number == 3
+    assert "one" in {origin.label for origin in study.begun()}

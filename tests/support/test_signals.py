@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from autocompress.support.signals import interrupts_held
+from autocompress.support.signals import Stopped, interrupts_held, stops_as_interrupts
 
 
 @pytest.fixture(autouse=True)
@@ -57,3 +57,28 @@ def test_other_threads_may_use_it() -> None:
     thread.start()
     thread.join()
     assert entered == [True]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_other_stops_are_interrupts(number: signal.Signals) -> None:
+    done = []
+
+    def work() -> None:
+        with stops_as_interrupts(), interrupts_held():
+            os.kill(os.getpid(), number)
+            done.append("written")
+
+    with pytest.raises(Stopped) as stopped:
+        work()
+    assert done == ["written"]
+    assert stopped.value.number == number
+    assert signal.getsignal(number) is signal.SIG_DFL
+
+
+def test_what_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stops_as_interrupts():
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)

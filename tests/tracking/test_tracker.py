@@ -20,7 +20,7 @@ from autocompress.artifact import open_artifact
 from autocompress.errors import SearchError
 from autocompress.outcome.results import Scored, SearchResult, TrialResult
 from autocompress.plan import CompressionPlan
-from autocompress.tracking import Tracker, server_command
+from autocompress.tracking import Tracker
 from autocompress.tracking.figures import plan_params
 
 # Raised while MLflow's database models are imported, with SQLAlchemy 2.1.
@@ -291,21 +291,6 @@ def test_failures_are_one_line(out: Path, tmp_path: Path) -> None:
     with pytest.raises(SearchError, match=r"^MLflow could not log trial 3: [^\n]*absent") as info:
         tracker.log_trial(trial(3), tmp_path / "absent.acz")
     assert "\n" not in str(info.value)
-
-
-def test_unusable_database_fails_at_once(tmp_path: Path) -> None:
-    (tmp_path / "mlflow.db").write_bytes(b"no database" * 1000)
-    with pytest.raises(SearchError, match="MLflow could not open its database: file is not a"):
-        Tracker(tmp_path, "small", {})
-
-
-def test_server_command_serves_the_folder(tmp_path: Path) -> None:
-    command = server_command(tmp_path, 5001)
-    assert command[:4] == [sys.executable, "-m", "mlflow", "server"]
-    options = dict(zip(command[4::2], command[5::2], strict=True))
-    assert options["--backend-store-uri"] == f"sqlite:///{tmp_path}/mlflow.db"
-    assert options["--host"] == "127.0.0.1"
-    assert options["--port"] == "5001"
 
 
 def test_what_was_fine_tuned_shows_its_plan(out: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -33,10 +34,20 @@ class Guide:
             kept: The file; it belongs to one search.
         """
         self._space, self._source = space, encoder.source
-        if kept_json(kept) is None:
+        self._chases: list[Chase] = []
+        self._fixed: list[tuple[Origin, Mapping[str, Scalar]]] = []
+        if kept_json(kept, self._take) is None:
             with one_thread():
                 write_json(kept, _document(Planning(space, encoder, goals)))
-        document = kept_json(kept)
+            self._take(json.loads(kept.read_text(encoding="utf-8")))
+
+    def _take(self, document: Any) -> None:
+        """Take over what a file says.
+
+        Raises:
+            TypeError, LookupError, AttributeError: If it is not what `_document` gave.
+            ValueError: If an answer is none that the space offers.
+        """
         self._chases = [
             Chase(
                 Family(one["family"], one["answers"]),
@@ -46,10 +57,12 @@ class Guide:
             )
             for one in document["chases"]
         ]
-        self._fixed: list[tuple[Origin, Mapping[str, Scalar]]] = [
+        self._fixed = [
             (Origin(one["label"], one["family"], Aim(**one["aim"])), one["answers"])
             for one in document["openings"]
         ]
+        for origin, answers in self._fixed:
+            self._opening(origin, answers)
 
     def known(self) -> Iterator[Opening]:
         """Yield the openings that are known in advance, those fitted to a budget first."""

@@ -1,0 +1,57 @@
+"""The ledger of a study: what was asked and came of it, one line of JSON for each ended trial.
+
+It says the same as Optuna's journal, in a form that needs no history: from it a journal that was
+lost is made anew, and from the journal the ledger. Knows nothing of Optuna.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from autocompress.support.files import write_whole
+
+Entry = Mapping[str, Any]
+"""What a line says of the trial of its "number"."""
+
+
+class Ledger:
+    """The file, which is only ever appended to, or replaced as a whole."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def entries(self) -> dict[int, Entry]:
+        """Return what can be read, by the number of the trial; damaged lines are left out."""
+        try:
+            lines = self._path.read_bytes().splitlines()
+        except OSError:
+            return {}
+        found = filter(None, map(_entry, lines))
+        return {entry["number"]: entry for entry in found}
+
+    def append(self, entry: Entry) -> None:
+        """Write one more line; it is on the disk when this returns."""
+        with self._path.open("ab") as file:
+            file.write(_line(entry))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def replace(self, entries: Iterable[Entry]) -> None:
+        """Write other lines instead of all that are there."""
+        write_whole(self._path, map(_line, entries))
+
+
+def _line(entry: Entry) -> bytes:
+    return json.dumps(entry).encode() + b"\n"
+
+
+def _entry(line: bytes) -> Entry | None:
+    try:
+        entry = json.loads(line)
+        return entry if isinstance(entry["number"], int) else None
+    except (ValueError, TypeError, LookupError):
+        return None

@@ -1,0 +1,177 @@
+"""Searches that break off at any moment, and end as one that was never interrupted."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import random
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from toys import Classification, teacher
+
+import autocompress
+from autocompress.errors import SearchError
+from autocompress.searching.folder import SearchFolder
+from autocompress.tracking import store
+
+# Raised while MLflow's database models are imported, with SQLAlchemy 2.1.
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+
+TRIALS = 8
+_TORN = 9
+
+
+def search(out: Path) -> None:
+    autocompress.search(teacher(), Classification(), budget=12_000, trials=TRIALS, out=out)
+
+
+def outcome(out: Path) -> tuple[list[str], list[bytes], str]:
+    """Plans, bytes, and the best: numbers of trials may differ by those that were abandoned."""
+    trials = SearchFolder(out).trials()
+    plans = [json.dumps(trial.plan.to_json(), sort_keys=True) for trial in trials]
+    files = [path.read_bytes() for path in sorted(out.glob("trials/[0-9]*/model.acz"))]
+    best = json.loads((out / "result.json").read_text(encoding="utf-8"))["best"]
+    return plans, files, f"{best['size_bytes']} {best['valid_accuracy']} {best['test_accuracy']}"
+
+
+def check_runs(out: Path) -> None:
+    """Each trial that has a file must have one finished run, and no run may still be going on."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{out / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("autocompress")
+    assert experiment is not None
+    found = client.search_runs([experiment.experiment_id])
+    assert {run.info.status for run in found} <= {"FINISHED", "KILLED"}
+    finished = [run.data.tags for run in found if run.info.status == "FINISHED"]
+    logged = Counter(tags.get("autocompress.trial", "the search") for tags in finished)
+    expected = ["the search", *(str(trial.number) for trial in SearchFolder(out).trials())]
+    assert logged == Counter(expected)
+
+
+def check_whole(out: Path, whole: Path) -> None:
+    assert outcome(out) == outcome(whole)
+    check_runs(out)
+    assert not list(out.rglob("*.tmp*"))
+    assert not list(out.rglob("*.damaged"))
+
+
+class Disk:
+    """Flushes so often, and is full from then on; what was written last is torn off."""
+
+    def __init__(self, room: int) -> None:
+        self.flushed, self._room = 0, room
+        self._flush = os.fsync
+
+    def fsync(self, descriptor: int) -> None:
+        self.flushed += 1
+        if self.flushed < self._room:
+            return
+        found = os.fstat(descriptor)
+        if self.flushed == self._room and stat.S_ISREG(found.st_mode) and found.st_size > _TORN:
+            os.ftruncate(descriptor, found.st_size - _TORN)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.fixture
+def copied_databases(empty_database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Building one takes seconds, and is tested with MLflow."""
+    monkeypatch.setattr(store, "_build", lambda path, place: shutil.copy(empty_database, path))
+
+
+@pytest.fixture(scope="module")
+def whole(
+    tmp_path_factory: pytest.TempPathFactory, empty_database: Path
+) -> Iterator[tuple[Path, int]]:
+    """A search that was not interrupted, and how often it flushed to the disk."""
+    out, disk = tmp_path_factory.mktemp("whole") / "search", Disk(sys.maxsize)
+    out.mkdir()
+    shutil.copy(empty_database, out)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", disk.fsync)
+        search(out)
+    return out, disk.flushed
+
+
+@pytest.mark.usefixtures("copied_databases")
+@pytest.mark.parametrize(
+    "seed", [0, 1, 2, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 40))]
+)
+def test_a_disk_may_be_full_at_any_moment(
+    seed: int, whole: tuple[Path, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, flushes = whole
+    out, room = tmp_path / "search", random.Random(seed).randint(1, flushes)
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", Disk(room).fsync)
+        with pytest.raises(SearchError, match="No space left on device") as error:
+            search(out)
+    assert "\n" not in str(error.value)
+    search(out)
+    check_whole(out, folder)
+
+
+SEARCH = """
+import sys
+from pathlib import Path
+sys.path[:0] = sys.argv[1:3]
+from autocompress.support.signals import stops_as_interrupts
+from test_breaking_off import search
+
+with stops_as_interrupts():
+    search(Path(sys.argv[3]))
+"""
+
+
+def begin(out: Path) -> subprocess.Popen[str]:
+    places = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+    words = [sys.executable, "-c", SEARCH, *places, str(out)]
+    return subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture(scope="module")
+def seconds(tmp_path_factory: pytest.TempPathFactory) -> float:
+    """How long a search takes from the moment in which it has its folder."""
+    out = tmp_path_factory.mktemp("timed") / "search"
+    process = begin(out)
+    wait_for(out, process)
+    start = time.monotonic()
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    return time.monotonic() - start
+
+
+def wait_for(out: Path, process: subprocess.Popen[str]) -> None:
+    while not out.exists() and process.poll() is None:
+        time.sleep(0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(12))
+def test_a_search_may_be_killed_at_any_moment(
+    seed: int, seconds: float, whole: tuple[Path, int], tmp_path: Path
+) -> None:
+    chance, out = random.Random(seed), tmp_path / "search"
+    for _ in range(3):
+        process = begin(out)
+        wait_for(out, process)
+        try:
+            process.wait(chance.uniform(0, seconds))
+        except subprocess.TimeoutExpired:
+            how = chance.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+            process.send_signal(how)
+        process.communicate()
+    process = begin(out)
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    check_whole(out, whole[0])
