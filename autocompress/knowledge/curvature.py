@@ -158,7 +158,7 @@ class _Account(Plain):
             self._sensitivities[first:last] += (squares.sum(dim=0) * n).double().numpy()
             self._spread.add(squares.sum(dim=1), n)
             self._inputs.add(inputs, lambda m, n=n, share=share: (m / n).double() / share)
-            self._vectors += n // share
+            self._vectors += max(n // share, 1)  # groups may be many, and inputs few
         if self._looked_up:
             gradients = torch.cat([vectors_of(gradient) for gradient in self._looked_up])
             n = len(gradients)

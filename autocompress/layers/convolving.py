@@ -140,12 +140,12 @@ class Convolution:
         for group in range(self.groups):
             rows = slice(group * n_rows, (group + 1) * n_rows)
             own = each[:, rows]
-            first, squares = own.flatten(0, 1), own.square().sum(dim=(0, 2))
+            first, squares = own.flatten(0, 1), own.square().sum(dim=2)
             energy, n = squares.sum(), len(own) * n_rows
             if energy > 0:
-                second = squares.sqrt() / n
+                second = (squares / (n * n_rows)).sqrt().repeat_interleave(n_rows, dim=0)
                 whose = rows if self.groups > 1 else slice(None)
-                yield first * (n / energy).sqrt(), second.expand(n, -1), whose
+                yield first * (n / energy).sqrt(), second, whose
 
     def _gradients(self, x: Tensor, gradient: Tensor, weight: Tensor) -> Tensor:
         """Return the gradients by the weight of each input, (inputs, rows, cols)."""
