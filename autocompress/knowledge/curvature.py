@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -46,10 +46,8 @@ def measure_curvatures(
     and a row counts as often as it is used. Losses are taken to be means over all vectors of a
     batch; where they are not, all curvatures are off by a common factor.
 
-    A model that knows its training data by heart has next to no gradients there, but for a few
-    vectors, and what those say holds for no other data. Where the loss is below a hundredth and
-    the gradients of all weights come from less than a tenth of the vectors, errors count by their
-    size, relative to the weight.
+    Of a model that knows its training data by heart, errors count by their size, relative to the
+    weight: gradients that come from a few vectors alone hold for no other data.
 
     Args:
         model: Evaluated without dropout; it is not changed.
@@ -59,8 +57,7 @@ def measure_curvatures(
 
     Returns:
         By weight name; what no layer adapter and no call of `functional.linear`, `embedding`,
-        `bilinear` or a convolution shows is left out, and so is all if the task has no training
-        losses.
+        `bilinear` or a convolution shows is left out; without training losses, all is.
 
     References:
         [1] J. Martens, R. Grosse. Optimizing Neural Networks with Kronecker-factored Approximate
@@ -83,13 +80,17 @@ def measure_curvatures(
                     account.end_batch()
     unwatched = {firsts[name] for name in watching.unwatched}
     known = {name: account for name, account in accounts.items() if name not in unwatched}
-    evenness = max((one.evenness for one in known.values()), default=1.0)
-    by_heart = evenness < _LEAST_EVEN and float(np.mean(losses or [1.0])) < _BY_HEART
-    found = {
-        name: account.even_curvature() if by_heart else account.curvature(frequencies.get(name))
-        for name, account in known.items()
-    }
+    if _is_by_heart(known.values(), losses):
+        found = {name: account.even_curvature() for name, account in known.items()}
+    else:
+        found = {name: one.curvature(frequencies.get(name)) for name, one in known.items()}
     return {name: curvature for name, curvature in found.items() if curvature is not None}
+
+
+def _is_by_heart(accounts: Collection[_Account], losses: Sequence[float]) -> bool:
+    """Whether the loss is below a hundredth, and next to no vector has gradients."""
+    evenness = max((one.evenness for one in accounts), default=1.0)
+    return evenness < _LEAST_EVEN and float(np.mean(losses or [1.0])) < _BY_HEART
 
 
 class _Account(Plain):
