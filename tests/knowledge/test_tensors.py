@@ -84,7 +84,7 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "metadata": (lambda: named("__metadata__"), "files keep for themselves"),
     "colon": (lambda: named(":header"), "files keep for themselves"),
     "no tensor": (lambda: Odd(3, 3), "'odd' of the model's state is no tensor but a tuple"),
-    "a class": (lambda: nn.Linear, "must be an `nn.Module`, but got type"),
+    "a class": (lambda: nn.Linear, "must be an `nn.Module`, but got the class Linear; call it"),
 }
 
 
