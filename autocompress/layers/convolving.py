@@ -149,7 +149,7 @@ class Convolution:
 
     def _gradients(self, x: Tensor, gradient: Tensor, weight: Tensor) -> Tensor:
         """Return the gradients by the weight of each input, (inputs, rows, cols)."""
-        found = []
+        found: list[Tensor] = []
         with torch.enable_grad():
             kernel = weight.detach().to(x.dtype).requires_grad_()
             for one, back in zip(x, gradient, strict=True):

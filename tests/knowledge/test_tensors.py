@@ -99,6 +99,6 @@ def test_what_cannot_be_read_is_refused_in_one_line(kind: str) -> None:
 
 def test_a_state_that_a_users_hook_spoils_is_refused_in_one_line() -> None:
     model = nn.Linear(2, 2)
-    model.register_state_dict_post_hook(lambda *_: [])
+    model.register_state_dict_post_hook(lambda *_: [])  # type: ignore[no-untyped-call]
     with pytest.raises(ModelError, match=r"own `state_dict` fails .*; mend it first"):
         ModelWeights.of(model)
