@@ -14,11 +14,14 @@ import resource
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 _LINEAR, _EMBEDDING = "Linear(50000, 64)", "Embedding(200000, 512)"
 _SIZES = {_LINEAR: (50_000, 64), _EMBEDDING: (200_000, 512)}
-_TREATMENTS = {
+_Batch = tuple[Any, Any]
+_TREATMENTS: dict[str, list[dict[str, Any]]] = {
     "uniform": [{"kind": "dense"}, {"kind": "uniform", "bits": 8}],
     "equal slope": [{"kind": "dense"}, {"kind": "equal_slope", "slope": 1e-9}],
     "low rank": [{"kind": "low_rank", "rank": 8}, {"kind": "uniform", "bits": 8}],
@@ -54,13 +57,14 @@ def _child(step: str, first: int, second: int, kind: str) -> None:
 
         def __init__(self) -> None:
             super().__init__()
-            layers = {_LINEAR: nn.Linear, _EMBEDDING: nn.Embedding}
-            self.wide = layers[kind](first, second)
+            layers: dict[str, Any] = {_LINEAR: nn.Linear, _EMBEDDING: nn.Embedding}
+            self.wide: nn.Module = layers[kind](first, second)
             self.narrow = nn.Linear(second, 4)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             h = self.wide(x)
-            return self.narrow(torch.relu(h if kind == _LINEAR else h.mean(dim=1)))
+            scores: torch.Tensor = self.narrow(torch.relu(h if kind == _LINEAR else h.mean(dim=1)))
+            return scores
 
     class Classes(ac.Task):
         """Batches of eight."""
@@ -75,21 +79,21 @@ def _child(step: str, first: int, second: int, kind: str) -> None:
             )
             self.batches = [(x, torch.randint(4, (8,))) for x in inputs]
 
-        def loss(self, model, batch):
+        def loss(self, model: nn.Module, batch: _Batch) -> torch.Tensor:
             return functional.cross_entropy(model(batch[0]), batch[1])
 
-        def evaluate(self, model, split):
+        def evaluate(self, model: nn.Module, split: str) -> float:
             del split
             with torch.no_grad():
                 return sum(self.loss(model, batch).item() for batch in self.batches) / 2
 
-        def calibration_batches(self):
+        def calibration_batches(self) -> Iterator[_Batch]:
             yield from self.batches
 
-        def forward(self, model, batch):
+        def forward(self, model: nn.Module, batch: _Batch) -> Any:
             return model(batch[0])
 
-        def training_losses(self, model, teacher, distillation, seed):
+        def training_losses(self, model: nn.Module, *_: Any) -> Iterator[torch.Tensor]:
             while "without" not in step:
                 for batch in self.batches:
                     yield self.loss(model, batch)

@@ -289,6 +289,7 @@ def measure(name: str, trials: int) -> dict[str, Any]:
         "weights": sum(parameter.numel() for parameter in model.parameters()),
         "before": before.size_bytes,
         "after": best.size_bytes,
+        "trials": trials,
         "limit": f"{subject.max_rise} worse",
         "metric": subject.metric,
         "valid": [before.values[task.metric], scores["valid"]],
@@ -301,15 +302,15 @@ def write(rows: dict[str, Any]) -> None:
     """Write the figures as JSON and as a table."""
     (RESULTS / "pypi_models.json").write_text(json.dumps(rows, indent=1) + "\n")
     columns = ["model", "weights", "before, bytes", "after, bytes", "times smaller"]
-    columns += ["metric", "limit", "valid", "test", "search, CPU s"]
-    lines = [f"| {' | '.join(columns)} |", "|---|---:|---:|---:|---:|---|---|---|---|---:|"]
+    columns += ["metric", "limit", "valid", "test", "trials", "CPU s"]
+    lines = [f"| {' | '.join(columns)} |", "|---|---:|---:|---:|---:|---|---|---|---|---:|---:|"]
     for row in rows.values():
         ratio = row["before"] / row["after"]
         valid, test = (f"{row[s][0]:.4f} to {row[s][1]:.4f}" for s in ("valid", "test"))
         lines.append(
             f"| {row['model']} | {row['weights']:,} | {row['before']:,} | {row['after']:,} "
             f"| {ratio:.1f} | {row['metric']} | {row['limit']} | {valid} | {test} "
-            f"| {row['cpu_s']} |"
+            f"| {row['trials']} | {row['cpu_s']} |"
         )
     (RESULTS / "pypi_models.md").write_text("\n".join(lines) + "\n")
 

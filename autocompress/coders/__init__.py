@@ -1,5 +1,7 @@
 """Coders: how integers become bytes. A new one is a file, imported below. numpy only."""
 
+from typing import Any
+
 import numpy as np
 
 from autocompress.coders.base import CODERS, Coder, Codes
@@ -38,7 +40,8 @@ def decode(name: str, data: bytes | memoryview, shape: tuple[int, int]) -> Codes
     if name not in CODERS:
         raise ArtifactError(f"unknown coder '{name}'; known coders: {', '.join(CODERS)}")
     coder = CODERS[name]()
-    return coder.decode(data if coder.frugal else bytes(data), shape)
+    whole: Any = data if coder.frugal else bytes(data)
+    return coder.decode(whole, shape)
 
 
 __all__ = [

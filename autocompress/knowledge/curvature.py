@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -23,6 +24,7 @@ from autocompress.layers.copies import as_written, beside, untouched
 from autocompress.layers.memory import first_names
 from autocompress.layers.watching import Watching
 from autocompress.structures import Curvature, Matrix, matrix_shape
+from autocompress.support.threads import one_thread
 
 _BATCHES = 64
 _PRIOR_COUNT = 10.0
@@ -64,7 +66,6 @@ def measure_curvatures(
         [1] J. Martens, R. Grosse. Optimizing Neural Networks with Kronecker-factored Approximate
             Curvature. ICML 2015, arXiv 1503.05671; with the gradients of the true labels.
     """
-    threads = torch.get_num_threads()
     with untouched(model) as watched:
         teacher = beside(watched)
         tensors = tensors_of(watched)
@@ -72,17 +73,14 @@ def measure_curvatures(
         accounts = {name: _Account(tensors[name]) for name in dict.fromkeys(firsts.values())}
         losses: list[float] = []
         watching = Watching(watched, {name: accounts[first] for name, first in firsts.items()})
-        try:
-            torch.set_num_threads(1)  # steps through time are too small to be shared
-            with torch.random.fork_rng(devices=[]), as_written(), watching:
-                for loss in islice(task.training_losses(watched, teacher, 0.0, 0), _BATCHES):
-                    if loss.requires_grad:
-                        differentiate(loss)
-                    losses.append(float(loss.detach().mean()))
-                    for account in accounts.values():
-                        account.end_batch()
-        finally:
-            torch.set_num_threads(threads)
+        # Steps through time are too small to be shared by threads.
+        with one_thread(), torch.random.fork_rng(devices=[]), as_written(), watching:
+            for loss in islice(task.training_losses(watched, teacher, 0.0, 0), _BATCHES):
+                if loss.requires_grad:
+                    differentiate(loss)
+                losses.append(float(loss.detach().mean()))
+                for account in accounts.values():
+                    account.end_batch()
     unwatched = {firsts[name] for name in watching.unwatched}
     known = {name: account for name, account in accounts.items() if name not in unwatched}
     evenness = max((one.evenness for one in known.values()), default=1.0)
@@ -157,13 +155,13 @@ class _Account(Plain):
             squares = gradients.square()
             self._sensitivities[first:last] += (squares.sum(dim=0) * n).double().numpy()
             self._spread.add(squares.sum(dim=1), n)
-            self._inputs.add(inputs, lambda m, n=n, share=share: (m / n).double() / share)
+            self._inputs.add(inputs, partial(_mean, n=n, share=share))
             self._vectors += max(n // share, 1)  # groups may be many, and inputs few
         if self._looked_up:
             gradients = torch.cat([vectors_of(gradient) for gradient in self._looked_up])
             n = len(gradients)
             self._spread.add(gradients.square().sum(dim=1), n)
-            self._gradients.add(gradients, lambda m, n=n: (m * n).double())
+            self._gradients.add(gradients, partial(_times, n=n))
             self._lookups += n
         self._multiplied.clear()
         self._convolved.clear()
@@ -240,11 +238,6 @@ class _Spread:
         self._squares += float(own.square().sum())
 
     @property
-    def _matrix(self) -> Matrix:
-        matrix: Matrix = self.weight.float().cpu().flatten(1).numpy()
-        return matrix
-
-    @property
     def evenness(self) -> float:
         """One where all are alike, and 1 / n where one of n has it all; 0 of none."""
         if self._squares == 0:
@@ -257,6 +250,14 @@ def is_even(curvatures: Mapping[str, Curvature]) -> bool:
     """Whether errors count by their size alone, since the gradients say nothing."""
     spans = [float(np.ptp(one.rows)) for one in curvatures.values() if one.rows.size > 1]
     return bool(spans) and max(spans) == 0
+
+
+def _mean(moment: Tensor, n: int, share: int) -> Tensor:
+    return (moment / n).double() / share
+
+
+def _times(moment: Tensor, n: int) -> Tensor:
+    return (moment * n).double()
 
 
 def _scale(part: Curvature) -> float:

@@ -31,7 +31,7 @@ def predicted_loss_rise(source: Source, name: str, error: Blocks, stride: int = 
     """
     weight, calibration = source.weights.weights[name], source.calibration
     curvature = calibration.curvatures.get(name) or Curvature.relative(weight.matrix)
-    blocks = (values for _, values in error)
+    blocks: Iterable[Matrix] = (values for _, values in error)
     # How products of matrices are rounded depends a little on the number of rows.
     if curvature.moment.ndim == 2:
         blocks = _gathered(blocks)

@@ -119,6 +119,7 @@ class Numbers:
 def _factor(fields: Mapping[str, Tensor]) -> Factor:
     arrays: dict[str, NDArray[Any]] = {key: tensor.numpy() for key, tensor in fields.items()}
     integers, nearest = bool(arrays.pop("integers")), bool(arrays.pop("nearest"))
-    known = {key: arrays.pop(key) for key in ("rows", "moment", "widths") if key in arrays}
+    names = ("rows", "moment", "widths")
+    known: dict[str, NDArray[Any]] = {key: arrays.pop(key) for key in names if key in arrays}
     curvature = Curvature.of_arrays(known) if known else None
     return Factor(**arrays, integers=integers, nearest=nearest, curvature=curvature)

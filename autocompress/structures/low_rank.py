@@ -90,6 +90,8 @@ class LowRank(Structure):
         """
         if self.fit == "loss" and curvature is not None:
             return self._fitted_to_loss(weight, row_frequencies, curvature)
+        left: NDArray[np.floating[Any]]
+        right: NDArray[np.floating[Any]]
         if is_large(weight.shape):
             left, right = fitted(weight, None, self.rank)[:2]
         else:
@@ -106,6 +108,8 @@ class LowRank(Structure):
         curvature: Curvature,
     ) -> dict[str, Factor]:
         damped, root = rooted(curvature)
+        left: NDArray[np.floating[Any]]
+        right: NDArray[np.floating[Any]]
         if is_large(weight.shape) or curvature.moment.ndim == 1:
             left, right, energies = fitted(weight, (damped, root), self.rank)
         else:

@@ -56,7 +56,7 @@ def trained(steps: int) -> nn.Module:
         losses = Memorised().training_losses(model, model, 0.0, 0)
         for loss in islice(losses, steps):
             optimizer.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer.step()
     return model
 

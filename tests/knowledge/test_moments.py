@@ -41,7 +41,7 @@ def vectors() -> torch.Tensor:
 
 def moment_of(vectors: torch.Tensor, widths: tuple[int, ...], rows: int) -> Curvature:
     added = MomentSum(widths, vectors.shape[1])
-    for batch in vectors.split(100):
+    for batch in torch.split(vectors, 100):
         added.add(batch, lambda m: m / 100)
     return added.curvature(np.ones(rows), 4)
 

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -90,9 +89,7 @@ def copied_databases(empty_database: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.fixture(scope="module")
-def whole(
-    tmp_path_factory: pytest.TempPathFactory, empty_database: Path
-) -> Iterator[tuple[Path, int]]:
+def whole(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> tuple[Path, int]:
     """A search that was not interrupted, and how often it flushed to the disk."""
     out, disk = tmp_path_factory.mktemp("whole") / "search", Disk(sys.maxsize)
     out.mkdir()
