@@ -7,7 +7,7 @@ from toys import Classification, Classifier, teacher
 
 import autocompress
 from autocompress import Budget, SearchResult, TrialResult
-from autocompress.errors import BudgetError, SearchError
+from autocompress.errors import BudgetError, TaskError
 from autocompress.outcome.objectives import Split
 from autocompress.plan import CompressionPlan, Treatment
 from autocompress.precisions import EntropyStep
@@ -83,7 +83,7 @@ def test_files_above_the_budget_are_not_chosen(tmp_path: Path) -> None:
 
 
 def test_a_task_without_losses_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SearchError, match="define `training_losses`"):
+    with pytest.raises(TaskError, match="trains with `task.training_losses"):
         run(tmp_path, Silent())
 
 
