@@ -95,7 +95,8 @@ class Artifact:
         Raises:
             ArtifactError: If a weight is damaged.
         """
-        shape = stacked_shape([member.shape for member in item.members])
+        with self._decoding(item):
+            shape = stacked_shape([member.shape for member in item.members])
         matrix: Matrix | None = None
         for rows, values in self.blocks(item):
             if matrix is None:
