@@ -25,6 +25,9 @@ from autocompress.plan import CompressionPlan, Treatment
 from autocompress.precisions import EqualSlope, Uniform
 from autocompress.structures import Dense, GroupReduce, LowRank
 
+# PyTorch warns so, in any training, of hooks on layers that read what has no gradient.
+pytestmark = pytest.mark.filterwarnings("ignore:Full backward hook is firing")
+
 SHORT, ALL = range(25), range(200)
 EIGHT_BITS = treat(Dense(), Uniform(bits=8, group="tensor"))
 EQUAL_SLOPE = treat(Dense(), EqualSlope(slope=1e-4))
