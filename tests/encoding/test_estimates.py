@@ -66,7 +66,8 @@ def test_what_has_no_parts_is_encoded_whole(source: Source) -> None:
 
 
 def test_the_rise_of_no_error_is_none(source: Source) -> None:
-    assert predicted_loss_rise(source, NAME, np.zeros((ROWS, COLS), np.float32)) == 0
+    nothing = [(slice(0, ROWS), np.zeros((ROWS, COLS), np.float32))]
+    assert predicted_loss_rise(source, NAME, nothing) == 0
     whole = source.weights.weights[NAME].matrix
     assert predicted_loss_rise(source, NAME, whole) == pytest.approx(0.5)
 
