@@ -13,7 +13,7 @@ from autocompress.knowledge.prediction import predicted_loss_rise
 from autocompress.knowledge.source import Source
 from autocompress.plan import Treatment
 from autocompress.precisions import EqualSlope, Precision, Uniform
-from autocompress.structures import Dense, LowRank, Pruned, Structure, VectorQuantized
+from autocompress.structures import Dense, LowRank, Matrix, Pruned, Structure, VectorQuantized
 
 ROWS, COLS = 4000, 24
 NAME = "weight"
@@ -66,10 +66,11 @@ def test_what_has_no_parts_is_encoded_whole(source: Source) -> None:
 
 
 def test_the_rise_of_no_error_is_none(source: Source) -> None:
-    nothing = [(slice(0, ROWS), np.zeros((ROWS, COLS), np.float32))]
-    assert predicted_loss_rise(source, NAME, nothing) == 0
-    whole = source.weights.weights[NAME].matrix
-    assert predicted_loss_rise(source, NAME, whole) == pytest.approx(0.5)
+    def rise(error: Matrix) -> float:
+        return predicted_loss_rise(source, NAME, [(slice(0, ROWS), error)])
+
+    assert rise(np.zeros((ROWS, COLS), np.float32)) == 0
+    assert rise(source.weights.weights[NAME].matrix) == pytest.approx(0.5)
 
 
 def test_a_misfit_is_named(source: Source) -> None:

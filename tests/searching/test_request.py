@@ -27,7 +27,9 @@ def space_of(**changes: object) -> Space:
     ("effort", "name"), [(Effort(0, 1.0), "trials"), (Effort(1, 1, 0), "jobs")]
 )
 def test_less_than_one_is_refused(effort: Effort, name: str) -> None:
-    with pytest.raises(SearchError, match=f"`{name} >= 1` must hold for a whole number, but got 0"):
+    with pytest.raises(
+        SearchError, match=f"`{name} >= 1` must hold for a whole number, but got 0"
+    ):
         request(effort=effort)
 
 
