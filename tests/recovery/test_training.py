@@ -83,7 +83,7 @@ def test_files_above_the_budget_are_not_chosen(tmp_path: Path) -> None:
 
 
 def test_a_task_without_losses_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TaskError, match="trains with `task.training_losses"):
+    with pytest.raises(TaskError, match=r"trains with `task\.training_losses"):
         run(tmp_path, Silent())
 
 
