@@ -30,7 +30,7 @@ _TREATMENTS: dict[str, list[dict[str, Any]]] = {
         {"kind": "equal_slope", "slope": 1e-9},
     ],
     "vector quantized": [
-        {"kind": "vector_quantized", "dimension": 4, "bits": 8},
+        {"kind": "vector_quantized", "dimension": 4, "bits": 4},
         {"kind": "float16"},
     ],
 }

@@ -57,7 +57,7 @@ def decode_blocks(item: ItemRecord, data: Bytes) -> Iterator[tuple[slice, Matrix
         What `decode_matrix` does.
     """
     structure, precision = item.treatment.structure, item.treatment.precision
-    shape = stacked_shape([member.shape for member in item.members])
+    shape = _fitting_shape(item)
     if not structure.is_weight:
         yield slice(0, shape[0]), decode_matrix(item, data)
         return
@@ -88,10 +88,7 @@ def decode_factors(item: ItemRecord, data: Bytes) -> dict[str, Matrix]:
         ArtifactError, ValueError, KeyError, IndexError: If the bytes cannot have been written so.
     """
     structure, precision = item.treatment.structure, item.treatment.precision
-    shape = stacked_shape([member.shape for member in item.members])
-    misfit = structure.misfit(shape)
-    if misfit:
-        raise PlanError(misfit)
+    shape = _fitting_shape(item)
     reader = _Factors(item, data)
     integers = {
         name: reader.integers(name, factor_shape)
@@ -102,6 +99,14 @@ def decode_factors(item: ItemRecord, data: Bytes) -> dict[str, Matrix]:
         for name, factor_shape in structure.factor_shapes(shape, integers).items()
     }
     return _with_zeros(item, integers | factors) if item.zero_rows else integers | factors
+
+
+def _fitting_shape(item: ItemRecord) -> Shape:
+    shape = stacked_shape([member.shape for member in item.members])
+    misfit = item.treatment.structure.misfit(shape)
+    if misfit:
+        raise PlanError(misfit)
+    return shape
 
 
 def _with_zeros(item: ItemRecord, factors: dict[str, Matrix]) -> dict[str, Matrix]:

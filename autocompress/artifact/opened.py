@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,9 @@ from autocompress.errors import ArtifactError, PlanError
 from autocompress.plan import CompressionPlan
 from autocompress.structures import Matrix, matrix_shape, row_blocks, stacked_shape
 
+_FEW = 2**21
+"""Up to so many numbers of an entry are decoded once, and kept."""
+
 Decoded = tuple[tuple[ItemRecord, Mapping[str, Matrix]], ...]
 
 
@@ -36,6 +39,7 @@ class Artifact:
     def __init__(self, path: Path, contents: Contents) -> None:
         self.path = path
         self.contents = contents
+        self._decoded: dict[str, Mapping[str, Matrix]] = {}
 
     @property
     def size_bytes(self) -> int:
@@ -74,7 +78,7 @@ class Artifact:
         Raises:
             ArtifactError: If a weight is damaged.
         """
-        return self._factors
+        return tuple((item, self._kept(item)) for item in self.contents.header.items)
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """Return all weights: float32 arrays (and buffers) under their state-dict names.
@@ -128,16 +132,19 @@ class Artifact:
     def blocks(self, item: ItemRecord) -> Iterator[tuple[slice, Matrix]]:
         """Decode the weight, or the stacked weights of a site, by blocks of rows.
 
+        What has few numbers is kept as long as the artifact; large weights are decoded each time.
+
         Yields:
             The rows, and float32 of shape (rows of the block, cols), perhaps not to be written to.
 
         Raises:
             ArtifactError: If the weight is damaged.
         """
-        kept = self._factors if "_factors" in vars(self) else ()
-        factors = next((known for one, known in kept if one is item), None)
-        if factors is not None or not item.treatment.structure.is_weight:
-            matrix = self.matrix(item, factors or self._decoded(item))
+        n_numbers = sum(math.prod(member.shape) for member in item.members)
+        is_kept = item.name in self._decoded or n_numbers <= _FEW
+        if is_kept or not item.treatment.structure.is_weight:
+            factors = self._kept(item) if is_kept else self._factors(item)
+            matrix = self.matrix(item, factors)
             yield slice(0, len(matrix)), matrix
             return
         blocks = decode_blocks(item, self.contents.items[item.name].data)
@@ -187,11 +194,13 @@ class Artifact:
         }
         return {**account, "header": self.size_bytes - sum(account.values())}
 
-    @cached_property
-    def _factors(self) -> Decoded:
-        return tuple((item, self._decoded(item)) for item in self.contents.header.items)
+    def _kept(self, item: ItemRecord) -> Mapping[str, Matrix]:
+        """Decode an entry once; it is kept as long as the artifact."""
+        if item.name not in self._decoded:
+            self._decoded[item.name] = self._factors(item)
+        return self._decoded[item.name]
 
-    def _decoded(self, item: ItemRecord) -> dict[str, Matrix]:
+    def _factors(self, item: ItemRecord) -> Mapping[str, Matrix]:
         with self._decoding(item):
             factors = decode_factors(item, self.contents.items[item.name].data)
         self._check_finite(item, factors.values())

@@ -228,7 +228,7 @@ def test_what_is_loaded_is_what_was_stored_of_many_more(seed: int, tmp_path: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", ALL[::16])
+@pytest.mark.parametrize("seed", ALL[::40])
 def test_the_best_of_a_search_is_what_was_measured(seed: int, out: Path) -> None:
     one = made(seed)
     task = Scores(batches(one.model), losses=seed % 3 > 0)

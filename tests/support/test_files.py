@@ -136,7 +136,7 @@ def test_what_is_no_ordinary_file_is_refused(tmp_path: Path) -> None:
                 write_whole(tmp_path / name, b"data")
             assert str(caught.value) == (
                 f"'{tmp_path / name}' is {kind}, and only an ordinary file is ever replaced; "
-                "choose another name"
+                "remove it, or choose another name"
             )
     names = {entry.name for entry in tmp_path.iterdir()}
     assert names == {"folder", "pipe", "link", "socket"}

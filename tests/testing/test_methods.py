@@ -149,6 +149,11 @@ class Relative(Float32):
         values: Matrix = streams["values"] * streams["largest"]
         return values
 
+    def streams_of(
+        self, streams: Mapping[str, Stream], shape: Shape, rows: slice
+    ) -> dict[str, Stream] | None:
+        return None
+
 
 class Wasteful(Float32):
     def encode(self, factor: Factor) -> dict[str, Stream]:
@@ -183,7 +188,7 @@ class Believing(Float32):
     ("broken", "rule"),
     [
         (Relative(), "is zero.* must decode to finite numbers"),
-        (Wasteful(), r"stream 'values' .* must be int64, float16 or float32"),
+        (Wasteful(), r"stream 'values' .* must be of two dimensions, floats or signed integers"),
         (Boasting(), "`has_steps` must say whether"),
         (Careless(step=0.1), "must be zero outside of its mask"),
         (Believing(), r"must raise ValueError where .*AssertionError"),
