@@ -1,6 +1,6 @@
 """A Transformer language model: how small it becomes at 1 % more perplexity.
 
-    python benchmarks/transformer.py DATA [--model FILE] [--epochs 5] [--tune 1500steps]
+    python benchmarks/transformer.py DATA [--model FILE] [--epochs 5] [--tune 400steps]
 
 Trains a causal Transformer of about five million weights (PyTorch's own layers, output layer tied
 to the embedding) on DATA, then searches without retraining for the smallest file at +1 %, and for
@@ -165,8 +165,8 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--model", type=Path)
     parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--trials", type=int, default=16)
-    parser.add_argument("--tune", default="1500steps")
+    parser.add_argument("--trials", type=int, default=12)
+    parser.add_argument("--tune", default="400steps")
     arguments = parser.parse_args()
     corpus = read_corpus(arguments.data)
     task = Prediction(corpus)
