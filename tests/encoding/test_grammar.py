@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from grammar import Made, made
+from grammar_modules import Locked
 from grammar_task import Scores, batches, outputs, snapshot
 from numpy.typing import NDArray
 from strategies import FOR_MODELS, PRECISIONS, treat
@@ -233,8 +234,11 @@ def test_the_best_of_a_search_is_what_was_measured(seed: int, out: Path) -> None
     one = made(seed)
     task = Scores(batches(one.model), losses=seed % 3 > 0)
     before = snapshot(one.model)
-    if one.refusal:
-        with pytest.raises(AutocompressError, match=one.refusal):
+    # Files are written of a layer that cannot be copied, but an engine runs copies.
+    locked = any(isinstance(module, Locked) for module in one.model.modules())
+    refusal = "`copy.deepcopy` of the model fails" if locked else one.refusal
+    if refusal:
+        with pytest.raises(AutocompressError, match=refusal):
             autocompress.search(one.model, task, trials=2, out=out, seed=0)
         return
     result = autocompress.search(one.model, task, trials=2, out=out, seed=0)
