@@ -62,8 +62,11 @@ class SearchFolder:
         """
         known = self.check(settings) or settings
         for name in (COPY, SETTINGS):
-            if _settings(self.path / name) is None:
-                write_json(self.path / name, known.model_dump())
+            path = self.path / name
+            if _settings(path) is None:
+                if path.is_dir():
+                    put_aside(path, IsADirectoryError("it is a folder"))
+                write_json(path, known.model_dump())
 
     def check(self, settings: Settings) -> Settings | None:
         """Make sure that the folder holds no other search; return the settings of one.

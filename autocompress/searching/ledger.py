@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from autocompress.support.files import write_whole
+from autocompress.support.files import put_aside, write_whole
 
 Entry = Mapping[str, Any]
 """What a line says of the trial of its "number"."""
@@ -42,6 +42,8 @@ class Ledger:
 
     def replace(self, entries: Iterable[Entry]) -> None:
         """Write other lines instead of all that are there."""
+        if self._path.is_dir():
+            put_aside(self._path, IsADirectoryError("it is a folder"))
         write_whole(self._path, map(_line, entries))
 
 

@@ -6,10 +6,12 @@ import json
 import math
 import multiprocessing
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import pytest
 import torch
 from torch import nn
@@ -149,6 +151,15 @@ def test_a_task_that_breaks_ends_the_search_and_goes_on_repaired(out: Path) -> N
     assert (result.trials, result.without_file) == (5, 0)
 
 
+@pytest.fixture
+def by_value() -> Iterator[None]:
+    """Other processes cannot import this file, wherever tests are started."""
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    yield
+    cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+
+
+@pytest.mark.usefixtures("by_value")
 @pytest.mark.parametrize("kind", ["evaluate", pytest.param("objective", marks=pytest.mark.slow)])
 def test_what_another_process_raises_is_told_with_its_traceback(kind: str, out: Path) -> None:
     def fickle(_: Any) -> float:
