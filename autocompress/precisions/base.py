@@ -199,15 +199,25 @@ def largest_magnitude(values: NDArray[np.floating[Any]]) -> float:
     return max(float(values.max(initial=0)), -float(values.min(initial=0)))
 
 
-def differences_of(differences: Stream, rows: slice, n_rows: int) -> Stream:
-    """Return of exponents that are stored as differences, shape (1, all), those of some rows.
+def coded_rows(streams: Mapping[str, Stream], shape: Shape, rows: slice) -> dict[str, Stream]:
+    """Return the streams of some rows: their codes, their exponents if there are any, all else.
+
+    Args:
+        streams: Of the whole factor: `codes`, and perhaps `row_exponents`, stored as differences.
+        shape: Of the whole factor.
+        rows: Which rows are wanted.
 
     Raises:
-        ValueError: If there is not one for every row.
+        ValueError: If there is not a code for every element, or an exponent for every row.
     """
-    if differences.size != n_rows:
-        raise ValueError(f"{n_rows} rows need as many exponents, not {differences.size}")
-    return np.diff(np.cumsum(differences.ravel(), dtype=np.int64)[rows], prepend=0)[None, :]
+    some = {**streams, "codes": streams["codes"].reshape(shape)[rows]}
+    if "row_exponents" in streams:
+        differences = streams["row_exponents"].ravel()
+        if differences.size != shape[0]:
+            raise ValueError(f"{shape[0]} rows need as many exponents, not {differences.size}")
+        exponents = np.cumsum(differences, dtype=np.int64)[rows]
+        some["row_exponents"] = np.diff(exponents, prepend=0)[None, :]
+    return some
 
 
 def whole_numbers(bits: int) -> Runtime:

@@ -14,7 +14,7 @@ from autocompress.precisions.base import (
     PRECISIONS,
     Precision,
     Stream,
-    differences_of,
+    coded_rows,
     largest_magnitude,
 )
 from autocompress.structures.factors import Factor, Matrix, Shape, row_blocks
@@ -114,10 +114,7 @@ class EntropyStep(Precision):
         self, streams: Mapping[str, Stream], shape: Shape, rows: slice
     ) -> dict[str, Stream]:
         """Return the rows' codes, the base step, and their exponents."""
-        some = {**streams, "codes": streams["codes"].reshape(shape)[rows]}
-        if "row_exponents" in streams:
-            some["row_exponents"] = differences_of(streams["row_exponents"], rows, shape[0])
-        return some
+        return coded_rows(streams, shape, rows)
 
     def steps(self, factor: Factor) -> NDArray[np.float64]:
         """Return the step of each row, float64 of shape (rows, 1) or (1, 1)."""

@@ -14,7 +14,7 @@ from autocompress.precisions.base import (
     PRECISIONS,
     Precision,
     Stream,
-    differences_of,
+    coded_rows,
     expected_by_sums,
     largest_magnitude,
 )
@@ -121,10 +121,7 @@ class EqualSlope(Precision):
         self, streams: Mapping[str, Stream], shape: Shape, rows: slice
     ) -> dict[str, Stream]:
         """Return the rows' codes, their exponents, and all else."""
-        some = {**streams, "codes": streams["codes"].reshape(shape)[rows]}
-        if "row_exponents" in streams:
-            some["row_exponents"] = differences_of(streams["row_exponents"], rows, shape[0])
-        return some
+        return coded_rows(streams, shape, rows)
 
     def steps(self, factor: Factor) -> Floats:
         """Return the step of each element, float64 of the factor's shape."""
