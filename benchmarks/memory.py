@@ -15,8 +15,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+import autocompress as ac
 
 _LINEAR, _EMBEDDING = "Linear(50000, 64)", "Embedding(200000, 512)"
 _SIZES = {_LINEAR: (50_000, 64), _EMBEDDING: (200_000, 512)}
@@ -45,77 +52,79 @@ def _measured(step: str, size: tuple[int, int], kind: str) -> float:
     return float(found.stdout.splitlines()[-1]) * 1024
 
 
+class Classifier(nn.Module):
+    """A wide layer, and a narrow one behind it."""
+
+    def __init__(self, kind: str, first: int, second: int) -> None:
+        super().__init__()
+        self.is_linear = kind == _LINEAR
+        self.wide = nn.Linear(first, second) if self.is_linear else nn.Embedding(first, second)
+        self.narrow = nn.Linear(second, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return scores (batch, 4) of vectors, or of ids whose rows are averaged."""
+        h = self.wide(x)
+        scores: Tensor = self.narrow(torch.relu(h if self.is_linear else h.mean(dim=1)))
+        return scores
+
+
+class Classes(ac.Task):
+    """Two batches of eight inputs, with or without training losses."""
+
+    metric = "loss"
+
+    def __init__(self, model: Classifier, first: int, *, has_losses: bool) -> None:
+        self.has_losses = has_losses
+        draw = torch.randn if model.is_linear else partial(torch.randint, first)
+        sizes = (8, first) if model.is_linear else ((8, 16),)
+        self.batches = [(draw(*sizes), torch.randint(4, (8,))) for _ in range(2)]
+
+    def evaluate(self, model: nn.Module, split: str) -> float:
+        """Return the mean loss, of either split."""
+        del split
+        with torch.no_grad():
+            return sum(_loss(model, batch).item() for batch in self.batches) / 2
+
+    def calibration_batches(self) -> Iterator[_Batch]:
+        """Yield both."""
+        yield from self.batches
+
+    def forward(self, model: nn.Module, batch: _Batch) -> Any:
+        """Run a model on the inputs."""
+        return model(batch[0])
+
+    def training_losses(self, model: nn.Module, *_: Any) -> Iterator[Tensor]:
+        """Yield the losses of both for ever, or none."""
+        while self.has_losses:
+            for batch in self.batches:
+                yield _loss(model, batch)
+
+
+def _loss(model: nn.Module, batch: _Batch) -> Tensor:
+    return functional.cross_entropy(model(batch[0]), batch[1])
+
+
 def _child(step: str, first: int, second: int, kind: str) -> None:
-    import torch
-    from torch import nn
-    from torch.nn import functional
-
-    import autocompress as ac
-
-    class Classifier(nn.Module):
-        """A wide layer, and a narrow one behind it."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            layers: dict[str, Any] = {_LINEAR: nn.Linear, _EMBEDDING: nn.Embedding}
-            self.wide: nn.Module = layers[kind](first, second)
-            self.narrow = nn.Linear(second, 4)
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            h = self.wide(x)
-            scores: torch.Tensor = self.narrow(torch.relu(h if kind == _LINEAR else h.mean(dim=1)))
-            return scores
-
-    class Classes(ac.Task):
-        """Batches of eight."""
-
-        metric = "loss"
-
-        def __init__(self) -> None:
-            inputs = (
-                [torch.randn(8, first) for _ in range(2)]
-                if kind == _LINEAR
-                else [torch.randint(first, (8, 16)) for _ in range(2)]
-            )
-            self.batches = [(x, torch.randint(4, (8,))) for x in inputs]
-
-        def loss(self, model: nn.Module, batch: _Batch) -> torch.Tensor:
-            return functional.cross_entropy(model(batch[0]), batch[1])
-
-        def evaluate(self, model: nn.Module, split: str) -> float:
-            del split
-            with torch.no_grad():
-                return sum(self.loss(model, batch).item() for batch in self.batches) / 2
-
-        def calibration_batches(self) -> Iterator[_Batch]:
-            yield from self.batches
-
-        def forward(self, model: nn.Module, batch: _Batch) -> Any:
-            return model(batch[0])
-
-        def training_losses(self, model: nn.Module, *_: Any) -> Iterator[torch.Tensor]:
-            while "without" not in step:
-                for batch in self.batches:
-                    yield self.loss(model, batch)
-
     torch.manual_seed(0)
-    model, task = Classifier(), Classes()
+    model = Classifier(kind, first, second)
+    task = Classes(model, first, has_losses="without" not in step)
     with tempfile.TemporaryDirectory() as folder:
         if step in _TREATMENTS:
-            structure, precision = _TREATMENTS[step]
-            exact = {"structure": {"kind": "dense"}, "precision": {"kind": "float32"}}
-            treatments = dict.fromkeys(model.state_dict(), exact)
-            treatments["wide.weight"] = {"structure": structure, "precision": precision}
-            plan = ac.CompressionPlan.from_json({"treatments": treatments})
-            artifact = ac.compress(model, plan, task, _file(kind, first))
-            print(f"{artifact.size_bytes} bytes")
+            _compress(model, task, step, _file(kind, first))
         elif step.startswith("search"):
             budget = f"{max(first * second // 2, 20_000)}B"
-            result = ac.search(model, task, out=folder, budget=budget, trials=3)
-            print(result.best and result.best.values)
+            ac.search(model, task, out=folder, budget=budget, trials=3)
         elif step == "load":
             ac.load(_file(kind, first), model=model)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+def _compress(model: nn.Module, task: ac.Task, name: str, path: Path) -> None:
+    structure, precision = _TREATMENTS[name]
+    exact = {"structure": {"kind": "dense"}, "precision": {"kind": "float32"}}
+    treatments = dict.fromkeys(model.state_dict(), exact)
+    treatments["wide.weight"] = {"structure": structure, "precision": precision}
+    ac.compress(model, ac.CompressionPlan.from_json({"treatments": treatments}), task, path)
 
 
 def _file(kind: str, first: int) -> Path:
