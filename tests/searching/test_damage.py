@@ -21,6 +21,8 @@ from autocompress.tracking import store
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
 
 TRIALS = 6
+CACHED = "cache/autocompress/*"
+"""What is known of the model, beside the folder."""
 FILES = (
     "search.json",
     "trials/search.json",
@@ -31,8 +33,7 @@ FILES = (
     "trials/0002/trial.json",
     "trials/0002/model.acz",
     "openings.json",
-    "sensitivities.json",
-    "calibration-*",
+    CACHED,
     "test.json",
     "result.json",
     "recovered/recovered-*/trial.json",
