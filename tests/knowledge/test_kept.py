@@ -145,7 +145,7 @@ def test_unidentified_data_are_kept_by_a_search_alone(
     assert not cold.exists()
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"a": NaN}', b"\xff" * 100, None])
+@pytest.mark.parametrize("damage", [b"", b'{"a": NaN}', None])
 def test_damaged_entries_are_made_anew(
     damage: bytes | None, cold: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
