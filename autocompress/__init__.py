@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from autocompress.outcome.objectives import Objective
     from autocompress.outcome.results import SearchResult, TrialResult
     from autocompress.plan import CompressionPlan, Treatment
+    from autocompress.searching.one_shot import OneShot, compress_to_budget
     from autocompress.searching.search import search
 
 _HOMES = {
@@ -28,12 +29,14 @@ _HOMES = {
     "CompressionPlan": "plan",
     "Measured": "outcome.measured",
     "Objective": "outcome.objectives",
+    "OneShot": "searching.one_shot",
     "SearchResult": "outcome.results",
     "Task": "knowledge.task",
     "Treatment": "plan",
     "TrialResult": "outcome.results",
     "WeightReport": "artifact",
     "compress": "encoding.compress",
+    "compress_to_budget": "searching.one_shot",
     "load": "engines.torch",
     "load_checkpoint": "checkpoints",
     "open_artifact": "artifact",
@@ -47,12 +50,14 @@ __all__ = [
     "CompressionPlan",
     "Measured",
     "Objective",
+    "OneShot",
     "SearchResult",
     "Task",
     "Treatment",
     "TrialResult",
     "WeightReport",
     "compress",
+    "compress_to_budget",
     "load",
     "load_checkpoint",
     "open_artifact",

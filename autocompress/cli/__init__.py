@@ -16,12 +16,14 @@ from typing import Any
 
 import click
 
+from autocompress.cli.compress import compress
 from autocompress.cli.demo import demo
 from autocompress.cli.evaluate import evaluate
 from autocompress.cli.export import export
 from autocompress.cli.front import front
 from autocompress.cli.import_ import import_
 from autocompress.cli.inspect import inspect
+from autocompress.cli.plan import plan
 from autocompress.cli.predict import generate, predict
 from autocompress.cli.reproduce import reproduce
 from autocompress.cli.search import search
@@ -98,6 +100,8 @@ for _command in (
     import_,
     train,
     search,
+    compress,
+    plan,
     evaluate,
     inspect,
     front,
