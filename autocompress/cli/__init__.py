@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 
+from autocompress.cli.compare import compare
 from autocompress.cli.compress import compress
 from autocompress.cli.demo import demo
 from autocompress.cli.evaluate import evaluate
@@ -102,6 +103,7 @@ for _command in (
     search,
     compress,
     plan,
+    compare,
     evaluate,
     inspect,
     front,
