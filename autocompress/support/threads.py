@@ -103,7 +103,7 @@ class Threads:
         self._recent: deque[float] = deque(maxlen=_STEPS)  # seconds, of steps on the chosen number
         self._tried: list[float] = []
         self._untried = list(self._counts[1:])
-        self._wait = 0.0
+        self._wait = self._cost = 0.0
         self._is_warm = False
 
     @classmethod
@@ -166,4 +166,6 @@ class Threads:
             self._chosen = self.count
             self._recent.extend(self._tried)
         self.count = self._chosen
-        self._wait = 0.0 if self._untried else sum(self._tried) / _SHARE
+        self._cost += sum(self._tried)
+        if not self._untried:
+            self._wait, self._cost = self._cost / _SHARE, 0.0
