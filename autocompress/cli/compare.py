@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from autocompress.cli.output import a_folder, a_path, as_json, print_json
+from autocompress.cli.output import as_json, print_json
+from autocompress.cli.subject import Asked, asks_for_subject
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,21 +20,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("run", metavar="RUN[:TRIAL]")
-@click.argument("model", type=a_folder, required=False)
-@click.option("--data", type=a_path, help="Corpus: a folder, or a text file.")
-@click.option("--model", "factory", help="Instead of MODEL, package.module:factory of your own.")
-@click.option("--weights", type=a_path, help="Of --model: a checkpoint that fills it.")
-@click.option("--task", help="Of --model: what is good, as package.module:factory.")
+@asks_for_subject
 @as_json
-def compare(
-    run: str,
-    model: Path | None,
-    data: Path | None,
-    factory: str | None,
-    weights: Path | None,
-    task: str | None,
-    as_json: bool,
-) -> None:
+def compare(run: str, asked: Asked, as_json: bool) -> None:
     """Show what the best of RUN, a search's folder, does otherwise than the original.
 
     Of a language model: the likeliest next words in sentences of the test text, how often the
@@ -46,16 +35,16 @@ def compare(
     from autocompress.artifact import open_artifact
     from autocompress.cli.reference import artifact_of
 
-    if (factory is None) != (task is None):
+    if (asked.factory is None) != (asked.task is None):
         raise click.UsageError("--model and --task belong together, for a model of your own")
-    if (data is None) == (factory is None):
+    if (asked.data is None) == (asked.factory is None):
         raise click.UsageError("give --data, or for a model of your own --model and --task")
     compressed = open_artifact(artifact_of(run))
-    if factory is not None and task is not None:
-        found = _by_task(compressed, factory, weights, task)
+    if asked.factory is not None:
+        found = _by_task(compressed, asked)
         document, lines = found.to_json(), _own_lines(found)
     else:
-        spoken = _by_words(compressed, model, data or Path())
+        spoken = _by_words(compressed, asked.folder, asked.data or Path())
         document, lines = spoken.to_json(), _word_lines(spoken)
     if as_json:
         print_json({"artifact": str(compressed.path), **document})
@@ -82,6 +71,7 @@ def _by_words(compressed: Artifact, model: Path | None, data: Path) -> SideBySid
     from autocompress.lm.comparing import side_by_side
 
     vocabulary = carried_vocabulary(compressed)
+    original: nn.Module
     if model is not None:
         original, words = load_model(model)
         if words != vocabulary:
@@ -97,17 +87,18 @@ def _by_words(compressed: Artifact, model: Path | None, data: Path) -> SideBySid
     return side_by_side(original.eval(), load(compressed), vocabulary, tokens)
 
 
-def _by_task(compressed: Artifact, factory: str, weights: Path | None, task: str) -> Difference:
+def _by_task(compressed: Artifact, asked: Asked) -> Difference:
     from autocompress.cli.own import own_model, own_task
     from autocompress.engines.torch import load
     from autocompress.trial.comparing import difference
 
     def made() -> nn.Module:
-        return own_model(factory, weights)
+        return own_model(asked.factory or "", asked.weights)
 
-    kept = _original_of(compressed) if weights is None else None
+    kept = _original_of(compressed) if asked.weights is None else None
     original = made().eval() if kept is None else load(kept, model=made())
-    return difference(original, load(compressed, model=made()), own_task(task))
+    task = own_task(asked.task or "")
+    return difference(original, load(compressed, model=made()), task)
 
 
 def _word_lines(found: SideBySide) -> list[str]:

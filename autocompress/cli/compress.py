@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from autocompress.cli.output import a_file, a_folder, a_path, as_json, print_json
+from autocompress.cli.output import a_file, as_json, print_json
 from autocompress.cli.own import how_to_load
-from autocompress.cli.subject import check_source, subject_of
+from autocompress.cli.subject import Asked, asks_for_subject
 
 if TYPE_CHECKING:
     from autocompress.plan import CompressionPlan
@@ -18,24 +18,13 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("model", type=a_folder, required=False)
-@click.option("--data", type=a_path, help="Corpus: a folder, or a text file.")
-@click.option("--model", "factory", help="Instead of MODEL, package.module:factory of your own.")
-@click.option("--weights", type=a_path, help="Of --model: a checkpoint that fills it.")
-@click.option("--task", help="Of --model: what is good, as package.module:factory.")
+@asks_for_subject
 @click.option("--budget", help="Largest file allowed, such as 2MB, 800kB or 2MiB.")
 @click.option("--plan", "plan_file", type=a_file, help="Instead: what `autocompress plan` gave.")
 @click.option("--out", type=a_file, help="The file.  [default: MODEL-BUDGET.acz]")
 @as_json
 def compress(
-    model: Path | None,
-    data: Path | None,
-    factory: str | None,
-    budget: str | None,
-    plan_file: Path | None,
-    out: Path | None,
-    as_json: bool,
-    **own: str | Path | None,
+    asked: Asked, budget: str | None, plan_file: Path | None, out: Path | None, as_json: bool
 ) -> None:
     """Compress MODEL, a folder, or --model into one file at once, without a search.
 
@@ -46,25 +35,22 @@ def compress(
     from autocompress.outcome.limits import Budget
     from autocompress.searching.one_shot import compress_to_budget
 
-    weights, task = own["weights"], own["task"]
-    assert isinstance(weights, Path | None)
-    assert isinstance(task, str | None)
-    check_source(model, data, factory, weights, task)
+    asked.check()
     if (budget is None) == (plan_file is None):
         raise click.UsageError("give either --budget, such as 2MB, or --plan")
-    asked = Budget.parse(budget) if budget is not None else _read(plan_file or Path())
-    subject = subject_of(model, data, factory, weights, task)
+    wanted = Budget.parse(budget) if budget is not None else _read(plan_file or Path())
+    subject = asked.subject()
     name = budget.replace(" ", "") if budget else (plan_file or Path()).stem
     result = compress_to_budget(
-        subject.model, subject.task, asked, out or Path(f"{subject.name}-{name}.acz")
+        subject.model, subject.task, wanted, out or Path(f"{subject.name}-{name}.acz")
     )
     if as_json:
         print_json(result.to_json())
         return
     for line in _lines(result):
         click.echo(line)
-    if factory is not None:
-        click.echo(how_to_load(factory, result.artifact))
+    if asked.factory is not None:
+        click.echo(how_to_load(asked.factory, result.artifact))
 
 
 def _read(path: Path) -> CompressionPlan:

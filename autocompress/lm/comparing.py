@@ -100,21 +100,24 @@ def side_by_side(
     agreed, divergence, losses, n_words = 0, 0.0, [0.0, 0.0], 0
     with torch.inference_mode():
         for scores, following in _read(pair, tokens[:_MOST_WORDS]):
-            first, second = (one.log_softmax(-1) for one in scores)
-            agreed += int((first.argmax(-1) == second.argmax(-1)).sum())
-            divergence += float((first.exp() * (first - second)).sum(dtype=torch.float64))
-            for model, logs in enumerate((first, second)):
+            own, other = (one.log_softmax(-1) for one in scores)
+            agreed += int((own.argmax(-1) == other.argmax(-1)).sum())
+            divergence += float((own.exp() * (own - other)).sum(dtype=torch.float64))
+            for model, logs in enumerate((own, other)):
                 losses[model] += float(functional.nll_loss(logs, following, reduction="sum"))
             n_words += len(following)
         expectations = tuple(_expected(pair, vocabulary, tokens))
-        texts = [_generated(model, vocabulary, seed) for model in pair]
+        before, after = (_generated(model, vocabulary, seed) for model in pair)
+    first, second = (math.exp(min(loss / n_words, 700)) for loss in losses)
     return SideBySide(
-        n_words,
-        agreed / n_words,
-        divergence / n_words,
-        *(math.exp(min(loss / n_words, 700)) for loss in losses),
-        expectations,
-        *texts,
+        words=n_words,
+        agreement=agreed / n_words,
+        divergence=divergence / n_words,
+        original_perplexity=first,
+        compressed_perplexity=second,
+        expectations=expectations,
+        original_text=before,
+        compressed_text=after,
     )
 
 

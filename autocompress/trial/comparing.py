@@ -68,11 +68,11 @@ def difference(original: nn.Module, compressed: nn.Module, task: Task) -> Differ
                     outputs.append(list(_tensors(own.forward(model, batch))))
             sums.add(*outputs)
             bar.advance()
-    scores = [
+    before, after = (
         {"valid": own.evaluate(model, "valid"), "test": own.evaluate(model, "test")}
         for model in (original, compressed)
-    ]
-    return Difference(own.metric, *scores, sums.batches, sums.relative_error, sums.agreement)
+    )
+    return Difference(own.metric, before, after, sums.batches, sums.relative_error, sums.agreement)
 
 
 class _Sums:

@@ -103,7 +103,7 @@ def scaled(model: nn.Module) -> None:
 
 
 def named(model: nn.Module) -> None:
-    model.get_submodule("lstm").dropout = 0.1
+    vars(model.get_submodule("lstm"))["dropout"] = 0.1
 
 
 def subclassed(model: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""One file for a budget: within it, measured as it is, and the same from a warm and a cold cache."""
+"""One file for a budget: within it, measured as it is, the same from a warm and a cold cache."""
 
 from collections.abc import Iterator
 from pathlib import Path
