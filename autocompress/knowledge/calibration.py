@@ -53,11 +53,7 @@ def calibrate(model: nn.Module, task: Task, kept: Kept | None = None) -> Calibra
         TaskError: If there is no batch, or the task raises an exception.
         ModelError: If frequencies do not match the rows of their weight.
     """
-    batch = next(task.calibration_batches(), None)
-    if batch is None:
-        raise TaskError("`task.calibration_batches()` must yield at least one batch")
-    with untouched(model) as watched, torch.random.fork_rng(devices=[]):
-        sites = find_sites(watched, lambda: task.forward(watched, batch))
+    sites = _sites(model, task)
     frequencies = _row_frequencies(model, task)
     curvatures = None if kept is None else kept.known_curvatures()
     if curvatures is None:
@@ -65,6 +61,14 @@ def calibrate(model: nn.Module, task: Task, kept: Kept | None = None) -> Calibra
         if kept is not None:
             kept.keep_curvatures(curvatures)
     return Calibration(frequencies, sites, curvatures)
+
+
+def _sites(model: nn.Module, task: Task) -> tuple[Site, ...]:
+    batch = next(task.calibration_batches(), None)
+    if batch is None:
+        raise TaskError("`task.calibration_batches()` must yield at least one batch")
+    with untouched(model) as watched, torch.random.fork_rng(devices=[]):
+        return find_sites(watched, lambda: task.forward(watched, batch))
 
 
 def _row_frequencies(model: nn.Module, task: Task) -> dict[str, NDArray[np.float64]]:
