@@ -10,12 +10,13 @@ from typing import Any
 
 from torch import nn
 
-from autocompress.artifact import open_artifact
+from autocompress.artifact import Artifact, open_artifact
 from autocompress.encoding.encoder import Encoder, uncompressed_plan
 from autocompress.engines.torch import TorchEngine
 from autocompress.errors import BudgetError
 from autocompress.knowledge.guarded import GuardedTask, guarded
 from autocompress.knowledge.kept import Kept
+from autocompress.knowledge.overview import overview
 from autocompress.knowledge.sensitivity import with_sensitivities
 from autocompress.knowledge.source import Source
 from autocompress.knowledge.task import Task
@@ -123,19 +124,37 @@ def compress_to_budget(
     limit = None if isinstance(budget, CompressionPlan) else Budget.parse(budget).limit_bytes
     own, path = guarded(task), Path(path)
     model = plain(model)
+    progress.say("evaluating the model as it is")
+    uncompressed = FirstLook.of(model, own).score
     kept = Kept.of(model, own)
     source = Source.of(model, own, kept)
-    if isinstance(budget, CompressionPlan):
-        encoder, plan = Encoder(source), budget
-        encoder.check(plan)
-    else:
-        encoder = Encoder(with_sensitivities(source, model, own, kept))
-        assert limit is not None
-        plan = _plan_for(encoder, limit)
+    for line in overview(model, source):
+        progress.say(line)
+    if limit is not None:
+        source = with_sensitivities(source, model, own, kept)
+    encoder = Encoder(source)
+    plan = budget if isinstance(budget, CompressionPlan) else _plan_for(encoder, limit or 0)
     path.parent.mkdir(parents=True, exist_ok=True)
     with one_thread():
         encoder.write(plan, path)
-    return _measured(encoder, model, own, path, start)
+    artifact = open_artifact(path)
+    return OneShot(
+        artifact=path,
+        plan=artifact.plan,
+        size_bytes=artifact.size_bytes,
+        uncompressed_bytes=file_size(encoder, uncompressed_plan(source)),
+        metric=own.metric,
+        direction=own.direction,
+        score=_score(artifact, model, own),
+        uncompressed_score=uncompressed,
+        seconds=round(time.perf_counter() - start, 1),
+    )
+
+
+def _score(artifact: Artifact, model: nn.Module, task: GuardedTask) -> float:
+    progress.say("measuring the file")
+    engine = TorchEngine(needed_copy(model, "a file is measured in a copy"), artifact)
+    return task.evaluate(engine.load(artifact), "valid")
 
 
 def _plan_for(encoder: Encoder, limit: int) -> CompressionPlan:
@@ -159,24 +178,4 @@ def _plan_for(encoder: Encoder, limit: int) -> CompressionPlan:
     raise BudgetError(
         f"`budget >= {format_bytes(least)}` must hold for this model without a search, but got "
         f"{format_bytes(limit)}; ask for more, or search with `autocompress search`"
-    )
-
-
-def _measured(
-    encoder: Encoder, model: nn.Module, task: GuardedTask, path: Path, start: float
-) -> OneShot:
-    progress.say("measuring the file, and the model as it is")
-    artifact = open_artifact(path)
-    engine = TorchEngine(needed_copy(model, "a file is measured in a copy"), artifact)
-    score = task.evaluate(engine.load(artifact), "valid")
-    return OneShot(
-        artifact=path,
-        plan=artifact.plan,
-        size_bytes=artifact.size_bytes,
-        uncompressed_bytes=file_size(encoder, uncompressed_plan(encoder.source)),
-        metric=task.metric,
-        direction=task.direction,
-        score=score,
-        uncompressed_score=FirstLook.of(model, task).score,
-        seconds=round(time.perf_counter() - start, 1),
     )
