@@ -126,13 +126,7 @@ def compress_to_budget(
     model = plain(model)
     progress.say("evaluating the model as it is")
     uncompressed = FirstLook.of(model, own).score
-    kept = Kept.of(model, own)
-    source = Source.of(model, own, kept)
-    for line in overview(model, source):
-        progress.say(line)
-    if limit is not None:
-        source = with_sensitivities(source, model, own, kept)
-    encoder = Encoder(source)
+    encoder = Encoder(_learnt(model, own))
     plan = budget if isinstance(budget, CompressionPlan) else _plan_for(encoder, limit or 0)
     path.parent.mkdir(parents=True, exist_ok=True)
     with one_thread():
@@ -142,13 +136,22 @@ def compress_to_budget(
         artifact=path,
         plan=artifact.plan,
         size_bytes=artifact.size_bytes,
-        uncompressed_bytes=file_size(encoder, uncompressed_plan(source)),
+        uncompressed_bytes=file_size(encoder, uncompressed_plan(encoder.source)),
         metric=own.metric,
         direction=own.direction,
         score=_score(artifact, model, own),
         uncompressed_score=uncompressed,
         seconds=round(time.perf_counter() - start, 1),
     )
+
+
+def _learnt(model: nn.Module, task: GuardedTask) -> Source:
+    """Return what is known of a model and its data, measured where that was not done before."""
+    kept = Kept.of(model, task)
+    source = Source.of(model, task, kept)
+    for line in overview(model, source):
+        progress.say(line)
+    return with_sensitivities(source, model, task, kept)
 
 
 def _score(artifact: Artifact, model: nn.Module, task: GuardedTask) -> float:
