@@ -126,7 +126,7 @@ def compress_to_budget(
     model = plain(model)
     progress.say("evaluating the model as it is")
     uncompressed = FirstLook.of(model, own).score
-    encoder = Encoder(_learnt(model, own))
+    encoder = Encoder(_learnt(model, own, plans=limit is not None))
     plan = budget if isinstance(budget, CompressionPlan) else _plan_for(encoder, limit or 0)
     path.parent.mkdir(parents=True, exist_ok=True)
     with one_thread():
@@ -145,13 +145,13 @@ def compress_to_budget(
     )
 
 
-def _learnt(model: nn.Module, task: GuardedTask) -> Source:
-    """Return what is known of a model and its data, measured where that was not done before."""
+def _learnt(model: nn.Module, task: GuardedTask, *, plans: bool) -> Source:
+    """Return what is known of a model and its data, and what planning needs besides."""
     kept = Kept.of(model, task)
     source = Source.of(model, task, kept)
     for line in overview(model, source):
         progress.say(line)
-    return with_sensitivities(source, model, task, kept)
+    return with_sensitivities(source, model, task, kept) if plans else source
 
 
 def _score(artifact: Artifact, model: nn.Module, task: GuardedTask) -> float:
