@@ -10,9 +10,8 @@ import click
 from autocompress.cli.output import a_file, as_json, print_json, print_table
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from autocompress.artifact import Artifact
+    from autocompress.reporting.columns import Columns
 
 
 @click.command()
@@ -38,24 +37,20 @@ def inspect(artifact: Path, as_json: bool) -> None:
     )
 
 
-def _table(artifact: Artifact) -> Table:
-    from rich.table import Table
-    from rich.text import Text
+def _table(artifact: Artifact) -> Columns:
+    from autocompress.reporting.columns import Columns
 
-    table = Table(title=Text(str(artifact.path)), title_justify="left")
-    for column in ("weight", "shape", "structure", "precision", "coder"):
-        table.add_column(column)
-    for column in ("bytes", "bits/weight"):
-        table.add_column(column, justify="right")
-    for line in artifact.report():
+    titles = ("weight", "shape", "structure", "precision", "coder", "bytes", "bits/weight")
+    table = Columns(titles, prose=titles[2:5], left=titles[1:2], title=str(artifact.path))
+    lines = artifact.report()
+    for number, line in enumerate(lines):
         name = " = ".join((line.name, *line.aliases)) + (f" ({line.site})" if line.site else "")
         shape = " x ".join(map(str, line.shape))
         numbers = (f"{line.size_bytes:,.0f}", f"{line.bits_per_weight:.2f}")
-        table.add_row(Text(name), shape, line.structure, line.precision, line.coder, *numbers)
-    table.add_section()
+        cells = (name, shape, line.structure, line.precision, line.coder, *numbers)
+        table.add(*cells, ends_section=number + 1 == len(lines))
     for part, size in artifact.accounting().items():
         if size:
-            table.add_row(f"all {part}" if part == "weights" else part, *[""] * 4, f"{size:,}", "")
-    table.add_section()
-    table.add_row("file", *[""] * 4, f"{artifact.size_bytes:,}", "")
+            table.add(f"all {part}" if part == "weights" else part, *[""] * 4, f"{size:,}")
+    table.add("file", *[""] * 4, f"{artifact.size_bytes:,}", style="bold")
     return table

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from autocompress.outcome.results import SearchResult
+    from autocompress.reporting.columns import Columns
 
 NOTHING_FEASIBLE = 3
-_WIDTH_OF_FILES = 140
+_LEAST_WIDTH = 20
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 a_folder = click.Path(path_type=Path, file_okay=False)
@@ -28,14 +27,17 @@ def print_json(document: Mapping[str, Any]) -> None:
     click.echo(json.dumps(document, indent=2))
 
 
-def print_table(table: Table) -> None:
-    """Print a table on stdout, as wide as the terminal."""
+def print_table(table: Columns) -> None:
+    """Print a table on stdout: as wide as the terminal, or in a pipe as plain columns."""
     from rich.console import Console
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     if not console.is_terminal:
-        console = Console(highlight=False, width=_WIDTH_OF_FILES)
-    console.print(table)
+        for line in table.lines():
+            click.echo(line.plain)
+        return
+    for line in table.lines(max(console.width, _LEAST_WIDTH)):
+        console.print(line)
 
 
 def print_result(result: SearchResult, document: bool) -> None:

@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-from rich.text import Text
-
 from autocompress.outcome.cautions import cautions
 from autocompress.outcome.limits import RISE, Limit, excesses, format_bytes, parse_rise
 from autocompress.outcome.metric import distance
 from autocompress.outcome.names import LATENCY_MS, SIZE
+from autocompress.reporting.columns import Columns
 from autocompress.reporting.insight import worsening
 from autocompress.support.files import write_whole
 
@@ -23,24 +21,19 @@ if TYPE_CHECKING:
     from autocompress.outcome.results import Scored, SearchResult, TrialResult
 
 
-def front_table(result: SearchResult) -> Table:
-    """Return the front as a table, smallest file first, below the baseline; the best is marked."""
-    table = Table(
-        title=f"{result.name}: the front",
-        title_justify="left",
-        title_style="bold",
-        caption=result.measure,
-        caption_justify="left",
+def front_table(result: SearchResult) -> Columns:
+    """Return the front as a table, smallest file first, below the baseline; the best is marked.
+
+    Plans are too long for it: `autocompress inspect` and the page show them.
+    """
+    table = Columns(
+        _header(result)[:-1], title=f"{result.name}: the front", caption=result.measure
     )
-    *numbers, plan = _header(result)
-    for title in numbers:
-        table.add_column(Text(title), justify="right", no_wrap=True)
-    table.add_column(plan, overflow="fold")
     best = _best_row(result)
     for number, cells in enumerate(_rows(result)):
         style = "bold green" if number == best else "" if number else "dim"
         ends = number in (0, len(result.front))
-        table.add_row(*(Text(cell) for cell in cells), style=style, end_section=ends)
+        table.add(*cells[:-1], style=style, ends_section=ends)
     return table
 
 
