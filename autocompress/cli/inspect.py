@@ -7,18 +7,25 @@ from typing import TYPE_CHECKING
 
 import click
 
-from autocompress.cli.output import a_file, as_json, print_json, print_table
+from autocompress.cli.chosen import an_artifact
+from autocompress.cli.helping import Command
+from autocompress.cli.output import as_json, print_json, print_table
 
 if TYPE_CHECKING:
     from autocompress.artifact import Artifact
     from autocompress.reporting.columns import Columns
 
 
-@click.command()
-@click.argument("artifact", type=a_file)
+@click.command(
+    cls=Command, examples=("autocompress inspect RUN:3", "autocompress inspect FILE.acz --json")
+)
+@click.argument("artifact", type=an_artifact)
 @as_json
 def inspect(artifact: Path, as_json: bool) -> None:
-    """Show how ARTIFACT stores each weight, and what every part of the file costs."""
+    """Show how a file stores each weight, and what every part of it costs.
+
+    ARTIFACT is a file ending in .acz, a search's folder (its best), or RUN:3 (its trial 3).
+    """
     from autocompress.artifact import open_artifact
 
     opened = open_artifact(artifact)

@@ -20,6 +20,7 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON d
 a_folder = click.Path(path_type=Path, file_okay=False)
 a_file = click.Path(path_type=Path, dir_okay=False)
 a_path = click.Path(path_type=Path)
+a_seed = click.IntRange(0, 2**32 - 1)
 
 
 def print_json(document: Mapping[str, Any]) -> None:
@@ -27,17 +28,24 @@ def print_json(document: Mapping[str, Any]) -> None:
     click.echo(json.dumps(document, indent=2))
 
 
+def width_of_stdout() -> int | None:
+    """Return how many characters a line of the terminal has; None where stdout is none."""
+    from rich.console import Console
+
+    console = Console()
+    return max(console.width, _LEAST_WIDTH) if console.is_terminal else None
+
+
 def print_table(table: Columns) -> None:
     """Print a table on stdout: as wide as the terminal, or in a pipe as plain columns."""
     from rich.console import Console
 
-    console = Console(highlight=False, soft_wrap=True)
-    if not console.is_terminal:
-        for line in table.lines():
+    console, width = Console(highlight=False, soft_wrap=True), width_of_stdout()
+    for line in table.lines(width):
+        if width is None:
             click.echo(line.plain)
-        return
-    for line in table.lines(max(console.width, _LEAST_WIDTH)):
-        console.print(line)
+        else:
+            console.print(line)
 
 
 def print_result(result: SearchResult, document: bool) -> None:
