@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,14 @@ def print_table(table: Columns) -> None:
             console.print(line)
 
 
+def print_line(line: str) -> None:
+    """Print a line on stdout, broken between words where the terminal ends, if there is one."""
+    width = width_of_stdout()
+    if width is not None:
+        line = textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
+    click.echo(line)
+
+
 def print_result(result: SearchResult, document: bool) -> None:
     """Print the outcome of a search, as a table and a summary or as JSON."""
     from autocompress.reporting.tables import front_table, summary_lines
@@ -58,4 +67,4 @@ def print_result(result: SearchResult, document: bool) -> None:
     if result.front:
         print_table(front_table(result))
     for line in summary_lines(result):
-        click.echo(line)
+        print_line(line)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ import click
 
 from autocompress.cli.chosen import an_artifact
 from autocompress.cli.helping import Command
-from autocompress.cli.output import a_seed, as_json, print_json, width_of_stdout
+from autocompress.cli.output import a_seed, as_json, print_json, print_line
 
 if TYPE_CHECKING:
     from autocompress.lm.onnx.predictor import Predictor
@@ -82,7 +81,7 @@ def generate(artifact: Path, prompt: str, words: int, seed: int, as_json: bool) 
         print_json({"text": text, **_speed(predictor)})
         return
     for line in text.split(f" {predictor.vocabulary.end_of_sentence}"):
-        click.echo(_between_words(line.strip()))
+        print_line(line.strip())
     click.echo(_speed_line(predictor), err=True)
 
 
@@ -95,14 +94,6 @@ def _read(predictor: Predictor, text: str) -> Typed:
         click.echo(note, err=True)
     predictor.read(" ".join(found.words))
     return found
-
-
-def _between_words(line: str) -> str:
-    """Break a line where the terminal ends, if there is one."""
-    width = width_of_stdout()
-    if width is None:
-        return line
-    return textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
 
 
 def _speed(predictor: Predictor) -> dict[str, float]:

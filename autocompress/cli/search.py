@@ -18,6 +18,7 @@ from autocompress.cli.output import (
     a_path,
     a_seed,
     as_json,
+    print_line,
     print_result,
 )
 from autocompress.cli.own import how_to_load
@@ -201,7 +202,7 @@ def conclude(
     """
     print_result(result, document)
     if not document and result.best is not None:
-        click.echo(f"picture: {folder / 'front.png'}")
+        print_line(f"picture: {folder / 'front.png'}")
         if factory is not None:
             click.echo(how_to_load(factory, result.best.artifact))
     if not document and result.trials:

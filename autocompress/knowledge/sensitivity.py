@@ -61,14 +61,14 @@ def with_sensitivities(source: Source, model: nn.Module, task: Task, cache: Path
     sensitivities = kept_json(cache, numbers)
     if not sensitivities:  # none at all are found in an instant, where there are none to find
         progress.say("measuring how sensitive the loss is to each weight")
-        with one_thread():
-            sensitivities = _measure(source, model, task)
+        with one_thread(), progress.bar("sensitivities", len(source.weights.weights)) as bar:
+            sensitivities = _measure(source, model, task, bar)
         write_json(cache, sensitivities)
     calibration = replace(source.calibration, sensitivities=sensitivities)
     return replace(source, calibration=calibration)
 
 
-def _measure(source: Source, model: nn.Module, task: Task) -> dict[str, float]:
+def _measure(source: Source, model: nn.Module, task: Task, bar: progress.Bar) -> dict[str, float]:
     teacher = copied(model).eval()
     probed = beside(teacher)
     tensors = tensors_of(probed)
@@ -89,6 +89,7 @@ def _measure(source: Source, model: nn.Module, task: Task) -> dict[str, float]:
         rise = max(float(differences.mean()), noise)
         if predicted > 0 and math.isfinite(rise) and rise > 0:
             ratios[name] = rise / predicted
+        bar.advance(note=name)
     known = [name for name in ratios if name in source.calibration.curvatures]
     sizes = [source.weights.weights[name].values.size for name in known]
     mean = np.average([ratios[name] for name in known], weights=sizes) if known else 1.0

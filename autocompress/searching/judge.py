@@ -86,6 +86,13 @@ class Judge:
                 hurdles.append(Hurdle(result.losses, size, reason, result.predicted))
         return hurdles
 
+    def best(self, results: Sequence[TrialResult]) -> TrialResult | None:
+        """Return the best trial so far that keeps all limits, as results name it, or None."""
+        feasible = [one for one in results if one.feasible]
+        if self.max_rise is not None:
+            return min(feasible, key=lambda one: one.size_bytes, default=None)
+        return min(feasible, key=self.rise, default=None)
+
     def promising(self, results: Sequence[TrialResult], best: int | None) -> TrialResult | None:
         """Return the trial whose plan is worth fine-tuning, if any.
 
