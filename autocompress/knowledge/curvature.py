@@ -72,12 +72,10 @@ def measure_curvatures(
         losses: list[float] = []
         watching = Watching(watched, {name: accounts[first] for name, first in firsts.items()})
         # Steps through time are too small to be shared by threads.
-        alone, bar = torch.random.fork_rng(devices=[]), progress.bar("calibration", _BATCHES)
+        bar, alone = progress.bar("calibration", _BATCHES), torch.random.fork_rng(devices=[])
         with one_thread(), alone, as_written(), watching, bar as shown:
             for loss in islice(task.training_losses(watched, teacher, 0.0, 0), _BATCHES):
-                if loss.requires_grad:
-                    differentiate(loss)
-                losses.append(float(loss.detach().mean()))
+                losses.append(_backwards(loss))
                 for account in accounts.values():
                     account.end_batch()
                 shown.advance()
@@ -88,6 +86,13 @@ def measure_curvatures(
     else:
         found = {name: one.curvature(frequencies.get(name)) for name, one in known.items()}
     return {name: curvature for name, curvature in found.items() if curvature is not None}
+
+
+def _backwards(loss: Tensor) -> float:
+    """Have a loss tell its gradients, and return it."""
+    if loss.requires_grad:
+        differentiate(loss)
+    return float(loss.detach().mean())
 
 
 def _is_by_heart(accounts: Collection[_Account], losses: Sequence[float]) -> bool:
