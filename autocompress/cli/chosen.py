@@ -10,7 +10,7 @@ import click
 from autocompress.errors import SearchError
 
 
-class AnArtifact(click.ParamType):
+class AnArtifact(click.ParamType):  # type: ignore[type-arg]
     """A file ending in .acz, or a search's folder, or RUN:3 for its trial 3; read as a path."""
 
     name = "file or run"

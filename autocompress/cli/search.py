@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,6 +19,7 @@ from autocompress.cli.output import (
     as_json,
     print_line,
     print_result,
+    width_of_stdout,
 )
 from autocompress.cli.own import how_to_load
 from autocompress.cli.subject import check_source, subject_of
@@ -213,12 +213,14 @@ def conclude(
 
 
 def _next_steps(folder: Path, *, is_language_model: bool) -> Iterator[str]:
-    """Yield commands that one may want now."""
-    run = shlex.quote(os.path.relpath(folder))
+    """Yield commands that one may want now, and what they do where a line has room for that."""
+    run = shlex.quote(str(folder))
     steps = {f"ui {run}": "every trial, in the browser"}
-    steps |= {f"inspect {run}": "where the bytes of the best go"}
+    steps[f"inspect {run}"] = "where the bytes of the best go"
     if is_language_model:
-        steps |= {f'predict {run} "some words"': "the best at work"}
-    width = max(map(len, steps))
+        steps[f'predict {run} "some words"'] = "the best at work"
+    names, room = max(map(len, steps)), width_of_stdout()
     for number, (command, what) in enumerate(steps.items()):
-        yield f"{'' if number else 'next:':6}autocompress {command:{width}}  {what}"
+        line = f"{'' if number else 'next:':6}autocompress {command:{names}}  {what}"
+        fits = room is None or len(line) <= room
+        yield line if fits else line.removesuffix(what).rstrip()

@@ -31,8 +31,8 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Time:
 
 
 def test_steps_of_a_minute_are_reckoned_from_the_first_one_on(time: Time) -> None:
+    assert Clock(5).left is None
     clock = Clock(5)
-    assert clock.left is None
     time.now += 60
     clock.advance(1)
     assert clock.left == 240
