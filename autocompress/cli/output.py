@@ -40,7 +40,8 @@ def print_table(table: Table) -> None:
 
 def print_result(result: SearchResult, document: bool) -> None:
     """Print the outcome of a search, as a table and a summary or as JSON."""
-    from autocompress.reporting.tables import front_table, summary_lines
+    from autocompress.reporting.answer import summary_lines
+    from autocompress.reporting.tables import front_table
 
     if document:
         print_json(result.to_json())

@@ -165,7 +165,7 @@ class Study:
         return trial.number
 
     def tell(self, result: TrialResult) -> None:
-        """End a trial with its result; one that is none of the space teaches the sampler nothing."""
+        """End a trial with its result; plans beyond the space teach the sampler nothing."""
         if result.family == LAST_RESORT:
             self.fail(result.number, SearchError("its plan is none of the search space"))
             return
