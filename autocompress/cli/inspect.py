@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
     from autocompress.artifact import Artifact
 
+_BARS = 30
+
 
 @click.command()
 @click.argument("artifact", type=a_file)
@@ -25,6 +28,8 @@ def inspect(artifact: Path, as_json: bool) -> None:
     opened = open_artifact(artifact)
     if not as_json:
         print_table(_table(opened))
+        for line in _chart(opened):
+            click.echo(line)
         return
     print_json(
         {
@@ -36,6 +41,16 @@ def inspect(artifact: Path, as_json: bool) -> None:
             "parts": opened.accounting(),
         }
     )
+
+
+def _chart(artifact: Artifact) -> list[str]:
+    """Draw where the bytes go; of a search's trial also what each weight should cost."""
+    from autocompress.reporting.costs import cost_lines, most, weight_costs
+    from autocompress.searching.summary import rises_beside
+
+    costs = most(weight_costs(artifact, rises_beside(artifact.path)), _BARS)
+    blocks = (sys.stdout.encoding or "").lower().startswith("utf")
+    return ["", *cost_lines(costs, "█" if blocks else "#")]
 
 
 def _table(artifact: Artifact) -> Table:

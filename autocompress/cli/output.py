@@ -49,4 +49,14 @@ def print_result(result: SearchResult, document: bool) -> None:
     if result.front:
         print_table(front_table(result))
     for line in summary_lines(result):
-        click.echo(line)
+        click.secho(line, fg="yellow" if _is_doubtful(result, line) else None)
+
+
+def _is_doubtful(result: SearchResult, line: str) -> bool:
+    """Whether a line tells of a miss, or of a best that nobody should take without a thought."""
+    from autocompress.outcome.cautions import cautions
+
+    doubts = (
+        ("warning: ", "best plan") if cautions(result) else ("no plan", "no trial", "the nearest")
+    )
+    return line.startswith(doubts)

@@ -15,14 +15,17 @@ def value_limits(
     """Fit the range to the baseline and the bulk of the front.
 
     The smallest files of a front may be many times worse than the rest. Values are shown up to
-    four times as far from the best as the front's median is; the side where nothing can be, for
-    it would be better than the front, keeps room for the notes.
+    four times as far from the best as the front's median is, and the front up to a tenth of the
+    baseline; the side where nothing can be, for it would be better than the front, keeps room
+    for the notes.
     """
     sign = 1.0 if lower else -1.0
     good = min(sign * value for value in (*front, baseline))
     middle = median(sign * value for value in front) if front else good
     reach = max(4 * (middle - good), 0.04 * abs(baseline), 1e-12)
-    shown = [sign * y for y in (*front, *cloud, baseline) if sign * y <= good + reach]
+    wide = max(reach, 0.1 * abs(baseline))
+    shown = [sign * y for y in (*cloud, baseline) if sign * y <= good + reach]
+    shown += [sign * y for y in front if sign * y <= good + wide]
     span = max(max(shown) - good, reach / 2, sign * baseline - good)
     near, far = good - 0.3 * span, max(good + span, sign * baseline) + 0.08 * span
     return (near, far) if lower else (-far, -near)

@@ -26,6 +26,11 @@ def save_png(view: FrontView, path: Path) -> None:
 
     It has 1600 x 1000 pixels, and with a second panel 3000.
     """
+    front_figure(view).savefig(path, format="png")
+
+
+def front_figure(view: FrontView) -> Figure:
+    """Return the figure that `save_png` writes."""
     views = [view] if view.beside is None else [view, view.beside]
     figure = Figure(figsize=(8 if len(views) == 1 else 15, 5), dpi=200, layout="constrained")
     panels = figure.subplots(1, len(views), squeeze=False)[0]
@@ -38,7 +43,7 @@ def save_png(view: FrontView, path: Path) -> None:
         loc="lower right", bbox_to_anchor=(1, 1.06), ncols=3, fontsize=8.5, frameon=False
     )
     figure.supxlabel(view.caption, fontsize=8, color=_BASELINE, x=0.99, ha="right")
-    figure.savefig(path, format="png")
+    return figure
 
 
 def save_hypervolume(title: str, volumes: Sequence[float], path: Path) -> None:

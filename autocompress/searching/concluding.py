@@ -42,7 +42,7 @@ class Conclusion:
         write_json(self._folder.path / "result.json", result.to_json())
         trials = self._folder.trials()
         files = write_front(result, trials, self._folder.path)
-        files += write_insight(result, trials, self._folder.path)
+        files += write_insight(result, trials, self._folder.path, self._folder.understood())
         self._records.conclude(result, files)
         if fault is not None:
             raise TaskError(

@@ -26,6 +26,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -199,6 +200,11 @@ class SearchFolder:
             except (OSError, ValueError, LookupError, TypeError):
                 continue  # none yet, or of an earlier version
         return None
+
+    def understood(self) -> dict[str, Any] | None:
+        """Return what was found in the model, or None where no version has written it."""
+        known: dict[str, Any] | None = kept_json(self.path / WEIGHTS, lambda one: one["weights"])
+        return known
 
     def noise(self, artifact: Path) -> float | None:
         """Return the standard error of a file's change of the metric, or None if not known."""

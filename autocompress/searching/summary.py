@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -114,6 +115,22 @@ def _scored(
     number: int | None, path: Path, values: Mapping[str, float], tests: Mapping[Path, float]
 ) -> Scored:
     return Scored(number, path, values, tests.get(path), describe_artifact(path))
+
+
+def rises_beside(artifact: Path) -> Mapping[str, float]:
+    """Return by weight the predicted rise of the loss, if a file is that of a trial; else nothing.
+
+    Of what was fine-tuned nothing is predicted.
+    """
+    trial = artifact.absolute().parent
+    with suppress(SearchError):
+        found = SearchFolder(trial.parents[1]).trial(int(trial.name)) if _is_trial(trial) else None
+        return {} if found is None else found.rises
+    return {}
+
+
+def _is_trial(folder: Path) -> bool:
+    return folder.name.isdecimal() and folder.parent.name == "trials"
 
 
 def describe_artifact(path: Path) -> str:
