@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _FRONT, _BEST, _TRIAL, _BASELINE, _BUDGET = "#1f6feb", "#d1242f", "#b3bac2", "#57606a", "#9a6700"
 _TUNED = "#1a7f37"
-_HEADROOM = {"xytext": (0, 4), "textcoords": "offset points", "fontsize": 8.5}
+_HEADROOM: dict[str, Any] = {"xytext": (0, 4), "textcoords": "offset points", "fontsize": 8.5}
 
 
 def save_png(view: FrontView, path: Path) -> None:
@@ -166,15 +166,27 @@ def _draw_beyond(axes: Axes, view: FrontView) -> None:
     """Draw at the edge of the picture what is worse than it shows, and what has no metric."""
     marker = "^" if view.lower_is_better else "v"
     beyond = [view.clipped(dot) for dot in view.trials if view.is_outside(dot)]
-    best = {"s": 22, "marker": marker, "zorder": 3, "clip_on": False, "linewidths": 0}
+    edge_style: dict[str, Any] = {
+        "s": 22,
+        "marker": marker,
+        "zorder": 3,
+        "clip_on": False,
+        "linewidths": 0,
+    }
     if beyond:
-        _scatter(axes, beyond, color=_TRIAL, label="beyond the range", **best)
+        _scatter(axes, beyond, color=_TRIAL, label="beyond the range", **edge_style)
     if useless := [view.clipped(dot) for dot in view.front if view.is_outside(dot)]:
-        _scatter(axes, useless, color=_FRONT, **best)
+        _scatter(axes, useless, color=_FRONT, **style)
     if view.given_up:
         edge = view.y_limits[1 if view.lower_is_better else 0]
         places = [dot.cost for dot in view.given_up]
-        style = {"marker": "|", "s": 40, "color": _TRIAL, "clip_on": False, "linewidths": 1.2}
+        style: dict[str, Any] = {
+            "marker": "|",
+            "s": 40,
+            "color": _TRIAL,
+            "clip_on": False,
+            "linewidths": 1.2,
+        }
         axes.scatter(places, [edge] * len(places), zorder=2, label="given up", **style)
 
 

@@ -19,6 +19,7 @@ from autocompress.searching.summary import summary
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+    from PIL.Image import Image
 
 _PAGE_HEIGHT = 900
 
@@ -67,8 +68,8 @@ class OpenedSearch(SearchResult):
 
         return front_figure(front_view(self, self.trial_results()))
 
-    def plot_weights(self, trial: int | None = None) -> Figure:
-        """Return a bar chart of where the bytes of a trial go, as a figure.
+    def plot_weights(self, trial: int | None = None) -> Image:
+        """Return a bar chart of where the bytes of a trial go, as an image.
 
         Args:
             trial: Its number; by default the best, or where none keeps the limits the nearest.
@@ -77,13 +78,13 @@ class OpenedSearch(SearchResult):
             SearchError: If there is no such trial.
             ArtifactError: If its file cannot be opened.
         """
-        from autocompress.reporting.weights_picture import weights_figure
+        from autocompress.reporting.weights_picture import weights_image
 
         result, path = self._found(trial)
         artifact = open_artifact(path)
         rises = result.rises if result is not None else {}
         title = f"{self.name}, {path.parent.name}: {format_bytes(artifact.size_bytes)}"
-        return weights_figure(title, weight_costs(artifact, rises))
+        return weights_image(title, weight_costs(artifact, rises))
 
     def _found(self, number: int | None) -> tuple[TrialResult | None, Path]:
         """Return a trial and its file; of what was fine-tuned the file alone."""
