@@ -160,7 +160,8 @@ def _other(result: SearchResult, trial: TrialResult) -> dict[str, Any]:
     path = result.baseline.artifact.parent.parent / f"{trial.number:04d}"
     file = path / result.baseline.artifact.name
     scored = Scored(trial.number, file, trial.values, None, "")
-    told = trial.rejected or result.change(scored)
+    is_measured = result.metric in trial.values
+    told = result.change(scored) if is_measured else trial.rejected or "not measured whole"
     title = f"trial {trial.number}: {format_bytes(trial.size_bytes)}, {told}"
     return _model(title, trial.origin, scored, trial.rises)
 

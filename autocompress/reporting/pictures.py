@@ -166,28 +166,17 @@ def _draw_beyond(axes: Axes, view: FrontView) -> None:
     """Draw at the edge of the picture what is worse than it shows, and what has no metric."""
     marker = "^" if view.lower_is_better else "v"
     beyond = [view.clipped(dot) for dot in view.trials if view.is_outside(dot)]
-    edge_style: dict[str, Any] = {
-        "s": 22,
-        "marker": marker,
-        "zorder": 3,
-        "clip_on": False,
-        "linewidths": 0,
-    }
+    style: dict[str, Any] = {"s": 22, "marker": marker, "zorder": 3, "linewidths": 0}
+    style["clip_on"] = False
     if beyond:
-        _scatter(axes, beyond, color=_TRIAL, label="beyond the range", **edge_style)
+        _scatter(axes, beyond, color=_TRIAL, label="beyond the range", **style)
     if useless := [view.clipped(dot) for dot in view.front if view.is_outside(dot)]:
         _scatter(axes, useless, color=_FRONT, **style)
     if view.given_up:
         edge = view.y_limits[1 if view.lower_is_better else 0]
         places = [dot.cost for dot in view.given_up]
-        style: dict[str, Any] = {
-            "marker": "|",
-            "s": 40,
-            "color": _TRIAL,
-            "clip_on": False,
-            "linewidths": 1.2,
-        }
-        axes.scatter(places, [edge] * len(places), zorder=2, label="given up", **style)
+        style |= {"marker": "|", "s": 40, "linewidths": 1.2, "color": _TRIAL}
+        axes.scatter(places, [edge] * len(places), label="given up", **style)
 
 
 def _scatter(axes: Axes, dots: Sequence[Dot], **style: Any) -> None:
