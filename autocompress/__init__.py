@@ -1,7 +1,17 @@
 """Compression search for recurrent language models, and any model of their weights.
 
-Public names load what they need when first used: importing this package is instant. The names of
-a model's weights, for plans written by hand, are found by `autocompress.weights`.
+    search           from a model, a task and limits to the best plan and the front
+    open_search      a search's folder, as a result again: page, data frame, pictures
+    compress         one plan, carried out into a file
+    load             the model of a file, ready to run
+    open_artifact    what a file holds, weight by weight
+    load_checkpoint  weights as people have them, into a model
+
+A `Task` says what a good model is, an `Objective` is a further number to search by, a
+`CompressionPlan` says how each weight is stored; `autocompress.weights` finds the names of a
+model's weights for plans written by hand. What users can mend is an `AutocompressError`.
+
+Public names load what they need when first used: importing this package is instant.
 """
 
 from importlib import import_module
@@ -19,6 +29,7 @@ if TYPE_CHECKING:
     from autocompress.outcome.objectives import Objective
     from autocompress.outcome.results import SearchResult, TrialResult
     from autocompress.plan import CompressionPlan, Treatment
+    from autocompress.searching.opened import OpenedSearch, open_search
     from autocompress.searching.search import search
 
 _HOMES = {
@@ -28,6 +39,7 @@ _HOMES = {
     "CompressionPlan": "plan",
     "Measured": "outcome.measured",
     "Objective": "outcome.objectives",
+    "OpenedSearch": "searching.opened",
     "SearchResult": "outcome.results",
     "Task": "knowledge.task",
     "Treatment": "plan",
@@ -37,6 +49,7 @@ _HOMES = {
     "load": "engines.torch",
     "load_checkpoint": "checkpoints",
     "open_artifact": "artifact",
+    "open_search": "searching.opened",
     "search": "searching.search",
 }
 
@@ -47,6 +60,7 @@ __all__ = [
     "CompressionPlan",
     "Measured",
     "Objective",
+    "OpenedSearch",
     "SearchResult",
     "Task",
     "Treatment",
@@ -56,11 +70,20 @@ __all__ = [
     "load",
     "load_checkpoint",
     "open_artifact",
+    "open_search",
     "search",
 ]
 
 
+def __dir__() -> list[str]:
+    return sorted({*__all__, "__version__", "weights"})
+
+
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("autocompress")
     if name not in _HOMES:
         raise AttributeError(f"module 'autocompress' has no attribute '{name}'")
     from autocompress.support.process import process_kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,11 +10,13 @@ import click
 
 from autocompress.cli.chosen import an_artifact
 from autocompress.cli.helping import Command
-from autocompress.cli.output import as_json, print_json, print_table
+from autocompress.cli.output import as_json, print_json, print_table, width_of_stdout
 
 if TYPE_CHECKING:
     from autocompress.artifact import Artifact
     from autocompress.reporting.columns import Columns
+
+_BARS = 30
 
 
 @click.command(
@@ -31,6 +34,8 @@ def inspect(artifact: Path, as_json: bool) -> None:
     opened = open_artifact(artifact)
     if not as_json:
         print_table(_table(opened))
+        for line in _chart(opened):
+            click.echo(line)
         return
     print_json(
         {
@@ -42,6 +47,17 @@ def inspect(artifact: Path, as_json: bool) -> None:
             "parts": opened.accounting(),
         }
     )
+
+
+def _chart(artifact: Artifact) -> list[str]:
+    """Draw where the bytes go; of a search's trial also what each weight should cost."""
+    from autocompress.reporting.costs import cost_lines, most, weight_costs
+    from autocompress.searching.summary import rises_beside
+
+    costs = most(weight_costs(artifact, rises_beside(artifact.path)), _BARS)
+    width = width_of_stdout()
+    blocks = width is not None and (sys.stdout.encoding or "").lower().startswith("utf")
+    return ["", *cost_lines(costs, "█" if blocks else "#", width)]
 
 
 def _table(artifact: Artifact) -> Columns:

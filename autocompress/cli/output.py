@@ -49,17 +49,18 @@ def print_table(table: Columns) -> None:
             console.print(line)
 
 
-def print_line(line: str) -> None:
+def print_line(line: str, color: str | None = None) -> None:
     """Print a line on stdout, broken between words where the terminal ends, if there is one."""
     width = width_of_stdout()
     if width is not None:
         line = textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
-    click.echo(line)
+    click.secho(line, fg=color)
 
 
 def print_result(result: SearchResult, document: bool) -> None:
     """Print the outcome of a search, as a table and a summary or as JSON."""
-    from autocompress.reporting.tables import front_table, summary_lines
+    from autocompress.reporting.answer import summary_lines
+    from autocompress.reporting.tables import front_table
 
     if document:
         print_json(result.to_json())
@@ -67,4 +68,14 @@ def print_result(result: SearchResult, document: bool) -> None:
     if result.front:
         print_table(front_table(result))
     for line in summary_lines(result):
-        print_line(line)
+        print_line(line, "yellow" if _is_doubtful(result, line) else None)
+
+
+def _is_doubtful(result: SearchResult, line: str) -> bool:
+    """Whether a line tells of a miss, or of a best that nobody should take without a thought."""
+    from autocompress.outcome.cautions import cautions
+
+    doubts = (
+        ("warning: ", "best plan") if cautions(result) else ("no plan", "no trial", "the nearest")
+    )
+    return line.startswith(doubts)

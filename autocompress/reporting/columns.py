@@ -66,22 +66,22 @@ class Columns:
 
         Args:
             width: Characters of a line in a terminal; None where a line may be of any length, and
-                nothing but titles and rows are wanted.
+                neither title nor rules are wanted.
         """
-        if width is None:
-            yield from self._block(range(len(self._titles)), None)
-            return
-        if self.title:
+        if width is not None and self.title:
             yield Text(self.title, "bold")
         for number, places in enumerate(self._blocks(width)):
             if number:
                 yield Text()
             yield from self._block(places, width)
-        for line in textwrap.wrap(self.caption, width):
-            yield Text(line, "dim")
+        for line in self.caption.splitlines():
+            for part in [line] if width is None else _folded(line, width):
+                yield Text(part, "dim")
 
-    def _blocks(self, width: int) -> list[list[int]]:
+    def _blocks(self, width: int | None) -> list[list[int]]:
         """Share the columns out to blocks that fit; each begins with the first column."""
+        if width is None:
+            return [list(range(len(self._titles)))]
         blocks = [[0]]
         for place in range(1, len(self._titles)):
             if len(blocks[-1]) > 1 and self._least([*blocks[-1], place]) > width:

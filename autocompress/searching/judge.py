@@ -15,6 +15,7 @@ from autocompress.outcome.limits import (
 )
 from autocompress.outcome.metric import distance
 from autocompress.outcome.names import LATENCY, SIZE
+from autocompress.outcome.origin import LAST_RESORT
 from autocompress.outcome.results import TrialResult, pareto_front
 from autocompress.searching.settings import Settings
 from autocompress.trial.looks import Hurdle
@@ -101,6 +102,7 @@ class Judge:
             best: Number of the best trial within all limits, or None.
         """
         max_rise = self.max_rise
+        results = [one for one in results if one.family != LAST_RESORT]
         if max_rise is None:
             return next((one for one in results if one.number == best), None)
         if self._settings.latency_budget is not None:

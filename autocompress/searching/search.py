@@ -29,11 +29,11 @@ from autocompress.outcome.limits import (
 )
 from autocompress.outcome.names import check_names
 from autocompress.outcome.objectives import Objective
-from autocompress.outcome.results import SearchResult
 from autocompress.recovery import RecoverySettings
 from autocompress.searching.course import conduct
 from autocompress.searching.effort import Effort
 from autocompress.searching.folder import SearchFolder
+from autocompress.searching.opened import OpenedSearch
 from autocompress.searching.request import (
     Request,
     checked_objectives,
@@ -65,7 +65,7 @@ def search(
     sampler: SamplerName = "tpe",
     name: str | None = None,
     recovery: str | RecoverySettings | None = None,
-) -> SearchResult:
+) -> OpenedSearch:
     """Search for the best ways to store a model's weights.
 
     Minimises the size of the artifact's file and optimises the task's metric, and any further
@@ -145,7 +145,7 @@ def search(
         request = replace(request, budget_bytes=budget_in_bytes(asked, model, task))
     # Absolute, since a user's own code may change the directory.
     folder = Path(out or Path("runs") / request.name).absolute()
-    return conduct(model, task, request, SearchFolder(folder))
+    return OpenedSearch.of(conduct(model, task, request, SearchFolder(folder)), folder)
 
 
 def _space(space: str | Path | Space | None, *, is_timed: bool) -> Space:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 
 from autocompress.errors import AutocompressError, PlanError, SearchError
 from autocompress.outcome.limits import format_bytes
@@ -103,8 +102,7 @@ class Trials:
         assert isinstance(job, TrialJob)
         if isinstance(outcome, TrialResult):
             self._keep_failures()
-            label, family, aim = self._origins[job.number]
-            result = replace(outcome, origin=label, family=family, aim=aim)
+            result = outcome.of(self._origins[job.number])
             self._records.keep(result)
             return self._note(result)
         if isinstance(outcome, GivenUp):

@@ -39,7 +39,7 @@ def test_columns_that_do_not_fit_stand_below_with_the_names_again() -> None:
 
 def test_a_pipe_gets_one_line_a_row_and_aligned_columns() -> None:
     text = lines(None)
-    assert len(text) == 4
+    assert len(text) == 5
     assert {line.find("933.9 kB") for line in text[1:3]} == {text[0].find("size") - 4}
     assert text[2].endswith("uniform, 4 bits, groups of 64, packed")
-    assert text[3] == "3"
+    assert text[3:] == ["3", "a caption of some words"]
