@@ -63,17 +63,17 @@ def _chart(artifact: Artifact) -> list[str]:
 def _table(artifact: Artifact) -> Columns:
     from autocompress.reporting.columns import Columns
 
-    titles = ("weight", "shape", "structure", "precision", "coder", "bytes", "bits/weight")
-    table = Columns(titles, prose=titles[2:5], left=titles[1:2], title=str(artifact.path))
+    titles = ("weight", "shape", "bytes", "bits/weight", "structure", "precision", "coder")
+    table = Columns(titles, prose=titles[4:], left=titles[1:2], title=str(artifact.path))
     lines = artifact.report()
     for number, line in enumerate(lines):
         name = " = ".join((line.name, *line.aliases)) + (f" ({line.site})" if line.site else "")
         shape = " x ".join(map(str, line.shape))
         numbers = (f"{line.size_bytes:,.0f}", f"{line.bits_per_weight:.2f}")
-        cells = (name, shape, line.structure, line.precision, line.coder, *numbers)
+        cells = (name, shape, *numbers, line.structure, line.precision, line.coder)
         table.add(*cells, ends_section=number + 1 == len(lines))
     for part, size in artifact.accounting().items():
         if size:
-            table.add(f"all {part}" if part == "weights" else part, *[""] * 4, f"{size:,}")
-    table.add("file", *[""] * 4, f"{artifact.size_bytes:,}", style="bold")
+            table.add(f"all {part}" if part == "weights" else part, "", f"{size:,}")
+    table.add("file", "", f"{artifact.size_bytes:,}", style="bold")
     return table

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -249,7 +249,9 @@ class SearchResult:
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON document that `autocompress search --json` prints."""
-        document = {**asdict(self), "directions": dict(self.directions)}
+        own = {one.name for one in fields(SearchResult)}  # and not those of a subclass
+        document = {name: value for name, value in asdict(self).items() if name in own}
+        document["directions"] = dict(self.directions)
         document |= {"limits": dict(self.limits), "warnings": list(cautions(self))}
         document |= {"baseline": self.baseline.to_json(self.metric), "measure": self.measure}
         for name in ("best", "nearest"):

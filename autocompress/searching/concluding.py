@@ -9,6 +9,7 @@ from pathlib import Path
 from autocompress.errors import TaskError
 from autocompress.outcome.results import Scored, SearchResult
 from autocompress.reporting.insight import write_insight
+from autocompress.reporting.rows import shown
 from autocompress.reporting.tables import write_front
 from autocompress.searching.records import Records
 from autocompress.support import progress
@@ -24,7 +25,7 @@ class Conclusion:
         self._records, self._folder, self._evaluator = records, records.folder, evaluator
 
     def reached(self, summarize: Callable[[], SearchResult]) -> SearchResult:
-        """Score the front on test data, write the outcome, and say so in MLflow.
+        """Score on test data what people are shown, write the outcome, and say so in MLflow.
 
         Args:
             summarize: Tells what was found, as far as it lies in the folder.
@@ -34,7 +35,7 @@ class Conclusion:
         """
         found, scores = summarize(), self._folder.test_scores()
         nearest = () if found.nearest is None else (found.nearest,)
-        everything = (found.baseline, *found.front, *found.recovered, *found.controls, *nearest)
+        everything = (*shown(found), *found.controls, *nearest)
         fault = self._score(everything, scores)
         self._folder.save_test_scores(scores)
         self._weigh(found)
@@ -68,6 +69,7 @@ class Conclusion:
         missing = [scored for scored in models if scored.artifact not in scores]
         if not missing:
             return None
+        progress.say(f"scoring on test data what is shown: {len(missing)} files")
         with progress.bar("test data", len(missing)) as bar:
             for scored in missing:
                 try:
