@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,9 +50,11 @@ def print_table(table: Columns) -> None:
 
 def print_line(line: str, color: str | None = None) -> None:
     """Print a line on stdout, broken between words where the terminal ends, if there is one."""
+    from autocompress.support import progress
+
     width = width_of_stdout()
     if width is not None:
-        line = textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
+        line = progress.between_words(line, width)
     click.secho(line, fg=color)
 
 

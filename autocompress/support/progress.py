@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -137,7 +138,12 @@ def bar(
 
 
 def say(line: str) -> None:
-    """Print one line on stderr, above any live bar; a terminal breaks it between words alone."""
-    console.print(
-        line, markup=False, soft_wrap=not console.is_terminal, overflow="ignore", crop=False
-    )
+    """Print one line on stderr, above any live bar; in a terminal it breaks between words."""
+    if console.is_terminal:
+        line = between_words(line, console.width)
+    console.print(line, markup=False)
+
+
+def between_words(line: str, width: int) -> str:
+    """Break a line where a terminal ends; what is one word, such as a path, stays whole."""
+    return textwrap.fill(line, max(width, 1), break_long_words=False, break_on_hyphens=False)

@@ -73,10 +73,15 @@ def test_bars_and_lines_tell_count_time_and_note(
     is_terminal: bool, time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = io.StringIO()
-    console = Console(file=text, force_terminal=is_terminal, width=60, no_color=True)
+    console = Console(
+        file=text, force_terminal=is_terminal, width=60, no_color=True, soft_wrap=True
+    )
     monkeypatch.setattr(progress, "console", console)
     with progress.bar("trials", 4, done=1) as bar:
         time.now += 30
         bar.advance(note="best 1.149 MB, perplexity 117.9; last 1.2 MB, perplexity 118.3")
+    progress.say("a line with [brackets] of which the last word is a path: /a/" + "long" * 20)
+    assert "/a/" + "long" * 20 in text.getvalue()
+    assert "[brackets]" in text.getvalue()
     for part in ("trials", "2/4", "1:00 left", "117.9;", "118.3"):
         assert part in text.getvalue()
