@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from torch import nn
 
 import autocompress
 from autocompress.errors import SearchError
+from autocompress.knowledge.guarded import guarded
 from autocompress.outcome.objectives import Split
 from autocompress.outcome.origin import LAST_RESORT
 from autocompress.searching.folder import SearchFolder
@@ -137,7 +139,7 @@ def test_what_was_predicted_is_kept_by_weight(opened: autocompress.OpenedSearch)
 
 def test_the_report_tells_what_was_understood(opened: autocompress.OpenedSearch) -> None:
     report = (opened.folder / "report.md").read_text(encoding="utf-8")
-    assert "| `first.weight` | 24 x 16 | Linear | weight | linear | by what they cost |" in report
+    assert "| `first.weight` | 24 x 16 | Linear | linear | linear | by what they cost |" in report
     assert "## Where the bytes go: trial" in report
     assert "## What a budget buys" in report
 
@@ -151,7 +153,7 @@ def test_noise_is_the_paired_standard_error_of_the_parts(
     assert error is not None
     change = opened.trial_results()[0].values["distance"] / opened.baseline.values["distance"] - 1
     assert 0 < error < change
-    other = Evaluator.of(net(), Correct(), cache=opened.folder)
+    other = replace(evaluator, task=guarded(Correct()))
     assert noise_of_change(other, baseline, path) is None
 
 
