@@ -104,6 +104,9 @@ def test_of_a_metric_of_zero_nothing_is_a_share() -> None:
 
 
 def test_it_is_said_what_is_predicted_useless_or_impossible() -> None:
+    assert prospect_rows(replace(found(), prospects=(Prospect(2, 9, 1e-6, None),)))[0][2] == (
+        "below 0.01 %"
+    )
     told = (Prospect(10, 9, 0.02, None), Prospect(20, 5, 3.0, None), Prospect(40, 2, None, None))
     rows = prospect_rows(replace(found(), prospects=told))
     assert [row[2] for row in rows] == ["about +2 %", "useless", "not possible"]
