@@ -39,7 +39,7 @@ def save_png(view: FrontView, path: Path) -> None:
     front_figure(view).savefig(path, format="png")
 
 
-def front_figure(view: FrontView) -> Figure:
+def front_figure(view: FrontView) -> ShownFigure:
     """Return the figure that `save_png` writes."""
     views = [view] if view.beside is None else [view, view.beside]
     size = (8 if len(views) == 1 else 15, 5)

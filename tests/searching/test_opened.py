@@ -19,6 +19,7 @@ from autocompress.errors import SearchError
 from autocompress.knowledge.guarded import guarded
 from autocompress.outcome.objectives import Split
 from autocompress.outcome.origin import LAST_RESORT
+from autocompress.reporting.answer import summary_lines
 from autocompress.searching.folder import SearchFolder
 from autocompress.searching.summary import rises_beside
 from autocompress.trial.evaluator import Evaluator
@@ -54,7 +55,8 @@ class Distance(autocompress.Task):
         return sum(losses) / len(losses)
 
     def part_losses(self, model: nn.Module, split: Split) -> Iterator[float]:
-        for part in (self.values[:100] if split == "valid" else self.values[100:]).split(5):
+        half = self.values[:100] if split == "valid" else self.values[100:]
+        for part in torch.split(half, 5):
             yield 1.0 + nn.functional.mse_loss(model(part), net()(part)).item()
 
     def calibration_batches(self) -> Iterator[torch.Tensor]:
@@ -63,7 +65,7 @@ class Distance(autocompress.Task):
     def training_losses(
         self, model: nn.Module, teacher: nn.Module, distillation: float, seed: int
     ) -> Iterator[torch.Tensor]:
-        for part in self.values.split(20):
+        for part in torch.split(self.values, 20):
             yield nn.functional.mse_loss(model(part), teacher(part) + 0.1 * part[:, :4])
 
 
@@ -92,6 +94,11 @@ def test_there_is_always_something_to_offer(opened: autocompress.OpenedSearch) -
     assert (last.number, last.family) == (opened.best.trial, LAST_RESORT)
     assert last.origin in ("half precision", "the exact numbers")
     assert opened.trials >= 3
+    assert opened.nearest is not None
+    assert opened.nearest.trial != opened.best.trial
+    lines = summary_lines(opened)
+    assert "nothing smaller keeps the limits" in lines
+    assert any("of its measurement" in line for line in lines)
     study = (opened.folder / "study.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(study[-1])["state"] == "FAIL"  # nothing that the sampler could learn from
 
