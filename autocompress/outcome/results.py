@@ -103,7 +103,8 @@ class SearchResult:
         max_rise: How much worse the metric may become: a share of the baseline, a text such as
             "+0.02" in its own unit, or None.
         limits: Bounds on further objectives, by name; on the latency in shares of the baseline's.
-        misses: Where none keeps all limits, what misses them by the least, the nearest first.
+        misses: Where none keeps all limits, or only the numbers in half precision or as they
+            are do, what misses them by the least, the nearest first.
         noise: Of the nearest: the standard error of the metric's relative change, for a sample
             of data as large as the validation data; None where it is not known.
         prospects: What files of so many times fewer bytes lose, measured or predicted.
@@ -158,7 +159,7 @@ class SearchResult:
 
     @property
     def nearest(self) -> Scored | None:
-        """Where none keeps all limits, what misses them by the least."""
+        """What misses the limits by the least, where no plan of the search space keeps them."""
         return next(iter(self.misses), None)
 
     @property

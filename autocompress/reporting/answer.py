@@ -33,13 +33,21 @@ def answer_lines(result: SearchResult) -> list[str]:
     best = result.best
     if best is None:
         return [*miss_lines(result), *_nearest_lines(result), *_recovery_lines(result)]
+    warned = [f"warning: {caution}" for caution in cautions(result)]
+    return [*warned, *best_lines(result), *_nearest_lines(result), *_recovery_lines(result)]
+
+
+def best_lines(result: SearchResult) -> list[str]:
+    """Say in a few lines which plan is the best, and how much of the limits is left."""
+    best = result.best
+    if best is None:
+        return []
     under = limits_text(result)
     ratio = f"{result.ratio(best):.1f}x smaller than {format_bytes(result.baseline.size_bytes)}"
     ratio += " in single precision"
     valid = number(best.values[result.metric])
     test = "" if best.test is None else f", {number(best.test)} on test data"
     lines = [
-        *(f"warning: {caution}" for caution in cautions(result)),
         f"best plan{under}: {result.title(best)}, {format_bytes(best.size_bytes)}, {ratio}",
         f"{result.metric} {valid} on validation data ({result.change(best)}){test}",
     ]
@@ -53,14 +61,17 @@ def answer_lines(result: SearchResult) -> list[str]:
         lines.append(f"{name} {number(best.values[name])} of at most {bound:.4g}")
     if best.onnx is not None:
         lines.append(f"ONNX model: {best.onnx}, {best.values[LATENCY_MS]:.4f} ms a step")
-    return [*lines, f"file: {best.artifact}", *_recovery_lines(result)]
+    lines.append(f"file: {best.artifact}")
+    if result.misses:
+        lines += ["nothing smaller keeps the limits", *nearest_line(result)]
+    return lines
 
 
 def miss_lines(result: SearchResult) -> list[str]:
     """Say that no plan keeps the limits, and by how much the nearest one misses which."""
     if result.smallest_bytes is None:
         return ["no trial has finished"]
-    budget, nearest = result.budget_bytes, result.nearest
+    budget = result.budget_bytes
     excess = excesses({SIZE: result.smallest_bytes}, result.bounds).get(SIZE, 0.0)
     if budget is not None and excess > 0:
         far = f"{100 * excess:.1f} % above" if excess < 1 else f"{1 + excess:.1f} times"
@@ -69,10 +80,16 @@ def miss_lines(result: SearchResult) -> list[str]:
         lines = [f"no plan fits {format_bytes(budget)}: {found}"]
     else:
         lines = [f"no plan found is{limits_text(result)}"]
-    if nearest is not None:
-        told = "; ".join(map(str, misses_of(result, nearest)))
-        lines.append(f"the nearest, {result.title(nearest)}: {told}")
-    return lines
+    return [*lines, *nearest_line(result)]
+
+
+def nearest_line(result: SearchResult) -> list[str]:
+    """Say by how much the nearest plan misses which limit, if any was measured."""
+    nearest = result.nearest
+    if nearest is None:
+        return []
+    told = "; ".join(map(str, misses_of(result, nearest)))
+    return [f"the nearest, {result.title(nearest)}: {told}"]
 
 
 def _nearest_lines(result: SearchResult) -> list[str]:

@@ -15,7 +15,7 @@ from autocompress.errors import ArtifactError
 from autocompress.outcome.cautions import cautions
 from autocompress.outcome.limits import format_bytes
 from autocompress.outcome.results import Scored
-from autocompress.reporting.answer import limits_text, miss_lines
+from autocompress.reporting.answer import limits_text, miss_lines, nearest_line
 from autocompress.reporting.costs import WeightCost, most, weight_costs
 from autocompress.reporting.drawing import clip, svg
 from autocompress.reporting.page_style import SCRIPT, STYLE
@@ -92,6 +92,9 @@ def _answer(result: SearchResult) -> Iterator[str]:
         f"({result.change(best)})"
     )
     yield f'<p class="answer">{escape(told)}</p>'
+    if result.misses:
+        near = "; ".join(["nothing smaller keeps the limits", *nearest_line(result)])
+        yield f'<p class="warning">{escape(near)}</p>'
 
 
 def _sections(result: SearchResult) -> Iterator[str]:

@@ -53,7 +53,7 @@ details { margin: 8px 0; } summary { cursor: pointer; color: var(--soft); }
   pointer-events: none; background: var(--ink); color: var(--page); border-radius: 6px;
   white-space: pre-line; z-index: 1; }
 @media (max-width: 560px) { body { margin: 12px auto; padding: 0 10px; }
-  svg { font-size: 17px; } th, td { padding: 4px 6px; } .hide-small { display: none; }
+  svg { font-size: 20px; } th, td { padding: 4px 6px; } .hide-small { display: none; }
   .bar { min-width: 70px; } }
 """
 

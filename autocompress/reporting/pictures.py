@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,15 @@ _TUNED = "#1a7f37"
 _HEADROOM: dict[str, Any] = {"xytext": (0, 4), "textcoords": "offset points", "fontsize": 8.5}
 
 
+class ShownFigure(Figure):
+    """A figure that a notebook shows, whether or not pyplot was imported there."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=110)
+        return buffer.getvalue()
+
+
 def save_png(view: FrontView, path: Path) -> None:
     """Draw a view as a PNG file, whatever the file's name ends with.
 
@@ -29,10 +39,11 @@ def save_png(view: FrontView, path: Path) -> None:
     front_figure(view).savefig(path, format="png")
 
 
-def front_figure(view: FrontView) -> Figure:
+def front_figure(view: FrontView) -> ShownFigure:
     """Return the figure that `save_png` writes."""
     views = [view] if view.beside is None else [view, view.beside]
-    figure = Figure(figsize=(8 if len(views) == 1 else 15, 5), dpi=200, layout="constrained")
+    size = (8 if len(views) == 1 else 15, 5)
+    figure = ShownFigure(figsize=size, dpi=200, layout="constrained")
     panels = figure.subplots(1, len(views), squeeze=False)[0]
     for axes, shown in zip(panels, views, strict=True):
         _draw_axes(axes, shown)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 PROSPECTS = ("times smaller", "file", "loss", "known from")
 """The titles of what `prospect_rows` writes."""
 
+_HARDLY = 1e-4  # of the metric: predictions are not as exact
 _FAR = 1.0  # what is predicted to lose more than all is only known to be useless
 
 
@@ -121,6 +122,8 @@ def _loss(result: SearchResult, prospect: Prospect) -> str:
         return "not possible"
     if prospect.trial is None and prospect.rise > _FAR:
         return "useless"
+    if prospect.trial is None and prospect.rise < _HARDLY:
+        return f"below {100 * _HARDLY:g} %"
     # Of a metric that is maximised, what is lost is written as a fall.
     rises = result.directions[result.metric] == "minimize"
     change = 100 * (prospect.rise if rises else -prospect.rise)

@@ -18,8 +18,9 @@ from autocompress.searching.summary import summary
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
     from PIL.Image import Image
+
+    from autocompress.reporting.pictures import ShownFigure
 
 _PAGE_HEIGHT = 900
 
@@ -61,7 +62,7 @@ class OpenedSearch(SearchResult):
 
         return search_frame(self, self.trial_results(), SearchFolder(self.folder).artifact)
 
-    def plot(self) -> Figure:
+    def plot(self) -> ShownFigure:
         """Return the picture of front.png as a figure, which a notebook shows."""
         from autocompress.reporting.pictures import front_figure
         from autocompress.reporting.view import front_view

@@ -11,6 +11,7 @@ from autocompress.artifact import open_artifact
 from autocompress.errors import SearchError
 from autocompress.outcome.limits import resolved
 from autocompress.outcome.names import SIZE
+from autocompress.outcome.origin import LAST_RESORT
 from autocompress.outcome.prospects import prospects, sound
 from autocompress.outcome.results import Scored, SearchResult, TrialResult, pareto_front
 from autocompress.searching.folder import SearchFolder
@@ -72,7 +73,10 @@ def _judged(
 ) -> SearchResult:
     """Add what is the best or the nearest, and what a budget buys."""
     kept = [*found.front, *filter(found.keeps_limits, found.recovered)]
-    misses = () if kept else _misses(folder, found, trials, tests)
+    last = {one.number for one in trials if one.family == LAST_RESORT}
+    found_one = any(one.trial not in last or one in found.recovered for one in kept)
+    own = [one for one in trials if one.number not in last]
+    misses = () if found_one else _misses(folder, found, own, tests)
     curve = folder.curve()
     return replace(
         found,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from autocompress.artifact import open_artifact
 from autocompress.outcome.cautions import cautions
 from autocompress.outcome.limits import format_bytes
-from autocompress.reporting.answer import answer_lines, miss_lines, recovery_line
+from autocompress.reporting.answer import best_lines, miss_lines, recovery_line
 from autocompress.reporting.costs import most, weight_costs
 from autocompress.reporting.rows import (
     PROSPECTS,
@@ -32,9 +32,7 @@ def answer_section(result: SearchResult) -> list[str]:
     if result.best is None:
         missed, *nearest = miss_lines(result)
         return [f"**{missed}**", *_items(nearest)]
-    told = [line for line in answer_lines(result) if not line.startswith("warning: ")]
-    tuned = [recovery_line(result, one) for one in (*result.recovered, *result.controls)]
-    best, *further = (line for line in told if line not in tuned)
+    best, *further = best_lines(result)
     warned = [line for caution in cautions(result) for line in (f"**Warning:** {caution}.", "")]
     return [*warned, f"**{best}**", *_items(further)]
 
@@ -45,16 +43,17 @@ def _items(lines: Sequence[str]) -> list[str]:
 
 def front_section(result: SearchResult) -> list[str]:
     """Show the front, best first, or what misses the limits by the least; with the files."""
+    near: list[str] = []
     if result.misses:
-        titles, rows = nearest_header(result), nearest_rows(result)
-        return ["## The nearest plans", "", *table(titles, rows)]
+        near = ["## The nearest plans", "", *table(nearest_header(result), nearest_rows(result))]
     if not result.front:
-        return ["## The front", "", "No trial was measured that keeps the limits."]
+        return near or ["## The front", "", "No trial was measured that keeps the limits."]
     kept = [one for one in shown(result) if one not in result.recovered]
     rows = [[*cells(result, one)[:-1], str(one.artifact)] for one in kept]
     note = folded_note(result)
     lines = table([*header(result)[:-1], "file"], rows)
-    return ["## The front, best first", "", *lines, *(["", f"{note}."] if note else [])]
+    front = ["## The front, best first", "", *lines, *(["", f"{note}."] if note else [])]
+    return [*near, "", *front] if near else front
 
 
 def tuned_section(result: SearchResult) -> list[str]:
