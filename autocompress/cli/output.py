@@ -60,7 +60,7 @@ def print_line(line: str, color: str | None = None) -> None:
 
 def print_result(result: SearchResult, document: bool) -> None:
     """Print the outcome of a search, as a table and a summary or as JSON."""
-    from autocompress.reporting.answer import summary_lines
+    from autocompress.reporting.answer import summary_parts
     from autocompress.reporting.tables import front_table
 
     if document:
@@ -68,8 +68,11 @@ def print_result(result: SearchResult, document: bool) -> None:
         return
     if result.front:
         print_table(front_table(result))
-    for line in summary_lines(result):
-        print_line(line, "yellow" if _is_doubtful(result, line) else None)
+    for part in summary_parts(result):
+        if isinstance(part, str):
+            print_line(part, "yellow" if _is_doubtful(result, part) else None)
+        else:
+            print_table(part)
 
 
 def _is_doubtful(result: SearchResult, line: str) -> bool:

@@ -9,9 +9,9 @@ from autocompress.outcome.limits import RISE, Limit, excesses, format_bytes, par
 from autocompress.outcome.metric import distance
 from autocompress.outcome.misses import misses_of
 from autocompress.outcome.names import LATENCY_MS, SIZE
+from autocompress.reporting.columns import Columns
 from autocompress.reporting.rows import (
     PROSPECTS,
-    aligned,
     nearest_header,
     nearest_rows,
     number,
@@ -25,16 +25,24 @@ if TYPE_CHECKING:
 
 def summary_lines(result: SearchResult) -> list[str]:
     """Say in a few lines which plan is the best, or which are the nearest, and what size buys."""
-    return [*answer_lines(result), *prospect_lines(result)]
+    lines: list[str] = []
+    for part in summary_parts(result):
+        lines += [part] if isinstance(part, str) else [line.plain for line in part.lines()]
+    return lines
 
 
-def answer_lines(result: SearchResult) -> list[str]:
-    """Say in a few lines which plan is the best, or how far the nearest ones are from fitting."""
-    best = result.best
-    if best is None:
-        return [*miss_lines(result), *_nearest_lines(result), *_recovery_lines(result)]
-    warned = [f"warning: {caution}" for caution in cautions(result)]
-    return [*warned, *best_lines(result), *_nearest_lines(result), *_recovery_lines(result)]
+def summary_parts(result: SearchResult) -> list[str | Columns]:
+    """Return what `summary_lines` says as lines, and as tables that fit themselves to a width."""
+    return [*answer_parts(result), *prospect_parts(result)]
+
+
+def answer_parts(result: SearchResult) -> list[str | Columns]:
+    """Say which plan is the best, or how far the nearest ones are from fitting."""
+    if result.best is None:
+        lines = miss_lines(result)
+    else:
+        lines = [*(f"warning: {caution}" for caution in cautions(result)), *best_lines(result)]
+    return [*lines, *_nearest_parts(result), *_recovery_lines(result)]
 
 
 def best_lines(result: SearchResult) -> list[str]:
@@ -92,18 +100,26 @@ def nearest_line(result: SearchResult) -> list[str]:
     return [f"the nearest, {result.title(nearest)}: {told}"]
 
 
-def _nearest_lines(result: SearchResult) -> list[str]:
+def _nearest_parts(result: SearchResult) -> list[str | Columns]:
     if not result.misses:
         return []
-    return ["", *aligned(nearest_header(result), nearest_rows(result), left=2)]
+    header = nearest_header(result)
+    return ["", _filled(Columns(header, prose=header[-2:]), nearest_rows(result))]
 
 
-def prospect_lines(result: SearchResult) -> list[str]:
+def prospect_parts(result: SearchResult) -> list[str | Columns]:
     """Write what so many times fewer bytes lose, as a table below a line; nothing if unknown."""
     if not result.prospects:
         return []
     header = ["times smaller", "file", result.metric, *PROSPECTS[3:]]
-    return ["", "what a budget buys:", *aligned(header, prospect_rows(result))]
+    table = _filled(Columns(header, prose=header[-1:]), prospect_rows(result))
+    return ["", "what a budget buys:", table]
+
+
+def _filled(table: Columns, rows: list[list[str]]) -> Columns:
+    for cells in rows:
+        table.add(*cells)
+    return table
 
 
 def _left_of_rise(result: SearchResult, best: Scored, limit: Limit) -> str:

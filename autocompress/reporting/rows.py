@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from autocompress.outcome.limits import format_bytes
@@ -150,23 +149,3 @@ def number(value: float) -> str:
         return str(value)
     decimals = 3 - math.floor(math.log10(abs(value))) if value else 0
     return f"{value:.{max(decimals, 0)}f}"
-
-
-def aligned(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
-    """Write a table as lines of plain text.
-
-    Args:
-        header: The titles.
-        rows: The cells.
-        left: How many of the last columns begin alike instead of ending alike.
-    """
-    table = [header, *rows]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    numbers = len(header) - left
-    return [
-        "  ".join(
-            cell.rjust(width) if place < numbers else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in table
-    ]

@@ -15,7 +15,7 @@ from autocompress.outcome.misses import misses_of
 from autocompress.outcome.prospects import Curve, Prospect, prospects, sound
 from autocompress.outcome.results import Scored, SearchResult, TrialResult
 from autocompress.plan import CompressionPlan
-from autocompress.reporting.answer import prospect_lines, summary_lines
+from autocompress.reporting.answer import prospect_parts, summary_lines
 from autocompress.reporting.rows import prospect_rows
 
 PLAN = CompressionPlan.from_json(
@@ -113,9 +113,9 @@ def test_it_is_said_what_is_predicted_useless_or_impossible() -> None:
     rows = prospect_rows(replace(found(), prospects=told))
     assert [row[2] for row in rows] == ["about +2 %", "useless", "not possible"]
     assert rows[0][3] == "predicted"
-    lines = prospect_lines(replace(found(), prospects=told))
+    lines = prospect_parts(replace(found(), prospects=told))
     assert lines[1] == "what a budget buys:"
-    assert prospect_lines(found()) == []
+    assert prospect_parts(found()) == []
 
 
 def test_a_curve_is_read_as_it_was_written() -> None:
