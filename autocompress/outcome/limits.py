@@ -158,7 +158,7 @@ def parse_size(text: str | int) -> int:
     match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", str(text))
     unit = match.group(2).upper() if match else ""
     if match is None or unit not in _SIZES or isinstance(text, bool):
-        raise BudgetError(f"a size is written as 2MB, 800kB or 2MiB, but got '{text}'")
+        raise BudgetError(f"a budget is a size such as 2MB, 800kB or 2MiB, but got '{text}'")
     limit = int(Fraction(match.group(1)) * _SIZES[unit])
     if limit < 1:
         raise BudgetError(f"`budget >= 1 byte` must hold, but got '{text}'")

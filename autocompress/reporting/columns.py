@@ -125,7 +125,11 @@ class Columns:
             ]
             return [max(map(cell_len, texts)) for texts in whole]
         widths = {place: self._least_width(place) for place in places}
-        spare = width - self._least(places)
+        titled = {place: max(n, cell_len(self._titles[place])) for place, n in widths.items()}
+        gaps = len(_GAP) * (len(places) - 1)
+        if sum(titled.values()) + gaps <= width:
+            widths = titled
+        spare = width - sum(widths.values()) - gaps
         for place in widths:
             if place in self._prose and spare > 0:
                 wanted = max((cell_len(row[0][place]) for row in self._rows), default=0)

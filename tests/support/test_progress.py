@@ -74,7 +74,7 @@ def test_bars_and_lines_tell_count_time_and_note(
 ) -> None:
     text = io.StringIO()
     console = Console(
-        file=text, force_terminal=is_terminal, width=60, no_color=True, soft_wrap=True
+        file=text, force_terminal=is_terminal, width=60, highlight=False, soft_wrap=True
     )
     monkeypatch.setattr(progress, "console", console)
     with progress.bar("trials", 4, done=1) as bar:
