@@ -119,24 +119,20 @@ class Columns:
                 yield self._rule(widths)
 
     def _widths(self, places: Sequence[int], width: int | None) -> list[int]:
-        if width is None:
-            whole = [
-                [self._titles[place], *(row[0][place] for row in self._rows)] for place in places
-            ]
-            return [max(map(cell_len, texts)) for texts in whole]
-        widths = {place: self._least_width(place) for place in places}
-        titled = {place: max(n, cell_len(self._titles[place])) for place, n in widths.items()}
+        """Return how wide columns are: with room for all, else titles and prose are broken."""
+        texts = [[self._titles[place], *(row[0][place] for row in self._rows)] for place in places]
+        whole = [max(map(cell_len, column)) for column in texts]
         gaps = len(_GAP) * (len(places) - 1)
-        if sum(titled.values()) + gaps <= width:
-            widths = titled
-        spare = width - sum(widths.values()) - gaps
-        for place in widths:
+        if width is None or sum(whole) + gaps <= width:
+            return whole
+        widths = [self._least_width(place) for place in places]
+        spare = width - sum(widths) - gaps
+        for number, place in enumerate(places):
             if place in self._prose and spare > 0:
-                wanted = max((cell_len(row[0][place]) for row in self._rows), default=0)
-                more = min(max(wanted - widths[place], 0), spare)
-                widths[place] += more
+                more = min(whole[number] - widths[number], spare)
+                widths[number] += more
                 spare -= more
-        return list(widths.values())
+        return widths
 
     def _aligned(
         self,
