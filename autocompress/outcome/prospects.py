@@ -23,7 +23,7 @@ TIMES = (2, 5, 10, 20, 40)
 SOUND = 0.1
 """What may be lost of the metric by a file that is called sound."""
 
-_NEAR = 0.7  # of the size that is asked for: what is smaller shows too little of it
+_NEAR = 0.85  # of the size that is asked for: what is smaller shows too little of it
 _PAIRS = 5  # predicted and measured ones, from which the next prediction is corrected
 _FEWEST_PAIRS = 3
 _LARGEST_LOSS = 50.0  # nats; what is predicted beyond is as good as infinite
