@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from autocompress.outcome.objectives import Objective
     from autocompress.outcome.results import SearchResult, TrialResult
     from autocompress.plan import CompressionPlan, Treatment
+    from autocompress.searching.one_shot import OneShot, compress_to_budget
     from autocompress.searching.opened import OpenedSearch, open_search
     from autocompress.searching.search import search
 
@@ -39,6 +40,7 @@ _HOMES = {
     "CompressionPlan": "plan",
     "Measured": "outcome.measured",
     "Objective": "outcome.objectives",
+    "OneShot": "searching.one_shot",
     "OpenedSearch": "searching.opened",
     "SearchResult": "outcome.results",
     "Task": "knowledge.task",
@@ -46,6 +48,7 @@ _HOMES = {
     "TrialResult": "outcome.results",
     "WeightReport": "artifact",
     "compress": "encoding.compress",
+    "compress_to_budget": "searching.one_shot",
     "load": "engines.torch",
     "load_checkpoint": "checkpoints",
     "open_artifact": "artifact",
@@ -60,6 +63,7 @@ __all__ = [
     "CompressionPlan",
     "Measured",
     "Objective",
+    "OneShot",
     "OpenedSearch",
     "SearchResult",
     "Task",
@@ -67,6 +71,7 @@ __all__ = [
     "TrialResult",
     "WeightReport",
     "compress",
+    "compress_to_budget",
     "load",
     "load_checkpoint",
     "open_artifact",

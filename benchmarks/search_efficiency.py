@@ -31,6 +31,7 @@ from torch import nn
 
 from autocompress import search
 from autocompress.errors import PlanError
+from autocompress.knowledge.kept import Kept
 from autocompress.lm import LanguageModeling, load_model, read_corpus
 from autocompress.reporting.insight import volumes
 from autocompress.searching.folder import SearchFolder
@@ -103,7 +104,8 @@ def main() -> None:
                     if name == OWN:
                         made: Any = own(model, task, seed, Path(folder))
                     else:
-                        made = plain(Evaluator.of(model, task, cache=Path(folder)), name, seed)
+                        kept = Kept.of(model, task)
+                        made = plain(Evaluator.of(model, task, kept=kept), name, seed)
                 path.write_text(json.dumps(made) + "\n")
             runs[name].append(json.loads(path.read_text()))
     write(runs)

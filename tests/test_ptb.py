@@ -37,6 +37,14 @@ def test_a_budget_is_met_at_little_cost(
     assert measured["tokens"] == 73_760
 
 
+def test_one_shot_is_as_good_as_a_search(tmp_path: Path) -> None:
+    """A search of that budget finds 117.92."""
+    path = tmp_path / "model.acz"
+    made = run("compress", PTB_SMALL, "--data", PTB, "--budget", "1.15MB", "--out", path)
+    assert made["size_bytes"] == path.stat().st_size <= 1_150_000
+    assert made["valid_perplexity"] <= 1.01 * 117.92
+
+
 def test_a_short_recovery_regains_most_of_the_loss(tmp_path: Path) -> None:
     options = ["--data", PTB, "--budget", "800kB", "--trials", 1, "--out", tmp_path]
     found = run("search", PTB_SMALL, *options, "--recover", "30steps")

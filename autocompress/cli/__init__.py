@@ -17,6 +17,8 @@ from typing import Any
 
 import click
 
+from autocompress.cli.compare import compare
+from autocompress.cli.compress import compress
 from autocompress.cli.demo import demo
 from autocompress.cli.evaluate import evaluate
 from autocompress.cli.export import export
@@ -24,6 +26,7 @@ from autocompress.cli.front import front
 from autocompress.cli.helping import Group
 from autocompress.cli.import_ import import_
 from autocompress.cli.inspect import inspect
+from autocompress.cli.plan import plan
 from autocompress.cli.predict import generate, predict
 from autocompress.cli.reproduce import reproduce
 from autocompress.cli.search import search
@@ -108,8 +111,11 @@ for _command in (
     import_,
     train,
     search,
+    compress,
+    plan,
     front,
     ui,
+    compare,
     inspect,
     evaluate,
     predict,

@@ -171,7 +171,7 @@ def search(
         name=subject.name,
         recovery=fine_tuning,
     )
-    conclude(result, folder, as_json, factory)
+    conclude(result, folder, as_json, data=data, factory=factory)
 
 
 def _fine_tuning(
@@ -190,7 +190,12 @@ def _fine_tuning(
 
 
 def conclude(
-    result: SearchResult, folder: Path, document: bool, factory: str | None = None
+    result: SearchResult,
+    folder: Path,
+    document: bool,
+    *,
+    data: Path | None = None,
+    factory: str | None = None,
 ) -> None:
     """Print a search's outcome and where to look further; exit with 3 if no plan is feasible.
 
@@ -198,6 +203,7 @@ def conclude(
         result: The outcome.
         folder: Of the search.
         document: Whether to print it as JSON.
+        data: The corpus, of a language model.
         factory: What made the model, if it was a user's own, as package.module:factory.
     """
     print_result(result, document)
@@ -206,19 +212,21 @@ def conclude(
         if factory is not None:
             click.echo(how_to_load(factory, result.best.artifact))
     if not document and result.trials:
-        for line in _next_steps(folder, is_language_model=factory is None and bool(result.best)):
+        for line in _next_steps(folder, data, has_best=result.best is not None):
             click.echo(line)
     if result.best is None:
         click.get_current_context().exit(NOTHING_FEASIBLE)
 
 
-def _next_steps(folder: Path, *, is_language_model: bool) -> Iterator[str]:
+def _next_steps(folder: Path, data: Path | None, *, has_best: bool) -> Iterator[str]:
     """Yield commands that one may want now, and what they do where a line has room for that."""
     run = shlex.quote(str(folder))
     steps = {f"ui {run}": "every trial, in the browser"}
-    steps[f"inspect {run}"] = "where the bytes of the best go"
-    if is_language_model:
+    if has_best:
+        steps[f"inspect {run}"] = "where the bytes of the best go"
+    if has_best and data is not None:
         steps[f'predict {run} "some words"'] = "the best at work"
+        steps[f"compare {run} --data {shlex.quote(str(data))}"] = "beside the original"
     names, room = max(map(len, steps)), width_of_stdout()
     for number, (command, what) in enumerate(steps.items()):
         line = f"{'' if number else 'next:':6}autocompress {command:{names}}  {what}"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from autocompress.cli.output import a_folder, a_path
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,6 +31,59 @@ class Subject:
     name: str
     model: nn.Module
     task: Task
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a command is asked to work on.
+
+    Attributes:
+        folder: MODEL.
+        data: Its corpus.
+        factory: Instead of a folder, package.module:factory of a user's own model.
+        weights: A checkpoint that fills that model.
+        task: What is good, as package.module:factory.
+    """
+
+    folder: Path | None
+    data: Path | None
+    factory: str | None
+    weights: Path | None
+    task: str | None
+
+    def check(self) -> None:
+        """Refuse what is neither a folder with a corpus, nor a model with a task.
+
+        Raises:
+            click.UsageError: Something is missing, or both are mixed.
+        """
+        check_source(self.folder, self.data, self.factory, self.weights, self.task)
+
+    def subject(self) -> Subject:
+        """Read or make what `check` has let pass; raises what `subject_of` does."""
+        return subject_of(self.folder, self.data, self.factory, self.weights, self.task)
+
+
+def asks_for_subject(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the argument MODEL and the options beside it, as one parameter `asked`."""
+
+    @click.argument("folder", metavar="[MODEL]", type=a_folder, required=False)
+    @click.option("--data", type=a_path, help="Corpus: a folder, or a text file.")
+    @click.option("--model", "factory", help="Instead: package.module:factory of your own.")
+    @click.option("--weights", type=a_path, help="Of --model: a checkpoint that fills it.")
+    @click.option("--task", help="Of --model: what is good, as package.module:factory.")
+    @wraps(command)
+    def wrapped(
+        folder: Path | None,
+        data: Path | None,
+        factory: str | None,
+        weights: Path | None,
+        task: str | None,
+        **others: Any,
+    ) -> None:
+        command(asked=Asked(folder, data, factory, weights, task), **others)
+
+    return wrapped
 
 
 def check_source(

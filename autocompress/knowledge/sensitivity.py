@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from autocompress.knowledge.curvature import is_even
+from autocompress.knowledge.kept import Kept
 from autocompress.knowledge.prediction import predicted_loss_rise
 from autocompress.knowledge.source import Source
 from autocompress.knowledge.task import Task
@@ -22,7 +22,6 @@ from autocompress.knowledge.tensors import tensors_of
 from autocompress.layers.copies import beside, copied
 from autocompress.structures import Curvature, Matrix, row_blocks
 from autocompress.support import progress
-from autocompress.support.files import kept_json, numbers, write_json
 from autocompress.support.integers import AT_ONCE
 from autocompress.support.threads import one_thread
 
@@ -33,8 +32,10 @@ _FINEST, _WIDEST, _HALVINGS = -60.0, 0.0, 12
 Floats = NDArray[np.float64]
 
 
-def with_sensitivities(source: Source, model: nn.Module, task: Task, cache: Path) -> Source:
-    """Measure how right the curvatures are relative to each other, and keep it in a file.
+def with_sensitivities(
+    source: Source, model: nn.Module, task: Task, kept: Kept | None = None
+) -> Source:
+    """Measure how right the curvatures are relative to each other, and keep it.
 
     Curvatures take the inputs of a layer for independent of its gradients, and one step of a
     sequence for independent of the next; by how much that is wrong differs from layer to layer,
@@ -50,7 +51,7 @@ def with_sensitivities(source: Source, model: nn.Module, task: Task, cache: Path
         model: The same; evaluated without dropout and not changed.
         task: Gives the training losses; without any, nothing is measured, nor on a model that
             knows its training data by heart.
-        cache: The file.
+        kept: Where they are kept, or None.
     """
     if is_even(source.calibration.curvatures):
         progress.say(
@@ -58,12 +59,13 @@ def with_sensitivities(source: Source, model: nn.Module, task: Task, cache: Path
             "errors are counted by their size, as without training losses"
         )
         return source
-    sensitivities = kept_json(cache, numbers)
+    sensitivities = None if kept is None else kept.known_sensitivities()
     if not sensitivities:  # none at all are found in an instant, where there are none to find
         progress.say("measuring how sensitive the loss is to each weight")
         with one_thread(), progress.bar("sensitivities", len(source.weights.weights)) as bar:
             sensitivities = _measure(source, model, task, bar)
-        write_json(cache, sensitivities)
+        if kept is not None:
+            kept.keep_sensitivities(sensitivities)
     calibration = replace(source.calibration, sensitivities=sensitivities)
     return replace(source, calibration=calibration)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from torch import nn
 from autocompress.errors import PlanError
 from autocompress.knowledge.calibration import Calibration, calibrate
 from autocompress.knowledge.guarded import guarded
+from autocompress.knowledge.kept import Kept
 from autocompress.knowledge.task import Task
 from autocompress.knowledge.tensors import rounding
 from autocompress.knowledge.weights import ModelWeights, Weight
@@ -40,13 +40,13 @@ class Source:
     assets: Mapping[str, bytes] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, model: nn.Module, task: Task, cache: Path | None = None) -> Source:
+    def of(cls, model: nn.Module, task: Task, kept: Kept | None = None) -> Source:
         """Take a model's tensors and calibrate it.
 
         Args:
             model: It is not changed.
             task: Knows the data.
-            cache: A folder that keeps what takes long to measure, or None.
+            kept: Where what takes long to measure is kept, or None.
 
         Raises:
             ModelError: If the model cannot be compressed, such as for NaN in a weight.
@@ -58,7 +58,7 @@ class Source:
         if rounded is not None:
             progress.say(rounded)
         model = plain(model)
-        calibration = calibrate(model, task, cache)
+        calibration = calibrate(model, task, kept)
         give_back()
         return cls(weights, calibration, task.model_config(model), task.assets())
 

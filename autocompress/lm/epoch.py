@@ -15,6 +15,7 @@ from autocompress.lm.presets import Hyperparameters
 from autocompress.lm.recurrence import recurrence_on_one_thread
 from autocompress.lm.vocabulary import Vocabulary
 from autocompress.support.progress import Bar
+from autocompress.support.threads import Threads, clip_gradients
 
 
 def new_model(hyper: Hyperparameters, vocabulary: Vocabulary) -> LanguageModel:
@@ -44,6 +45,25 @@ def new_optimizer(hyper: Hyperparameters, model: LanguageModel) -> torch.optim.O
     return torch.optim.SGD(model.parameters(), lr=hyper.learning_rate)
 
 
+def chosen_threads(model: LanguageModel, text: Tensor, hyper: Hyperparameters) -> Threads:
+    """Return what chooses the threads of a training, which gives the same model on any number.
+
+    Args:
+        model: Not changed.
+        text: Word ids, int64 of shape (time, batch).
+        hyper: Settings.
+    """
+    inputs, targets = next(windows(text, hyper.steps))
+
+    def gradients() -> tuple[Tensor, ...]:
+        logits, _ = model.train()(inputs)
+        loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+        return torch.autograd.grad(loss, list(model.parameters()))
+
+    with recurrence_on_one_thread(model):
+        return Threads.exact(gradients)
+
+
 def train_epoch(
     model: LanguageModel,
     optimizer: torch.optim.Optimizer,
@@ -51,6 +71,7 @@ def train_epoch(
     hyper: Hyperparameters,
     epoch: int,
     progress: Bar,
+    threads: Threads,
 ) -> float:
     """Pass over the text once, the state carried from window to window.
 
@@ -61,6 +82,7 @@ def train_epoch(
         hyper: Settings.
         epoch: Which pass this is, from 0.
         progress: Advanced by one for each window.
+        threads: Chooses those of each window.
 
     Returns:
         The perplexity over the pass, of the model as it was at each window.
@@ -72,12 +94,13 @@ def train_epoch(
     state: State | None = None
     with recurrence_on_one_thread(model):
         for inputs, targets in windows(text, hyper.steps):
-            logits, state = model(inputs, None if state is None else detach_state(state))
-            loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
-            optimizer.zero_grad()
-            torch.autograd.backward(loss * len(inputs))
-            nn.utils.clip_grad_norm_(model.parameters(), hyper.max_gradient_norm)
-            optimizer.step()
+            with threads.step():
+                logits, state = model(inputs, None if state is None else detach_state(state))
+                loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+                optimizer.zero_grad()
+                torch.autograd.backward(loss * len(inputs))
+                clip_gradients(model.parameters(), hyper.max_gradient_norm)
+                optimizer.step()
             total += loss.item() * targets.numel()
             words += targets.numel()
             progress.advance(note=f"perplexity {math.exp(min(total / words, 700)):.1f}")

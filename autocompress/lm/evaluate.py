@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from autocompress.lm.batches import columns, windows
 from autocompress.lm.recurrence import recurrence_on_one_thread
+from autocompress.support.threads import Threads
 
 COLUMNS = 10
 """Of a text that is scored, read side by side."""
@@ -70,6 +71,7 @@ def losses_by_window(
     """
     state = None
     known = [] if known is None else known
+    threads = Threads()
     for window, (words, following) in enumerate(windows(columns(tokens, batch), chunk)):
         if window < len(known):
             yield known[window]
@@ -77,7 +79,7 @@ def losses_by_window(
         was_training = model.training
         model.eval()
         try:
-            with torch.inference_mode(), recurrence_on_one_thread(model):
+            with torch.inference_mode(), recurrence_on_one_thread(model), threads.step():
                 logits, state = model(words, state)
                 losses = functional.cross_entropy(
                     logits.flatten(0, 1), following.flatten(), reduction="none"

@@ -21,7 +21,7 @@ from autocompress.lm.checkpoint import (
     save_checkpoint,
 )
 from autocompress.lm.corpus import Corpus
-from autocompress.lm.epoch import new_model, new_optimizer, train_epoch
+from autocompress.lm.epoch import chosen_threads, new_model, new_optimizer, train_epoch
 from autocompress.lm.evaluate import perplexity
 from autocompress.lm.folder import WEIGHTS, save_model
 from autocompress.lm.presets import Hyperparameters, preset
@@ -91,11 +91,12 @@ def _run(corpus: Corpus, hyper: Hyperparameters, out: Path, identity: dict[str, 
     else:
         # From here on the folder is known to be this run's, even before its first epoch ends.
         save_checkpoint(out / _CHECKPOINT, model, optimizer, identity, history)
+    threads = chosen_threads(model, text, hyper)
     for epoch in range(len(history.valid), hyper.epochs):
         start = time.monotonic()
         label = f"epoch {epoch + 1}/{hyper.epochs}"
         with progress.bar(label, count_windows(text, hyper.steps)) as bar:
-            history.train.append(train_epoch(model, optimizer, text, hyper, epoch, bar))
+            history.train.append(train_epoch(model, optimizer, text, hyper, epoch, bar, threads))
         valid = perplexity(model, corpus.valid)
         if not math.isfinite(valid):
             raise ModelError(

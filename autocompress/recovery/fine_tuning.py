@@ -25,6 +25,7 @@ from autocompress.recovery.pruning import ramp, share_of_sparsity
 from autocompress.recovery.represented import Represented
 from autocompress.recovery.settings import RecoverySettings
 from autocompress.support.files import put_aside, write_whole
+from autocompress.support.threads import Threads, clip_gradients
 
 _WARM_UP = 0.02
 _FIRST_STEP = 1e-4
@@ -66,6 +67,7 @@ class FineTuning:
         self._seconds = 0.0
         self._stage, self._start, self._pruned = 0, 0.0, -1
         self._unshrunk = 0.0
+        self._threads: Threads | None = None
         document = _read(checkpoint)
         if document is not None:
             self._load(document)
@@ -109,13 +111,16 @@ class FineTuning:
         seed = self._settings.seed * self._settings.segments + self.segment
         end = (self.segment + 1) / self._settings.segments
         self.represented.model.train()
+        if self._threads is None:
+            self._threads = self._chosen_threads()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             losses = self._losses(seed)
             while self._done < end:
                 clock = time.perf_counter()
                 self._prune()
-                self._step(losses)
+                with self._threads.step():
+                    self._step(losses)
                 self.steps += 1
                 self._seconds += time.perf_counter() - clock
         self._prune()
@@ -123,6 +128,20 @@ class FineTuning:
         self.represented.refresh()
         self.represented.model.eval()
         self.segment += 1
+
+    def _chosen_threads(self) -> Threads:
+        """Return what chooses the threads; so many steps give the same numbers on any of them."""
+        if self._settings.budget.steps is None:
+            return Threads()  # how many steps there are depends on the time in any case
+
+        def gradients() -> list[torch.Tensor]:
+            self._optimizer.zero_grad()
+            self.represented.refresh()
+            differentiate(next(self._losses(0)))
+            found = [latent.grad for latent in self.represented.latents]
+            return [gradient for gradient in found if gradient is not None]
+
+        return Threads.exact(gradients)
 
     def _losses(self, seed: int) -> Iterator[torch.Tensor]:
         """Yield losses without end; a task that stops is asked for another pass.
@@ -165,7 +184,7 @@ class FineTuning:
         self._optimizer.zero_grad()
         self.represented.refresh()
         differentiate(next(losses))
-        nn.utils.clip_grad_norm_(self.represented.latents, _CLIP)
+        clip_gradients(self.represented.latents, _CLIP)
         self._optimizer.step()
         self._unshrunk += self._settings.shrinkage * rate
         if self.steps % _SHRINKING == 0:

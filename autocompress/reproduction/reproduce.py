@@ -12,6 +12,7 @@ from torch import nn
 
 from autocompress.encoding.encoder import uncompressed_plan
 from autocompress.errors import SearchError
+from autocompress.knowledge.kept import Kept
 from autocompress.knowledge.task import Task
 from autocompress.outcome.limits import Budget, format_bytes
 from autocompress.outcome.names import SIZE
@@ -71,7 +72,7 @@ class _Run:
         self, model: nn.Module, task: Task, out: Path, steps: int, segments: int, seed: int
     ) -> None:
         self._model, self._task, self._out = model, task, out
-        self._evaluator = Evaluator.of(model, task, cache=out)
+        self._evaluator = Evaluator.of(model, task, kept=Kept.of(model, task, out))
         source = self._evaluator.source
         self._plans = {method.key: method.plan(source) for method in METHODS}
         for plan in self._plans.values():

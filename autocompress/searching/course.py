@@ -13,6 +13,7 @@ from autocompress.encoding.encoder import Encoder
 from autocompress.errors import PlanError, SearchError, TaskError
 from autocompress.knowledge.description import understood
 from autocompress.knowledge.guarded import GuardedTask, guarded
+from autocompress.knowledge.kept import Kept
 from autocompress.knowledge.overview import overview
 from autocompress.knowledge.sensitivity import with_sensitivities
 from autocompress.knowledge.source import Source
@@ -52,7 +53,6 @@ from autocompress.tracking import Tracker
 from autocompress.trial.evaluator import Evaluator
 from autocompress.trial.measuring import engine_of, objectives_of
 
-_SENSITIVITIES = "sensitivities.json"
 _SHARE_OF_OPENINGS = 0.35  # of the time, at most
 
 
@@ -82,7 +82,8 @@ def conduct(model: nn.Module, task: Task, request: Request, folder: SearchFolder
             check_rise(settings, look.score)
         if look is not None or request.recovery or request.fallback:
             request = _with_losses(request, model, task)
-        source = Source.of(model, task, folder.path)
+        kept = Kept.of(model, task, folder.path)
+        source = Source.of(model, task, kept)
         for line in overview(model, source):
             progress.say(line)
         engine = engine_of(request.engine, model, Encoder(source))
@@ -91,7 +92,7 @@ def conduct(model: nn.Module, task: Task, request: Request, folder: SearchFolder
         evaluator = Evaluator(Encoder(source), engine, task, objectives)
         Restorer(folder, request.space, evaluator).restore_baseline()
         baseline = measured_baseline(evaluator, folder, model, look)
-        source = with_sensitivities(source, model, task, folder.path / _SENSITIVITIES)
+        source = with_sensitivities(source, model, task, kept)
         evaluator = replace(evaluator, encoder=Encoder(source))
         return _Course(request, folder, settings, Bench(model, evaluator)).run(baseline)
 
@@ -246,10 +247,8 @@ class _Course:
             progress.say("no plan comes near enough to the limits: nothing is fine-tuned")
             return
         evaluator = self._bench.evaluator
-        metric = self._settings.metric
-        jobs = recovery_jobs(
-            self._folder, evaluator.source, metric, judge.limits, promising, recovery
-        )
+        name, source = self._settings.metric, evaluator.source
+        jobs = recovery_jobs(self._folder, source, name, judge.limits, promising, recovery)
         with executing(self._bench, 1) as executor:  # one fine-tuning keeps all cores busy
             carry_out(jobs, executor)
 

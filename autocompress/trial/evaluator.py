@@ -18,6 +18,7 @@ from autocompress.engines.base import Engine
 from autocompress.engines.torch import TorchEngine
 from autocompress.errors import ArtifactError, TaskError
 from autocompress.knowledge.guarded import guarded
+from autocompress.knowledge.kept import Kept
 from autocompress.knowledge.source import Source
 from autocompress.knowledge.task import Task
 from autocompress.layers.copies import plain
@@ -82,7 +83,7 @@ class Evaluator:
         task: Task,
         limits: Mapping[str, Limit] | None = None,
         extra: Sequence[Objective] = (),
-        cache: Path | None = None,
+        kept: Kept | None = None,
     ) -> Evaluator:
         """Make the evaluator of a model that runs in torch.
 
@@ -91,10 +92,10 @@ class Evaluator:
             task: Knows the data.
             limits: By objective name.
             extra: What is measured beside size and metric.
-            cache: A folder that keeps what takes long to learn, or None.
+            kept: Where what takes long to learn is kept, or None.
         """
         model, task = plain(model), guarded(task)
-        encoder = Encoder(Source.of(model, task, cache))
+        encoder = Encoder(Source.of(model, task, kept))
         engine = engine_of(TorchEngine.name, model, encoder)
         return cls(encoder, engine, task, objectives_of(task, extra), limits or {})
 

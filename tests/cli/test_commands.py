@@ -33,7 +33,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 def test_help_lists_the_commands() -> None:
     output = run_alone("--help").stdout
     commands = ["demo", "train", "search", "evaluate", "inspect", "front", "ui", "reproduce"]
-    for command in (*commands, "export", "predict", "generate"):
+    for command in (*commands, "export", "predict", "generate", "compress", "plan", "compare"):
         assert re.search(rf"^  {command} ", output, re.MULTILINE)
 
 

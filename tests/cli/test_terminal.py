@@ -44,6 +44,7 @@ def test_commands_stand_in_the_order_of_the_work() -> None:
         ("demo", "train", "search", "front", "evaluate"),
         ("import", "search", "ui"),
         ("search", "inspect", "predict", "generate", "export", "reproduce"),
+        ("search", "compress", "plan", "compare", "export"),
     ):
         assert [places[one] for one in order] == sorted(places[one] for one in order)
 
@@ -235,8 +236,8 @@ def test_the_end_names_next_steps_that_work(
 ) -> None:
     options = ["--data", corpus, "--budget", "8kB", "--trials", 12, "--out", searched[0]]
     lines = run("search", model, *options).stdout.splitlines()
-    steps = [line.removeprefix("next:").split() for line in lines[-3:]]
+    steps = [line.removeprefix("next:").split() for line in lines[-4:]]
     assert [step[:2] for step in steps] == [
-        ["autocompress", command] for command in ("ui", "inspect", "predict")
+        ["autocompress", command] for command in ("ui", "inspect", "predict", "compare")
     ]
     assert not any("http" in line for line in lines)

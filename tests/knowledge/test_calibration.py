@@ -1,7 +1,6 @@
 """Calibration asks the task, checks what it says, and leaves the model as it was."""
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from strategies import TinyTask, frequencies, tiny_model
 from torch import nn
-from toys import Classification, Classifier, teacher
 
 from autocompress.errors import ModelError, TaskError
 from autocompress.knowledge.calibration import calibrate
@@ -97,35 +95,3 @@ def test_the_state_of_the_model_is_not_changed() -> None:
     calibrate(model, TinyTask())
     expected = tiny_model().state_dict()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in model.state_dict().items())
-
-
-def test_what_was_measured_is_kept_by_model_and_data(tmp_path: Path) -> None:
-    class Watched(Classification):
-        batches = 0
-
-        def training_losses(
-            self, model: nn.Module, teacher: nn.Module, distillation: float, seed: int
-        ) -> Iterator[torch.Tensor]:
-            for loss in super().training_losses(model, other, distillation, seed):
-                self.batches += 1
-                yield loss
-
-    other = Classifier()
-    task = Watched()
-    measured = calibrate(teacher(), task, tmp_path)
-    again = calibrate(teacher(), task, tmp_path)
-    assert task.batches == 64
-    known = {name for name in teacher().state_dict() if "weight" in name}
-    assert set(measured.curvatures) == set(again.curvatures) == known
-    for name, curvature in measured.curvatures.items():
-        assert np.array_equal(curvature.rows, again.curvatures[name].rows)
-        assert np.array_equal(curvature.moment, again.curvatures[name].moment)
-    (kept,) = tmp_path.iterdir()
-    kept.write_bytes(kept.read_bytes()[:100])  # damaged: measured anew
-    calibrate(teacher(), task, tmp_path)
-    changed = teacher()
-    with torch.no_grad():
-        changed.head.bias.add_(1)
-    calibrate(changed, task, tmp_path)
-    assert task.batches == 3 * 64
-    assert len(list(tmp_path.glob("*.safetensors"))) == 2

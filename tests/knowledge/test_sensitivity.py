@@ -11,6 +11,7 @@ from strategies import TinyTask, tiny_model
 from torch import nn
 from toys import Classification, teacher
 
+from autocompress.knowledge.kept import Kept
 from autocompress.knowledge.sensitivity import with_sensitivities
 from autocompress.knowledge.source import Source
 from autocompress.structures import Curvature
@@ -37,10 +38,14 @@ def source() -> Source:
         return Source.of(teacher(), Aimed())
 
 
+def kept_in(folder: Path) -> Kept:
+    return Kept((), (folder / "kept.json",), None)
+
+
 def measured(source: Source, folder: Path) -> dict[str, float]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        found = with_sensitivities(source, teacher(), Aimed(), folder / "kept.json")
+        found = with_sensitivities(source, teacher(), Aimed(), kept_in(folder))
     return dict(found.calibration.sensitivities)
 
 
@@ -66,9 +71,9 @@ def test_a_curvature_that_is_wrong_is_put_right(source: Source, tmp_path: Path) 
     assert 3 < change < 5
 
 
-def test_the_model_stays_as_it_was(source: Source, tmp_path: Path) -> None:
+def test_the_model_stays_as_it_was(source: Source) -> None:
     model = teacher()
-    with_sensitivities(source, model, Aimed(), tmp_path / "kept.json")
+    with_sensitivities(source, model, Aimed())
     expected = teacher().state_dict()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in model.state_dict().items())
 
@@ -82,7 +87,7 @@ def test_what_was_measured_is_kept(source: Source, tmp_path: Path) -> None:
         ) -> Iterator[torch.Tensor]:
             raise AssertionError("measured again")
 
-    again = with_sensitivities(source, teacher(), Broken(), tmp_path / "kept.json")
+    again = with_sensitivities(source, teacher(), Broken(), kept_in(tmp_path))
     assert again.calibration.sensitivities == found
 
 
@@ -92,7 +97,7 @@ def test_what_was_kept_and_damaged_is_measured_again(source: Source, tmp_path: P
     assert measured(source, tmp_path) == found
 
 
-def test_without_losses_nothing_is_measured(tmp_path: Path) -> None:
+def test_without_losses_nothing_is_measured() -> None:
     source = Source.of(tiny_model(), TinyTask())
-    found = with_sensitivities(source, tiny_model(), TinyTask(), tmp_path / "kept.json")
+    found = with_sensitivities(source, tiny_model(), TinyTask())
     assert found.calibration.sensitivities == {}

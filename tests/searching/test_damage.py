@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from toys import Classification, teacher
 
 import autocompress
 from autocompress import SearchResult
+from autocompress.knowledge.kept import cache_folder
 from autocompress.searching.folder import SearchFolder
 from autocompress.tracking import store
 
@@ -21,6 +22,8 @@ from autocompress.tracking import store
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
 
 TRIALS = 6
+CACHED = "cached"
+"""What is known of the model, which lies elsewhere."""
 FILES = (
     "search.json",
     "trials/search.json",
@@ -31,8 +34,7 @@ FILES = (
     "trials/0002/trial.json",
     "trials/0002/model.acz",
     "openings.json",
-    "sensitivities.json",
-    "calibration-*",
+    CACHED,
     "test.json",
     "result.json",
     "recovered/recovered-*/trial.json",
@@ -95,8 +97,17 @@ def databases_are_copied(empty_database: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(store, "_build", lambda path, place: shutil.copy(empty_database, path))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing else lies in it, which would be damaged as well."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Path:
+def whole(tmp_path_factory: pytest.TempPathFactory, empty_database: Path, own_cache: None) -> Path:
+    del own_cache
     out = tmp_path_factory.mktemp("whole") / "search"
     out.mkdir()
     shutil.copy(empty_database, out)
@@ -143,7 +154,7 @@ def heals(whole: Path, tmp_path: Path, names: tuple[str, ...], damage: str) -> N
     out = tmp_path / "copy"
     shutil.copytree(whole, out)
     for name in names:
-        for path in out.glob(name):
+        for path in list(cache_folder().iterdir()) if name == CACHED else out.glob(name):
             DAMAGES[damage](path)
     search(out)
     assert known(out) == known(whole)

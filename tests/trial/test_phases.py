@@ -167,7 +167,7 @@ def test_another_phase_is_refused() -> None:
 
 
 def test_predictions_depend_on_the_file_alone(source: Source, tmp_path: Path) -> None:
-    known = with_sensitivities(source, teacher(), Classification(), tmp_path / "known.json")
+    known = with_sensitivities(source, teacher(), Classification())
     encoder, task = Encoder(known), Watched()
     found = []
     for engine in (Sluggish(teacher(), None), engine_of("torch", teacher(), encoder)):  # type: ignore[arg-type]
@@ -182,7 +182,7 @@ def test_a_trial_does_everything_once(
     source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Entries are factorized and decoded once, though they are estimated and predicted too."""
-    known = with_sensitivities(source, teacher(), Classification(), tmp_path / "known.json")
+    known = with_sensitivities(source, teacher(), Classification())
     evaluator = evaluator_of(known, limits={"size_bytes": Budget(10**6).limit})
     plan, done = plan_of(known), Counter[str]()
 
