@@ -33,9 +33,10 @@ if TYPE_CHECKING:
 def compare(artifact: Path, asked: Asked, as_json: bool) -> None:
     """Show what a compressed model does otherwise than the original.
 
-    ARTIFACT is a file ending in .acz, a search's folder (its best), or RUN:3 (its trial 3). Of a language model: the likeliest next words in sentences of the test text, how often the
-    first of them is the same, how far predictions are apart, and a text that each generates. Of a
-    model of your own, with --model and --task: the metric, and how far outputs are apart.
+    ARTIFACT is a file ending in .acz, a search's folder (its best), or RUN:3 (its trial 3). Of a
+    language model: the likeliest next words in sentences of the test text, how often the first of
+    them is the same, how far predictions are apart, and a text that each generates. Of a model of
+    your own, with --model and --task: the metric, and how far outputs are apart.
 
     Of a file that no search has made, MODEL or --model with --weights is the original.
     """

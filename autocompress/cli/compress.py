@@ -39,9 +39,10 @@ def compress(
 ) -> None:
     """Compress a model into one file at once, without a search.
 
-    MODEL is a folder, as train and import make it. Every weight gets the bits that it is worth, by what its errors cost on training data: what a
-    search begins with. What was learnt of model and data is kept, and another budget takes
-    seconds. Says what the file loses on validation data.
+    MODEL is a folder, as train and import make it. Every weight gets the bits that it is worth,
+    by what its errors cost on training data: what a search begins with. What was learnt of model
+    and data is kept, and another budget takes seconds. Says what the file loses on validation
+    data.
     """
     from autocompress.outcome.budgets import parse_budget
     from autocompress.searching.one_shot import compress_to_budget

@@ -154,7 +154,7 @@ def test_the_report_tells_what_was_understood(opened: autocompress.OpenedSearch)
 def test_noise_is_the_paired_standard_error_of_the_parts(
     opened: autocompress.OpenedSearch,
 ) -> None:
-    evaluator = Evaluator.of(net(), Distance(), cache=opened.folder)
+    evaluator = Evaluator.of(net(), Distance())
     baseline, path = opened.baseline.artifact, SearchFolder(opened.folder).artifact(0)
     error = noise_of_change(evaluator, baseline, path)
     assert error is not None
