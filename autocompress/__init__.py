@@ -1,11 +1,12 @@
 """Compression search for recurrent language models, and any model of their weights.
 
-    search           from a model, a task and limits to the best plan and the front
-    open_search      a search's folder, as a result again: page, data frame, pictures
-    compress         one plan, carried out into a file
-    load             the model of a file, ready to run
-    open_artifact    what a file holds, weight by weight
-    load_checkpoint  weights as people have them, into a model
+    search              from a model, a task and limits to the best plan and the front
+    open_search         a search's folder, as a result again: page, data frame, pictures
+    compress_to_budget  one file for a budget, without a search
+    compress            one plan, carried out into a file
+    load                the model of a file, ready to run
+    open_artifact       what a file holds, weight by weight
+    load_checkpoint     weights as people have them, into a model
 
 A `Task` says what a good model is, an `Objective` is a further number to search by, a
 `CompressionPlan` says how each weight is stored; `autocompress.weights` finds the names of a
