@@ -39,7 +39,8 @@ from autocompress.lm import (
 )
 from autocompress.lm.onnx.build import build
 from autocompress.lm.onnx.exporter import LanguageModelExporter
-from autocompress.lm.onnx.modules import StepModel, Stepper
+from autocompress.lm.onnx.modules import StepModel
+from autocompress.lm.onnx.stepper import Stepper
 from autocompress.plan import CompressionPlan, Runtime, Treatment
 from autocompress.precisions import Float32
 from autocompress.structures import Dense, LowRank

@@ -21,7 +21,7 @@ from autocompress.artifact import Artifact
 from autocompress.engines.onnx.exporter import EXPORTERS, Exporter
 from autocompress.engines.onnx.graph import Graph
 from autocompress.engines.onnx.maps import Maps
-from autocompress.engines.onnx.session import SessionModule
+from autocompress.engines.onnx.module import SessionModule
 from autocompress.outcome.objectives import Split
 from autocompress.structures import STRUCTURES, Curvature, Factor, Matrix, Shape, Structure, Thin
 

@@ -75,12 +75,45 @@ def write_container(
         assets: Files, uncompressed, by name.
         buffers: Tensors that are no weights, by name.
     """
-    tensors: dict[str, NDArray[Any]] = {_HEADER: _as_array(pack_header(header))}
+    tensors = _framework(header, assets, buffers)
     tensors |= {name: _as_array(data) for name, data in items.items()}
-    tensors |= {_ASSET + name: _as_array(pack_asset(data)) for name, data in assets.items()}
-    tensors |= pack_buffers(buffers)
     head, others = lay_out(tensors, unsealed_metadata())
     write_whole(path, [seal(head, others), *others])
+
+
+def container_sizes(
+    header: Header,
+    items: Mapping[str, bytes | memoryview],
+    assets: Mapping[str, bytes],
+    buffers: Mapping[str, NDArray[Any]],
+) -> tuple[int, int]:
+    """Return how long a file would be without a byte for its items, and as it would be written.
+
+    Args:
+        header: As for `write_container`, as are the others.
+        items: The bytes of every item.
+        assets: Files.
+        buffers: Tensors that are no weights.
+    """
+    frame = _framework(header, assets, buffers)
+    empty = {name: _as_array(b"") for name in items}
+    whole = {name: _as_array(data) for name, data in items.items()}
+    return _length({**frame, **empty}), _length({**frame, **whole})
+
+
+def _framework(
+    header: Header, assets: Mapping[str, bytes], buffers: Mapping[str, NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
+    """Return all tensors of a file but its items."""
+    tensors: dict[str, NDArray[Any]] = {_HEADER: _as_array(pack_header(header))}
+    tensors |= {_ASSET + name: _as_array(pack_asset(data)) for name, data in assets.items()}
+    tensors |= pack_buffers(buffers)
+    return tensors
+
+
+def _length(tensors: Mapping[str, NDArray[Any]]) -> int:
+    head, others = lay_out(tensors, unsealed_metadata())
+    return len(head) + sum(piece.nbytes for piece in others)
 
 
 def read_container(path: Path) -> Contents:

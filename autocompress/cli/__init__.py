@@ -1,7 +1,8 @@
 """The command line. Commands import what they need when they run, so that `--help` is instant.
 
-Exit codes: 0 done; 1 failure, told in one line; 2 wrong usage; 3 finished, but no plan fits the
-budget; 130 stopped by Ctrl-C, 129 and 143 by SIGHUP and SIGTERM.
+Exit codes: 0 done; 1 failure, told in one line; 2 wrong usage, limits that cannot be understood or
+kept by any file among it; 3 finished, but no plan keeps the limits; 130 stopped by Ctrl-C, 129 and
+143 by SIGHUP and SIGTERM.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from autocompress.cli.demo import demo
 from autocompress.cli.evaluate import evaluate
 from autocompress.cli.export import export
 from autocompress.cli.front import front
+from autocompress.cli.helping import Group
 from autocompress.cli.import_ import import_
 from autocompress.cli.inspect import inspect
 from autocompress.cli.plan import plan
@@ -30,13 +32,13 @@ from autocompress.cli.reproduce import reproduce
 from autocompress.cli.search import search
 from autocompress.cli.train import train
 from autocompress.cli.ui import ui
-from autocompress.errors import AutocompressError
+from autocompress.errors import AutocompressError, BudgetError
 from autocompress.support.signals import Stopped, stops_as_interrupts
 
 _SIGNALLED = 128
 
 
-class _Group(click.Group):
+class _Group(Group):
     """Turns every error into one line and an exit code; no traceback reaches the user."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -48,6 +50,8 @@ class _Group(click.Group):
     def _invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except BudgetError as error:
+            raise click.UsageError(str(error)) from error
         except AutocompressError as error:
             raise click.ClickException(str(error)) from error
         except KeyboardInterrupt as stop:
@@ -82,17 +86,23 @@ def _describe_os_error(error: OSError) -> str:
     return f"{name}{error.strerror or error}"
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Group,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    examples=(
+        "autocompress demo",
+        "autocompress train --data DIR --preset small --out MODEL",
+        "autocompress search MODEL --data DIR --budget 10x --out RUN",
+        'autocompress predict RUN "the company said"',
+        "autocompress ui RUN",
+    ),
+)
 @click.version_option(package_name="autocompress")
 def main() -> None:
-    r"""Find out, weight by weight, how to store a recurrent language model in a given size.
+    """Find out, weight by weight, how to store a trained model in a given size.
 
-    Start with `autocompress demo`, or with a model and a corpus of your own:
-
-    \b
-        autocompress train --data DIR --preset small --out MODEL
-        autocompress search MODEL --data DIR --budget 2MB --out RUN
-        autocompress ui RUN
+    Start with the demo, or with a model and a corpus of your own. RUN is the folder of a search;
+    where a file is asked for, RUN stands for the best of it and RUN:3 for its trial 3.
     """
 
 
@@ -103,14 +113,14 @@ for _command in (
     search,
     compress,
     plan,
-    compare,
-    evaluate,
-    inspect,
     front,
     ui,
-    export,
+    compare,
+    inspect,
+    evaluate,
     predict,
     generate,
+    export,
     reproduce,
 ):
     main.add_command(_command)

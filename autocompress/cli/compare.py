@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from autocompress.cli.output import as_json, print_json
+from autocompress.cli.chosen import an_artifact
+from autocompress.cli.helping import Command
+from autocompress.cli.output import as_json, print_json, print_line
 from autocompress.cli.subject import Asked, asks_for_subject
 
 if TYPE_CHECKING:
@@ -18,28 +20,33 @@ if TYPE_CHECKING:
     from autocompress.trial.comparing import Difference
 
 
-@click.command()
-@click.argument("run", metavar="RUN[:TRIAL]")
+@click.command(
+    cls=Command,
+    examples=(
+        "autocompress compare RUN --data DIR",
+        "autocompress compare RUN:3 --model mine:model --task mine:Task",
+    ),
+)
+@click.argument("artifact", type=an_artifact)
 @asks_for_subject
 @as_json
-def compare(run: str, asked: Asked, as_json: bool) -> None:
-    """Show what the best of RUN, a search's folder, does otherwise than the original.
+def compare(artifact: Path, asked: Asked, as_json: bool) -> None:
+    """Show what a compressed model does otherwise than the original.
 
-    Of a language model: the likeliest next words in sentences of the test text, how often the
-    first of them is the same, how far predictions are apart, and a text that each generates. Of a
-    model of your own, with --model and --task: the metric, and how far outputs are apart.
+    ARTIFACT is a file ending in .acz, a search's folder (its best), or RUN:3 (its trial 3). Of a
+    language model: the likeliest next words in sentences of the test text, how often the first of
+    them is the same, how far predictions are apart, and a text that each generates. Of a model of
+    your own, with --model and --task: the metric, and how far outputs are apart.
 
-    RUN:3 is trial 3, and a file is taken as well; of one that no search has made, MODEL or --model
-    with --weights is the original.
+    Of a file that no search has made, MODEL or --model with --weights is the original.
     """
     from autocompress.artifact import open_artifact
-    from autocompress.cli.reference import artifact_of
 
     if (asked.factory is None) != (asked.task is None):
         raise click.UsageError("--model and --task belong together, for a model of your own")
     if (asked.data is None) == (asked.factory is None):
         raise click.UsageError("give --data, or for a model of your own --model and --task")
-    compressed = open_artifact(artifact_of(run))
+    compressed = open_artifact(artifact)
     if asked.factory is not None:
         found = _by_task(compressed, asked)
         document, lines = found.to_json(), _own_lines(found)
@@ -50,7 +57,7 @@ def compare(run: str, asked: Asked, as_json: bool) -> None:
         print_json({"artifact": str(compressed.path), **document})
         return
     for line in lines:
-        click.echo(line)
+        print_line(line)
 
 
 def _original_of(compressed: Artifact) -> Artifact | None:

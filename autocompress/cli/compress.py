@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from autocompress.cli.output import a_file, as_json, print_json
+from autocompress.cli.helping import Command
+from autocompress.cli.output import a_file, as_json, print_json, print_line
 from autocompress.cli.own import how_to_load
 from autocompress.cli.subject import Asked, asks_for_subject
 
@@ -17,28 +18,39 @@ if TYPE_CHECKING:
     from autocompress.searching.one_shot import OneShot
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=(
+        "autocompress compress MODEL --data DIR --budget 10x --out small.acz",
+        "autocompress compress MODEL --data DIR --plan plan.json",
+    ),
+)
 @asks_for_subject
-@click.option("--budget", help="Largest file allowed, such as 2MB, 800kB or 2MiB.")
+@click.option(
+    "--budget",
+    metavar="SIZE",
+    help="Largest file: 2MB, 2MiB, 10x smaller, or 3bpw (bits a weight).",
+)
 @click.option("--plan", "plan_file", type=a_file, help="Instead: what `autocompress plan` gave.")
 @click.option("--out", type=a_file, help="The file.  [default: MODEL-BUDGET.acz]")
 @as_json
 def compress(
     asked: Asked, budget: str | None, plan_file: Path | None, out: Path | None, as_json: bool
 ) -> None:
-    """Compress MODEL, a folder, or --model into one file at once, without a search.
+    """Compress a model into one file at once, without a search.
 
-    Every weight gets the bits that it is worth, by what its errors cost on training data: what a
-    search begins with. What was learnt of model and data is kept, and another budget takes
-    seconds. Says what the file loses on validation data.
+    MODEL is a folder, as train and import make it. Every weight gets the bits that it is worth,
+    by what its errors cost on training data: what a search begins with. What was learnt of model
+    and data is kept, and another budget takes seconds. Says what the file loses on validation
+    data.
     """
-    from autocompress.outcome.limits import Budget
+    from autocompress.outcome.budgets import parse_budget
     from autocompress.searching.one_shot import compress_to_budget
 
     asked.check()
     if (budget is None) == (plan_file is None):
         raise click.UsageError("give either --budget, such as 2MB, or --plan")
-    wanted = Budget.parse(budget) if budget is not None else _read(plan_file or Path())
+    wanted = parse_budget(budget) if budget is not None else _read(plan_file or Path())
     subject = asked.subject()
     name = budget.replace(" ", "") if budget else (plan_file or Path()).stem
     result = compress_to_budget(
@@ -48,7 +60,7 @@ def compress(
         print_json(result.to_json())
         return
     for line in _lines(result):
-        click.echo(line)
+        print_line(line)
     if asked.factory is not None:
         click.echo(how_to_load(asked.factory, result.artifact))
 

@@ -47,4 +47,4 @@ def demo(out: Path, as_json: bool) -> None:
         out=out / "search",
         name="demo",
     )
-    conclude(result, out / "search", as_json)
+    conclude(result, out / "search", as_json, data=out / "corpus")

@@ -7,15 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from autocompress.cli.output import a_file, a_path, as_json, print_json
+from autocompress.cli.chosen import an_artifact
+from autocompress.cli.helping import Command
+from autocompress.cli.output import a_path, as_json, print_json
 
 if TYPE_CHECKING:
     from autocompress.artifact import Artifact
     from autocompress.outcome.objectives import Split
 
 
-@click.command()
-@click.argument("artifact", type=a_file)
+@click.command(
+    cls=Command,
+    examples=(
+        "autocompress evaluate RUN --data DIR --split test",
+        "autocompress evaluate FILE.acz --model mine:model --task mine:Task",
+    ),
+)
+@click.argument("artifact", type=an_artifact)
 @click.option("--data", type=a_path, help="Corpus: a folder, or a text file.")
 @click.option("--model", help="Instead of --data, package.module:factory of your own.")
 @click.option("--task", help="Of --model: what is good, as package.module:factory.")
@@ -29,10 +37,11 @@ def evaluate(
     split: str,
     as_json: bool,
 ) -> None:
-    """Measure the perplexity of ARTIFACT, a file ending in .acz, on a split of a corpus.
+    """Measure the perplexity of a compressed model on a split of a corpus.
 
-    Over the whole split, the state carried, batch 10. For a model of your own give --model and
-    --task as for search: then it is the metric of the task.
+    ARTIFACT is a file ending in .acz, a search's folder (its best), or RUN:3 (its trial 3). Over
+    the whole split, the state carried, batch 10. For a model of your own give --model and --task
+    as for search: then it is the metric of the task.
     """
     from autocompress.artifact import open_artifact
 

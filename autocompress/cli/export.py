@@ -8,13 +8,21 @@ from typing import Any
 
 import click
 
+from autocompress.cli.chosen import an_artifact
+from autocompress.cli.helping import Command
 from autocompress.cli.output import a_file, a_path, as_json, print_json
 
 _WORDS = 5000
 
 
-@click.command()
-@click.argument("artifact", type=a_file)
+@click.command(
+    cls=Command,
+    examples=(
+        "autocompress export RUN --onnx model.onnx",
+        "autocompress export FILE.acz --onnx small.onnx --runtime int8 --top-k 3",
+    ),
+)
+@click.argument("artifact", type=an_artifact)
 @click.option("--onnx", type=a_file, required=True, help="The file to write.")
 @click.option(
     "--form",
@@ -23,7 +31,11 @@ _WORDS = 5000
     show_default=True,
     help="One word at a time, or whole texts.",
 )
-@click.option("--top-k", type=int, help="Output so many likeliest words instead of all logits.")
+@click.option(
+    "--top-k",
+    type=click.IntRange(min=1),
+    help="Output so many likeliest words instead of all logits.",
+)
 @click.option(
     "--runtime",
     type=click.Choice(["float32", "int8", "int4"]),
@@ -40,11 +52,12 @@ def export(
     data: Path | None,
     as_json: bool,
 ) -> None:
-    """Write ARTIFACT, a language model, as an ONNX model that ONNX Runtime runs.
+    """Write a compressed language model as an ONNX model.
 
-    The file carries the vocabulary in its metadata. The exported model is checked against the
-    artifact on the first 5,000 words of validation text, or on random words. In single precision
-    both must agree; for 8 and 4 bits the difference is reported.
+    ARTIFACT is a file ending in .acz, a search's folder (its best), or RUN:3 (its trial 3). What
+    is written runs in ONNX Runtime, and carries the vocabulary in its metadata. It is checked
+    against the artifact on the first 5,000 words of validation text, or on random words. In
+    single precision both must agree; for 8 and 4 bits the difference is reported.
     """
     from autocompress.artifact import open_artifact
     from autocompress.engines.onnx.graph import save

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from autocompress.cli.output import a_folder, a_path, as_json, print_json, print_table
+from autocompress.cli.output import a_folder, a_path, as_json, print_json, print_line, print_table
 
 _FULL, _QUICK = (500, 3), (100, 1)
 
@@ -41,5 +41,5 @@ def reproduce(model: Path, data: Path, out: Path | None, quick: bool, as_json: b
     for each in result.tables():
         print_table(each)
     for line in result.summary():
-        click.echo(line)
+        print_line(line)
     click.echo(f"tables: {table}")

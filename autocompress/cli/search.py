@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from autocompress.cli.helping import Command
 from autocompress.cli.output import (
     NOTHING_FEASIBLE,
     a_folder,
     a_path,
+    a_seed,
     as_json,
+    print_line,
     print_result,
+    width_of_stdout,
 )
 from autocompress.cli.own import how_to_load
 from autocompress.cli.subject import check_source, subject_of
@@ -28,26 +34,76 @@ a_count = click.IntRange(min=1)
 a_sampler = click.Choice(["tpe", "nsga2", "random"])
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    sections={
+        "Data": ("data",),
+        "Limits": ("budget", "max_rise", "latency_budget"),
+        "Effort": ("trials", "timeout", "jobs", "space", "sampler", "seed"),
+        "Fine-tuning": ("recover", "dropout", "distillation"),
+        "Output": ("out", "as_json"),
+        "A model of your own": ("factory", "weights", "task"),
+    },
+    examples=(
+        "autocompress search MODEL --data DIR --budget 10x --out RUN",
+        "autocompress search MODEL --data DIR --max-rise 1% --timeout 15m",
+    ),
+)
 @click.argument("model", type=a_folder, required=False)
-@click.option("--data", type=a_path, help="Corpus: a folder, or a text file.")
-@click.option("--model", "factory", help="Instead of MODEL, package.module:factory of your own.")
-@click.option("--weights", type=a_path, help="Of --model: a checkpoint that fills it.")
-@click.option("--task", help="Of --model: what is good, as package.module:factory.")
-@click.option("--budget", help="Largest file allowed, such as 2MB, 800kB or 2MiB.")
-@click.option("--max-rise", help="Find the smallest file that loses at most: 1%, or +0.02.")
-@click.option("--latency-budget", help="Time for a word in ONNX Runtime: 0.25x or 0.1ms.")
-@click.option("--trials", type=a_count, help="Trials in all.  [default: 40, or what time allows]")
-@click.option("--timeout", help="No trial begins after this time, as 30m.")
-@click.option("--jobs", type=a_count, default=1, show_default=True, help="Trials at a time.")
+@click.option("--data", type=a_path, help="Corpus of MODEL: a folder, or a text file.")
+@click.option(
+    "--budget",
+    metavar="SIZE",
+    help="Largest file: 2MB, 2MiB, 10x smaller, or 3bpw (bits a weight).",
+)
+@click.option(
+    "--max-rise",
+    metavar="LOSS",
+    help="Find the smallest file that loses at most: 1%, 0.5ppl, +0.02.",
+)
+@click.option(
+    "--latency-budget", metavar="TIME", help="Time for a word in ONNX Runtime: 0.25x or 0.1ms."
+)
+@click.option(
+    "--trials",
+    type=a_count,
+    metavar="N",
+    help="Trials in all.  [default: 40, or what time allows]",
+)
+@click.option("--timeout", metavar="TIME", help="No trial begins after this time, as 30m.")
+@click.option("--jobs", type=a_count, metavar="N", default=1, show_default=True, help="At a time.")
+@click.option(
+    "--space",
+    metavar="SPACE",
+    help="Name or file.  [default: size; with a latency budget, balanced]",
+)
+@click.option(
+    "--sampler", type=a_sampler, default="tpe", show_default=True, help="Proposes the plans."
+)
+@click.option(
+    "--seed", type=a_seed, metavar="N", default=0, show_default=True, help="Of the sampler."
+)
+@click.option(
+    "--recover",
+    metavar="TIME",
+    help="Fine-tune the best plan, for a time as 10m or for 2000steps.",
+)
+@click.option("--dropout", type=float, metavar="P", help="Of --recover.  [default: 0.15]")
+@click.option(
+    "--distillation", type=float, metavar="P", help="Share of the loss of --recover.  [default: 0]"
+)
 @click.option("--out", type=a_folder, help="Folder of the search.  [default: runs/MODEL-LIMITS]")
-@click.option("--space", help="Name or file.  [default: size; with a latency budget, balanced]")
-@click.option("--sampler", type=a_sampler, default="tpe", show_default=True)
-@click.option("--recover", help="Fine-tune the best plan, for a time as 10m or for 2000steps.")
-@click.option("--dropout", type=float, help="Of --recover.  [default: 0.15]")
-@click.option("--distillation", type=float, help="Share of the loss of --recover.  [default: 0]")
-@click.option("--seed", type=int, default=0, show_default=True)
 @as_json
+@click.option(
+    "--model",
+    "factory",
+    metavar="SPEC",
+    help="Instead of MODEL, package.module:factory of your own.",
+)
+@click.option("--weights", type=a_path, help="Of --model: a checkpoint that fills it.")
+@click.option(
+    "--task", metavar="SPEC", help="Of --model: what is good, as package.module:factory."
+)
 def search(
     model: Path | None,
     data: Path | None,
@@ -69,27 +125,31 @@ def search(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Search for the best ways to store the weights of MODEL, a folder, or of --model.
+    """Search for the best ways to store the weights of a model.
 
-    Plans are chosen on validation data; the front is scored on test data at the end. The same
-    command again continues a search that was interrupted. Limits combine; exits with 3 if no
-    plan keeps them. With a latency budget, all scores are those of exported ONNX models; if with
-    --max-rise and --timeout none of the first trials is good enough, the nearest is fine-tuned.
+    MODEL is a folder, as train and import make it. Without any limit the whole front is shown,
+    from the smallest files to those that lose nothing; limits combine, and if no plan keeps them,
+    the exit code is 3. Plans are chosen on validation data, and scored on test data at the end.
+    The same command again continues a search that was interrupted. With a latency budget, all
+    scores are those of exported ONNX models; if with --max-rise and --timeout none of the first
+    trials is good enough, the nearest is fine-tuned.
 
     A model of your own is made by --model, filled with --weights and judged by --task: functions
     without arguments (or classes) that return an nn.Module and an autocompress.Task. They are
     imported as by python -m, from the current directory too.
     """
-    from autocompress.outcome.limits import Budget, parse_latency, parse_rise, parse_seconds
+    from autocompress.outcome.budgets import parse_budget
+    from autocompress.outcome.limits import parse_latency, parse_rise, parse_seconds
     from autocompress.searching.search import search as run
     from autocompress.searching.space.language import load_space
 
     check_source(model, data, factory, weights, task)
-    limit = Budget.parse(budget) if budget else None
-    rise = None if max_rise is None else parse_rise(max_rise)
-    if timeout is not None:
-        parse_seconds(timeout)  # refused before the model is read
+    asked = None if budget is None else parse_budget(budget)
     latency = None if latency_budget is None else parse_latency(latency_budget)
+    if max_rise is not None:
+        parse_rise(max_rise)  # refused before the model is read, as is the time
+    if timeout is not None:
+        parse_seconds(timeout)
     chosen = None if space is None else load_space(space)
     fine_tuning = _fine_tuning(recover, dropout, distillation, seed)
     subject = subject_of(model, data, factory, weights, task)
@@ -98,8 +158,8 @@ def search(
     result = run(
         subject.model,
         subject.task,
-        budget=limit,
-        max_rise=rise,
+        budget=asked,
+        max_rise=max_rise,
         latency_budget=latency,
         space=chosen,
         trials=trials,
@@ -111,7 +171,7 @@ def search(
         name=subject.name,
         recovery=fine_tuning,
     )
-    conclude(result, folder, as_json, factory)
+    conclude(result, folder, as_json, data=data, factory=factory)
 
 
 def _fine_tuning(
@@ -130,7 +190,12 @@ def _fine_tuning(
 
 
 def conclude(
-    result: SearchResult, folder: Path, document: bool, factory: str | None = None
+    result: SearchResult,
+    folder: Path,
+    document: bool,
+    *,
+    data: Path | None = None,
+    factory: str | None = None,
 ) -> None:
     """Print a search's outcome and where to look further; exit with 3 if no plan is feasible.
 
@@ -138,12 +203,32 @@ def conclude(
         result: The outcome.
         folder: Of the search.
         document: Whether to print it as JSON.
+        data: The corpus, of a language model.
         factory: What made the model, if it was a user's own, as package.module:factory.
     """
     print_result(result, document)
     if not document and result.best is not None:
-        click.echo(f"picture: {folder / 'front.png'}")
+        print_line(f"picture: {folder / 'front.png'}")
         if factory is not None:
             click.echo(how_to_load(factory, result.best.artifact))
+    if not document and result.trials:
+        for line in _next_steps(folder, data, has_best=result.best is not None):
+            click.echo(line)
     if result.best is None:
         click.get_current_context().exit(NOTHING_FEASIBLE)
+
+
+def _next_steps(folder: Path, data: Path | None, *, has_best: bool) -> Iterator[str]:
+    """Yield commands that one may want now, and what they do where a line has room for that."""
+    run = shlex.quote(str(folder))
+    steps = {f"ui {run}": "every trial, in the browser"}
+    if has_best:
+        steps[f"inspect {run}"] = "where the bytes of the best go"
+    if has_best and data is not None:
+        steps[f'predict {run} "some words"'] = "the best at work"
+        steps[f"compare {run} --data {shlex.quote(str(data))}"] = "beside the original"
+    names, room = max(map(len, steps)), width_of_stdout()
+    for number, (command, what) in enumerate(steps.items()):
+        line = f"{'' if number else 'next:':6}autocompress {command:{names}}  {what}"
+        fits = room is None or len(line) <= room
+        yield line if fits else line.removesuffix(what).rstrip()

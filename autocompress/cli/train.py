@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from autocompress.cli.output import a_folder, a_path
+from autocompress.cli.output import a_folder, a_path, a_seed
 
 
 @click.command()
@@ -19,7 +19,7 @@ from autocompress.cli.output import a_folder, a_path
     help="Zaremba's 2x200, 2x650 or 2x1500 LSTM.",
 )
 @click.option("--out", type=a_folder, required=True, help="Folder for the model.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=a_seed, default=0, show_default=True)
 def train(data: Path, preset: str, out: Path, seed: int) -> None:
     """Train a recurrent language model.
 

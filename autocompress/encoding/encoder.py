@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autocompress.artifact.container import write_container
+from autocompress.artifact.container import container_sizes, write_container
 from autocompress.artifact.decoding import decode_blocks
 from autocompress.artifact.records import Header, ItemRecord, MemberRecord, StreamRecord
 from autocompress.artifact.streams import encode_stream
@@ -115,8 +115,24 @@ class Encoder:
         Raises:
             PlanError: If the plan does not fit the model.
         """
+        header, items = self._contents(plan, factors)
+        write_container(path, header, items, self.source.assets, self.source.weights.buffers)
+
+    def sizes(self, plan: CompressionPlan) -> tuple[int, int]:
+        """Return how long the file of a plan is without the numbers of its weights, and with them.
+
+        Raises:
+            PlanError: If the plan does not fit the model.
+        """
+        parts = self._contents(plan, None)
+        return container_sizes(*parts, self.source.assets, self.source.weights.buffers)
+
+    def _contents(
+        self, plan: CompressionPlan, factors: Factors | None
+    ) -> tuple[Header, dict[str, bytes | memoryview]]:
         self.check(plan)
-        records, items = [], {}
+        records: list[ItemRecord] = []
+        items: dict[str, bytes | memoryview] = {}
         for name, treatment in plan.treatments.items():
             if factors is None:
                 record, items[name] = self.encode(name, treatment)
@@ -130,7 +146,7 @@ class Encoder:
             model=dict(config) if config else None,
             items=tuple(records),
         )
-        write_container(path, header, items, self.source.assets, self.source.weights.buffers)
+        return header, items
 
     def _keep(self, key: tuple[str, Treatment], encoded: Encoded) -> None:
         if not isinstance(encoded[1], bytes):

@@ -24,6 +24,7 @@ from autocompress.layers.copies import as_written, beside, untouched
 from autocompress.layers.memory import first_names
 from autocompress.layers.watching import Watching
 from autocompress.structures import Curvature, Matrix, matrix_shape
+from autocompress.support import progress
 from autocompress.support.threads import one_thread
 
 _BATCHES = 64
@@ -71,13 +72,13 @@ def measure_curvatures(
         losses: list[float] = []
         watching = Watching(watched, {name: accounts[first] for name, first in firsts.items()})
         # Steps through time are too small to be shared by threads.
-        with one_thread(), torch.random.fork_rng(devices=[]), as_written(), watching:
+        bar, alone = progress.bar("calibration", _BATCHES), torch.random.fork_rng(devices=[])
+        with one_thread(), alone, as_written(), watching, bar as shown:
             for loss in islice(task.training_losses(watched, teacher, 0.0, 0), _BATCHES):
-                if loss.requires_grad:
-                    differentiate(loss)
-                losses.append(float(loss.detach().mean()))
+                losses.append(_backwards(loss))
                 for account in accounts.values():
                     account.end_batch()
+                shown.advance()
     unwatched = {firsts[name] for name in watching.unwatched}
     known = {name: account for name, account in accounts.items() if name not in unwatched}
     if _is_by_heart(known.values(), losses):
@@ -85,6 +86,13 @@ def measure_curvatures(
     else:
         found = {name: one.curvature(frequencies.get(name)) for name, one in known.items()}
     return {name: curvature for name, curvature in found.items() if curvature is not None}
+
+
+def _backwards(loss: Tensor) -> float:
+    """Have a loss tell its gradients, and return it."""
+    if loss.requires_grad:
+        differentiate(loss)
+    return float(loss.detach().mean())
 
 
 def _is_by_heart(accounts: Collection[_Account], losses: Sequence[float]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -56,6 +57,12 @@ class WeightDescription:
     def is_unknown(self) -> bool:
         """Whether no adapter knows it, nor any function that was seen; biases are known."""
         return self.remedy is not None and self.adapter is None
+
+
+def understood(model: nn.Module, source: Source) -> dict[str, Any]:
+    """Return as a JSON object what was found in a model: weights, and what is kept exactly."""
+    weights = [vars(one) for one in described(model, source)]
+    return {"weights": weights, "exact": sorted(source.weights.buffers)}
 
 
 def described(model: nn.Module, source: Source) -> tuple[WeightDescription, ...]:

@@ -62,15 +62,15 @@ def with_sensitivities(
     sensitivities = None if kept is None else kept.known_sensitivities()
     if not sensitivities:  # none at all are found in an instant, where there are none to find
         progress.say("measuring how sensitive the loss is to each weight")
-        with one_thread():
-            sensitivities = _measure(source, model, task)
+        with one_thread(), progress.bar("sensitivities", len(source.weights.weights)) as bar:
+            sensitivities = _measure(source, model, task, bar)
         if kept is not None:
             kept.keep_sensitivities(sensitivities)
     calibration = replace(source.calibration, sensitivities=sensitivities)
     return replace(source, calibration=calibration)
 
 
-def _measure(source: Source, model: nn.Module, task: Task) -> dict[str, float]:
+def _measure(source: Source, model: nn.Module, task: Task, bar: progress.Bar) -> dict[str, float]:
     teacher = copied(model).eval()
     probed = beside(teacher)
     tensors = tensors_of(probed)
@@ -91,6 +91,7 @@ def _measure(source: Source, model: nn.Module, task: Task) -> dict[str, float]:
         rise = max(float(differences.mean()), noise)
         if predicted > 0 and math.isfinite(rise) and rise > 0:
             ratios[name] = rise / predicted
+        bar.advance(note=name)
     known = [name for name in ratios if name in source.calibration.curvatures]
     sizes = [source.weights.weights[name].values.size for name in known]
     mean = np.average([ratios[name] for name in known], weights=sizes) if known else 1.0

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from autocompress.artifact import Artifact
 from autocompress.errors import ArtifactError
-from autocompress.lm.folder import VOCABULARY
-from autocompress.lm.model import LanguageModelConfig
-from autocompress.lm.vocabulary import Vocabulary
+from autocompress.lm.config import LanguageModelConfig
+from autocompress.lm.vocabulary import VOCABULARY, Vocabulary
 
 
 def carried_vocabulary(artifact: Artifact) -> Vocabulary:

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from autocompress.lm.batches import windows
-from autocompress.lm.model import LanguageModel, LanguageModelConfig, State, detach_state
+from autocompress.lm.config import LanguageModelConfig
+from autocompress.lm.model import LanguageModel, State, detach_state
 from autocompress.lm.presets import Hyperparameters
 from autocompress.lm.recurrence import recurrence_on_one_thread
 from autocompress.lm.vocabulary import Vocabulary

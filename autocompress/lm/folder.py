@@ -11,13 +11,14 @@ from torch import Tensor
 
 from autocompress.checkpoints import Checkpoint, fitted, read_checkpoint
 from autocompress.errors import CorpusError, ModelError
-from autocompress.lm.model import LanguageModel, LanguageModelConfig, check_finite
+from autocompress.lm.config import LanguageModelConfig
+from autocompress.lm.model import LanguageModel, check_finite
 from autocompress.lm.names import translated
-from autocompress.lm.vocabulary import Vocabulary
+from autocompress.lm.vocabulary import VOCABULARY, Vocabulary
 from autocompress.support import progress
 from autocompress.support.files import write_whole
 
-WEIGHTS, CONFIG, VOCABULARY = "model.safetensors", "config.json", "vocab.txt"
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
 def save_model(folder: str | Path, model: LanguageModel, vocabulary: Vocabulary) -> None:

@@ -12,8 +12,9 @@ import torch
 
 from autocompress.checkpoints import Checkpoint, read_checkpoint
 from autocompress.errors import CorpusError, ModelError
+from autocompress.lm.config import LanguageModelConfig
 from autocompress.lm.folder import WEIGHTS, fit, read_vocabulary, save_model
-from autocompress.lm.model import LanguageModel, LanguageModelConfig
+from autocompress.lm.model import LanguageModel
 from autocompress.lm.names import GATES, translated
 from autocompress.lm.vocabulary import END_OF_SENTENCE, UNKNOWN
 from autocompress.support import progress

@@ -14,6 +14,8 @@ from autocompress.errors import CorpusError
 
 UNKNOWN = "<unk>"
 END_OF_SENTENCE = "<eos>"
+VOCABULARY = "vocab.txt"
+"""The file of the words, in model folders and in artifacts."""
 _SHOWN_WORDS = 5
 
 

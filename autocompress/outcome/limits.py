@@ -23,11 +23,14 @@ BYTES, TIMES, MILLISECONDS, RISE, WORSE = "B", "x", "ms", "rise", "worse"
 of the baseline, and in the metric's own unit."""
 
 Rise = float | str
-"""How much worse the metric may become: 0.01 is 1 % of the baseline, "+0.02" is in its unit."""
+"""How much worse the metric may become: 0.01 is 1 % of the baseline, "+0.02" and "0.5ppl" are in
+its unit."""
 
 _SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 _SIZES |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 _DECIMAL = r"[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?"
+_NAME = r"[A-Za-z][A-Za-z0-9_-]*"
+_SHORT = {"ppl": "perplexity", "acc": "accuracy"}
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -154,7 +157,7 @@ def parse_size(text: str | int) -> int:
     """
     match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", str(text))
     unit = match.group(2).upper() if match else ""
-    if match is None or unit not in _SIZES:
+    if match is None or unit not in _SIZES or isinstance(text, bool):
         raise BudgetError(f"a budget is a size such as 2MB, 800kB or 2MiB, but got '{text}'")
     limit = int(Fraction(match.group(1)) * _SIZES[unit])
     if limit < 1:
@@ -162,23 +165,36 @@ def parse_size(text: str | int) -> int:
     return limit
 
 
-def parse_rise(text: Rise | Limit) -> Limit:
-    """Understand "1%" and 0.01, of the baseline, and "+0.02", in the unit of the metric.
+def parse_rise(text: Rise | Limit, metric: str | None = None) -> Limit:
+    """Understand "1%" and 0.01, of the baseline; "+0.02" and "0.5ppl", in the metric's unit.
+
+    Args:
+        text: The rise as it was asked for.
+        metric: Name of the task's metric, which a unit in letters must name; None if that is not
+            known yet.
 
     Raises:
-        BudgetError: If it is neither, or below 0.
+        BudgetError: If it is none of these, below 0, or in the unit of another metric.
     """
     if isinstance(text, Limit):
         return text
     if isinstance(text, str):
-        match = re.fullmatch(rf"\s*(\+?)\s*({_DECIMAL})\s*(%?)\s*", text)
-        if match is None or not (match.group(1) or match.group(3)):
+        match = re.fullmatch(rf"\s*(\+?)\s*({_DECIMAL})\s*(%|{_NAME})?\s*", text)
+        plus, amount, unit = match.groups("") if match else ("", "0", "")
+        if not (plus or unit):
             raise BudgetError(
-                "a rise is a percentage of the uncompressed model's metric such as 1%, or with a "
-                f"plus a difference in its own unit such as +0.02, but got '{text}'"
+                "a rise is a percentage of the uncompressed model's metric such as 1%, or a "
+                "difference in its own unit, with a plus or its name, such as +0.02 or 0.5ppl, "
+                f"but got '{text}'"
             )
-        bound = float(match.group(2))
-        return Limit(bound / 100, unit=RISE) if match.group(3) else Limit(bound, unit=WORSE)
+        if unit == "%":
+            return Limit(float(amount) / 100, unit=RISE)
+        if unit and metric is not None and _SHORT.get(unit.lower(), unit) != metric:
+            raise BudgetError(
+                f"a rise of '{text}' is in '{unit}', but the metric of the task is '{metric}'; "
+                f"state it as a percentage, or as +{amount}"
+            )
+        return Limit(float(amount), unit=WORSE)
     if not is_number(text) or not (math.isfinite(text) and text >= 0):
         raise BudgetError(
             f"`max_rise >= 0` must hold, 0.01 for 1 %, or a text such as 1% or +0.02, "

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 SAMPLER = "sampler"
+LAST_RESORT = "last resort"
+"""The family of what is tried where nothing else keeps a limit on the rise of the metric."""
 
 
 @dataclass(frozen=True)

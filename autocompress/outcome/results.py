@@ -6,8 +6,8 @@ Knows neither torch nor Optuna nor MLflow, so that a finished search is read in 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,106 +20,17 @@ from autocompress.outcome.limits import (
     format_bytes,
     resolved,
 )
-from autocompress.outcome.metric import Direction, change_of, cost
+from autocompress.outcome.metric import Direction, change_of, cost, worsening_of
 from autocompress.outcome.names import LATENCY, SIZE
-from autocompress.outcome.origin import SAMPLER, Aim
-from autocompress.plan import CompressionPlan
+from autocompress.outcome.prospects import Prospect
+from autocompress.outcome.trials import TrialResult, pareto_front
 
+__all__ = ["ONNX", "Scored", "SearchResult", "TrialResult", "pareto_front"]
+
+_LISTS = ("front", "recovered", "controls", "misses")
+_USELESS: Mapping[Direction, float] = {"minimize": 1.0, "maximize": 0.5}
 ONNX = ".onnx"
 """How the name of a model ends that was exported from an artifact, beside it."""
-
-
-@dataclass(frozen=True)
-class TrialResult:
-    """What is known of a finished trial.
-
-    Attributes:
-        number: Its number in the study.
-        plan: The plan that was carried out.
-        values: By objective name, and what latency was made of; without the task's metric where
-            the trial was rejected, since then not all was measured.
-        feasible: Whether all was measured, and within all limits.
-        started: When the trial began, in seconds since the epoch.
-        seconds: How long it took, in seconds of wall time.
-        cpu_seconds: Processor time it took, all threads together.
-        rejected: Why the trial was given up before it was measured whole, or None.
-        predicted: By how much the loss should rise according to calibration, or None where that
-            is not known.
-        losses: Losses on the first parts of the validation data, as far as the task tells them.
-        origin: What made the plan, for people: "sampler", or the opening that it is.
-        family: Of an opening, the kind of plans that it is one of; None of the sampler's.
-        aim: Of an opening, what it was aimed at.
-    """
-
-    number: int
-    plan: CompressionPlan
-    values: Mapping[str, float]
-    feasible: bool
-    started: float
-    seconds: float
-    cpu_seconds: float
-    rejected: str | None = None
-    predicted: float | None = None
-    losses: tuple[float, ...] = ()
-    origin: str = SAMPLER
-    family: str | None = None
-    aim: Aim | None = None
-
-    @property
-    def size_bytes(self) -> int:
-        """Length of the artifact's file, in bytes."""
-        return int(self.values[SIZE])
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the result as a JSON object."""
-        fields = {name: value for name, value in vars(self).items() if name != "plan"}
-        fields["aim"] = None if self.aim is None else asdict(self.aim)
-        return {**fields, "values": dict(self.values), "plan": self.plan.to_json()}
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> TrialResult:
-        """Read a result that `to_json` gave, of an earlier version as well.
-
-        Raises:
-            PlanError: If the plan is none.
-            TypeError: If a key is missing or unknown.
-        """
-        plan = CompressionPlan.from_json(document["plan"])
-        losses, aim = tuple(document.get("losses", ())), document.get("aim")
-        read = {"plan": plan, "losses": losses, "aim": None if aim is None else Aim(**aim)}
-        return cls(**{**document, **read})
-
-
-def pareto_front(
-    results: Iterable[TrialResult], directions: Mapping[str, Direction]
-) -> list[TrialResult]:
-    """Return the feasible trials that no other one beats, by size.
-
-    A trial is beaten by one that is no worse in every objective and better in one; of trials
-    equal in all, the earliest stays. O(n^2) in the number of feasible trials.
-
-    Args:
-        results: Finished trials.
-        directions: By objective name, whether less or more of it is better.
-    """
-    results = list(results)
-    points = {
-        result.number: tuple(cost(result.values[name], way) for name, way in directions.items())
-        for result in sorted(results, key=lambda result: result.number)
-        if result.feasible
-    }
-    beaten = {
-        number
-        for number, point in points.items()
-        for other, rival in points.items()
-        if _beats(rival, point) or (rival == point and other < number)
-    }
-    front = (r for r in results if r.number in points and r.number not in beaten)
-    return sorted(front, key=lambda result: (result.size_bytes, result.number))
-
-
-def _beats(rival: Sequence[float], point: Sequence[float]) -> bool:
-    return rival != point and all(a <= b for a, b in zip(rival, point, strict=True))
 
 
 @dataclass(frozen=True)
@@ -140,6 +51,11 @@ class Scored:
     values: Mapping[str, float]
     test: float | None
     label: str
+
+    def __repr__(self) -> str:
+        name = "baseline" if self.trial is None else f"trial {self.trial}"
+        numbers = (f"{name} {value:.4g}" for name, value in self.values.items() if name != SIZE)
+        return f"<Scored {name}: {format_bytes(self.size_bytes)}, {', '.join(numbers)}>"
 
     @property
     def size_bytes(self) -> int:
@@ -187,7 +103,13 @@ class SearchResult:
         max_rise: How much worse the metric may become: a share of the baseline, a text such as
             "+0.02" in its own unit, or None.
         limits: Bounds on further objectives, by name; on the latency in shares of the baseline's.
-        nearest: Where none keeps all limits, what misses them by the least.
+        misses: Where none keeps all limits, or only the numbers in half precision or as they
+            are do, what misses them by the least, the nearest first.
+        noise: Of the nearest: the standard error of the metric's relative change, for a sample
+            of data as large as the validation data; None where it is not known.
+        prospects: What files of so many times fewer bytes lose, measured or predicted.
+        sound: The smallest file that loses at most a tenth of the metric, measured or predicted;
+            None where neither is known.
         baseline: The model in single precision, stored and reloaded like every trial.
         best: What to take: of the front and of what was fine-tuned, that with the best metric,
             or with a limit on the rise the smallest; None if none keeps all limits.
@@ -195,7 +117,9 @@ class SearchResult:
         recovered: A promising plan after fine-tuning, once for each length of it.
         controls: The uncompressed model after the same fine-tuning, in the same order.
         trials: Number of finished trials.
-        without_file: How many of them have no file, since they failed or were given up before.
+        given_up: How many of them were not measured whole, since they failed, missed a limit or
+            were clearly worse than others.
+        without_file: How many of these have no file.
         smallest_bytes: The smallest file seen, feasible or not; None before the first trial.
         seconds: Wall time spent on the search, interruptions left out.
     """
@@ -215,7 +139,60 @@ class SearchResult:
     max_rise: Rise | None = None
     limits: Mapping[str, float] = field(default_factory=dict)
     without_file: int = 0
-    nearest: Scored | None = None
+    given_up: int = 0
+    misses: tuple[Scored, ...] = ()
+    noise: float | None = None
+    prospects: tuple[Prospect, ...] = ()
+    sound: Prospect | None = None
+
+    def __repr__(self) -> str:
+        return f"<SearchResult {self.name}: {self.counted}; {self._told()}>"
+
+    def _told(self) -> str:
+        scored = self.best or self.nearest
+        if scored is None:
+            return "nothing is measured yet"
+        kind = "best" if self.best else "no plan keeps the limits, nearest"
+        value = f"{self.metric} {scored.values[self.metric]:.4g} ({self.change(scored)})"
+        size = f"{format_bytes(scored.size_bytes)}, {self.ratio(scored):.1f}x smaller"
+        return f"{kind} {self.title(scored)}, {size}, {value}"
+
+    @property
+    def nearest(self) -> Scored | None:
+        """What misses the limits by the least, where no plan of the search space keeps them."""
+        return next(iter(self.misses), None)
+
+    @property
+    def measured(self) -> int:
+        """Number of trials that were measured whole; all others were given up before."""
+        return self.trials - self.given_up
+
+    @property
+    def counted(self) -> str:
+        """Count the trials, as in "24 trials, 16 measured, 5 on the front"."""
+        trials = f"{self.trials} trial{'' if self.trials == 1 else 's'}"
+        measured = "all" if self.measured == self.trials else str(self.measured)
+        return f"{trials}, {measured} measured, {len(self.front)} on the front"
+
+    def worsening(self, values: Mapping[str, float]) -> float:
+        """Return by how much the metric is worse than the baseline's, in shares of it.
+
+        Below zero where it is better; infinite for any change of a baseline of zero.
+        """
+        baseline = self.baseline.values[self.metric]
+        return worsening_of(values[self.metric], baseline, self.directions[self.metric])
+
+    @property
+    def ranked(self) -> tuple[Scored, ...]:
+        """The front, best first: by the metric, or with a limit on its rise by size."""
+        if self.max_rise is not None:
+            return self.front
+        way = self.directions[self.metric]
+        return tuple(sorted(self.front, key=lambda one: cost(one.values[self.metric], way)))
+
+    def is_useless(self, scored: Scored) -> bool:
+        """Whether nobody would take it: its metric is twice the baseline's, or half of it."""
+        return self.worsening(scored.values) > _USELESS[self.directions[self.metric]]
 
     def rise(self, scored: Scored) -> float:
         """Return the relative change of the metric against the baseline; 0.01 is +1 %.
@@ -239,7 +216,7 @@ class SearchResult:
         )
         return resolved(asked, self.baseline.values)
 
-    def miss(self, scored: Scored) -> float:
+    def miss(self, scored: Scored | TrialResult) -> float:
         """Return by how much a model misses the limit that it misses most, in shares of it."""
         return max(excesses(scored.values, self.bounds).values(), default=0.0)
 
@@ -273,13 +250,15 @@ class SearchResult:
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON document that `autocompress search --json` prints."""
-        document = {**asdict(self), "directions": dict(self.directions)}
+        own = {one.name for one in fields(SearchResult)}  # and not those of a subclass
+        document = {name: value for name, value in asdict(self).items() if name in own}
+        document["directions"] = dict(self.directions)
         document |= {"limits": dict(self.limits), "warnings": list(cautions(self))}
         document |= {"baseline": self.baseline.to_json(self.metric), "measure": self.measure}
         for name in ("best", "nearest"):
             scored = getattr(self, name)
             document[name] = scored.to_json(self.metric) if scored else None
-        for name in ("front", "recovered", "controls"):
+        for name in _LISTS:
             document[name] = [one.to_json(self.metric) for one in getattr(self, name)]
         return document
 
@@ -288,12 +267,15 @@ class SearchResult:
         """Read a document that `to_json` gave."""
         metric = document["metric"]
         scored: dict[str, Any] = {"baseline": Scored.from_json(document["baseline"], metric)}
-        for name in ("best", "nearest"):
-            entry = document[name]
-            scored[name] = Scored.from_json(entry, metric) if entry else None
-        for name in ("front", "recovered", "controls"):
-            scored[name] = tuple(Scored.from_json(entry, metric) for entry in document[name])
+        best = document["best"]
+        scored["best"] = Scored.from_json(best, metric) if best else None
+        for name in _LISTS:
+            entries = document.get(name, ())
+            scored[name] = tuple(Scored.from_json(entry, metric) for entry in entries)
+        scored["prospects"] = tuple(Prospect(**one) for one in document.get("prospects", ()))
+        sound = document.get("sound")
+        scored["sound"] = Prospect(**sound) if sound else None
         values = {**document, **scored}
-        for told in ("measure", "warnings"):
+        for told in ("measure", "warnings", "nearest"):
             values.pop(told, None)
         return cls(**values)

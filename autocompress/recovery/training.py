@@ -76,8 +76,7 @@ def _train(
 ) -> None:
     """Train segment by segment, as long as it is promising."""
     task = evaluator.task
-    with progress.bar("recovery", segments) as bar:
-        bar.advance(run.segment)
+    with progress.bar("recovery", segments, done=run.segment) as bar:
         if not run.segment and run.is_complete:
             plan, factors = run.represented.plan, run.represented.factors()
             run.best = evaluator.run(number, plan, folder / _file_of(0), factors)
@@ -89,7 +88,8 @@ def _train(
                 if run.best is None or _better(result, run.best, task):
                     run.best, run.best_segment = result, run.segment
                 score = result.values.get(task.metric, math.nan)
-                note += f", {format_bytes(result.size_bytes)}, {task.metric} {score:.2f}"
+                note += f", {format_bytes(result.size_bytes)}, {task.metric} {score:.4g}"
+                note += f"; best {run.best.values.get(task.metric, math.nan):.4g}"
             run.save(folder / _CHECKPOINT)
             bar.advance(note=note)
         if run.segment < segments:

@@ -1,212 +1,192 @@
-"""The page of a front: the picture with tooltips above a table, in one file without any network.
+"""The page of a search: answer, picture, what was opened, tables; one file without any network.
 
 MLflow shows such a page in a frame that allows scripts but no access to anything else.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from html import escape
+from typing import TYPE_CHECKING, Any
 
-from autocompress.reporting.view import Dot, FrontView, plain
+from autocompress.artifact import open_artifact
+from autocompress.errors import ArtifactError
+from autocompress.outcome.cautions import cautions
+from autocompress.outcome.limits import format_bytes
+from autocompress.outcome.results import Scored
+from autocompress.reporting.answer import limits_text, miss_lines, nearest_line
+from autocompress.reporting.costs import WeightCost, most, weight_costs
+from autocompress.reporting.drawing import clip, svg
+from autocompress.reporting.page_style import SCRIPT, STYLE
+from autocompress.reporting.rows import (
+    PROSPECTS,
+    best_row,
+    cells,
+    folded,
+    folded_note,
+    header,
+    nearest_header,
+    nearest_rows,
+    prospect_rows,
+    rows,
+    shown,
+)
+from autocompress.reporting.view import FrontView, key_of
 
-_WIDTH, _HEIGHT = 860, 470
-_LEFT, _RIGHT, _TOP, _BOTTOM = 74, 840, 30, 420
+if TYPE_CHECKING:
+    from autocompress.outcome.results import SearchResult, TrialResult
 
-_STYLE = """
-:root { color-scheme: light dark; --page: #fff; --ink: #1f2328; --soft: #59636e; --grid: #e6eaef;
-  --front: #1f6feb; --best: #d1242f; --trial: #b3bac2; --budget: #9a6700; --row: #f6f8fa;
-  --tuned: #1a7f37; }
-@media (prefers-color-scheme: dark) { :root { --page: #0d1117; --ink: #e6edf3; --soft: #9198a1;
-  --grid: #262c36; --front: #58a6ff; --best: #ff7b72; --trial: #545d68; --budget: #d29922;
-  --row: #151b23; --tuned: #3fb950; } }
-body { margin: 24px auto; padding: 0 16px; max-width: 920px; background: var(--page);
-  color: var(--ink); font: 14px/1.45 system-ui, sans-serif; }
-h1 { font-size: 18px; margin: 0 0 8px; }
-svg { width: 100%; height: auto; font-size: 12px; } svg.hidden { width: 0; height: 0; }
-svg text { fill: var(--soft); }
-.grid { stroke: var(--grid); }
-.baseline { stroke: var(--soft); stroke-dasharray: 6 5; }
-.budget { stroke: var(--budget); } svg .budget-note { fill: var(--budget); }
-.steps { fill: none; stroke: var(--front); stroke-width: 2; }
-.trial { fill: var(--trial); } .front { fill: var(--front); stroke: var(--page); }
-.tuned { fill: var(--tuned); stroke: var(--page); }
-.best { fill: var(--best); stroke: var(--page); }
-svg .best-note { fill: var(--best); font-weight: 600; stroke: var(--page); stroke-width: 5px;
-  paint-order: stroke; }
-.best-line { stroke: var(--best); }
-.point:hover { stroke: var(--ink); stroke-width: 2; }
-.caption { color: var(--soft); margin: 4px 0 20px; }
-.key { display: inline-block; width: 9px; height: 9px; border-radius: 5px; margin: 0 4px 0 8px; }
-.front-key { background: var(--front); margin-left: 0; } .trial-key { background: var(--trial); }
-.tuned-key { background: var(--tuned); }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { padding: 5px 10px; text-align: right; white-space: nowrap; }
-th { color: var(--soft); font-weight: 500; border-bottom: 1px solid var(--grid); }
-th:last-child, td:last-child { text-align: left; white-space: normal; min-width: 16em; }
-tbody tr:nth-child(even) { background: var(--row); }
-tr.best-row td { color: var(--best); font-weight: 600; }
-#tip { position: fixed; display: none; max-width: 420px; padding: 6px 10px; pointer-events: none;
-  background: var(--ink); color: var(--page); border-radius: 6px; white-space: pre-line; }
-"""
-
-_SCRIPT = """
-const tip = document.getElementById("tip");
-const pictures = document.getElementById("pictures");
-pictures.addEventListener("pointermove", (event) => {
-  const text = event.target.dataset.tip;
-  tip.style.display = text ? "block" : "none";
-  if (!text) return;
-  tip.textContent = text;
-  const left = Math.min(event.clientX + 14, innerWidth - tip.offsetWidth - 8);
-  const top = event.clientY + 16 + tip.offsetHeight > innerHeight
-    ? event.clientY - tip.offsetHeight - 10 : event.clientY + 16;
-  tip.style.left = Math.max(left, 4) + "px";
-  tip.style.top = top + "px";
-});
-pictures.addEventListener("pointerleave", () => {
-  tip.style.display = "none";
-});
-"""
+_WEIGHTS = 40
+_KEYS = (
+    '<span class="key front-key"></span>front <span class="key tuned-key"></span>fine-tuned '
+    '<span class="key trial-key"></span>other trials, given up ones at the edge'
+)
+_WORDS = {"file", "misses", "known from"}
 
 
-def front_page(
-    view: FrontView,
-    header: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    best: int | None,
-    cautions: Sequence[str] = (),
-) -> str:
-    """Return the HTML page of a front.
+def search_page(result: SearchResult, trials: Sequence[TrialResult], view: FrontView) -> str:
+    """Return the HTML page of a search.
 
     Args:
+        result: The search; the files of what it shows are opened.
+        trials: All finished trials.
         view: What its picture shows.
-        header: The titles of the table's columns.
-        rows: The cells of its rows.
-        best: Which row to highlight, or None.
-        cautions: What is to be known before the best is taken.
     """
-    title = escape(view.title)
-    views = [view] if view.beside is None else [view, view.beside]
-    pictures = "\n".join([_clip(), *map(_picture, views)])
+    marked = result.best or result.nearest
+    first = "" if marked is None else key_of(result, marked)
+    parts = [
+        *_answer(result),
+        f'<div id="pictures">\n{clip()}\n{_pictures(view)}\n</div>',
+        f'<p class="caption">{_KEYS}. {escape(view.caption)}. Click on a point to open it.</p>',
+        f'<section id="opened" data-first="{escape(first)}" hidden></section>',
+        *_sections(result),
+        f'<script type="application/json" id="models">{_models(result, trials)}</script>',
+    ]
+    title = escape(result.name)
+    body = "\n".join(parts)
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n"
-        f'<div id="pictures">\n{pictures}\n</div>\n'
-        f'<p class="caption"><span class="key front-key"></span>front '
-        f'<span class="key tuned-key"></span>fine-tuned '
-        f'<span class="key trial-key"></span>other trials. {escape(view.caption)}</p>\n'
-        f"{_table(header, rows, best)}\n"
-        f"{_paragraphs(cautions)}"
-        f'<div id="tip"></div>\n<script>{_SCRIPT}</script>\n</body>\n</html>\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{body}\n"
+        f'<div id="tip"></div>\n<script>{SCRIPT}</script>\n</body>\n</html>\n'
     )
 
 
-def _paragraphs(cautions: Sequence[str]) -> str:
-    return "".join(f"<p><strong>Warning:</strong> {escape(one)}.</p>\n" for one in cautions)
+def _pictures(view: FrontView) -> str:
+    return "\n".join(map(svg, [view] if view.beside is None else [view, view.beside]))
 
 
-def _picture(view: FrontView) -> str:
-    drawing = "\n".join([*_axes(view), *_lines(view), *_points(view)])
-    return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">\n{drawing}\n</svg>'
-
-
-def _x(view: FrontView, cost: float) -> float:
-    low, high, value = (math.log(number) for number in (*view.x_limits, cost))
-    return round(_LEFT + (_RIGHT - _LEFT) * (value - low) / (high - low), 1)
-
-
-def _y(view: FrontView, value: float) -> float:
-    low, high = view.y_limits
-    return round(_BOTTOM - (_BOTTOM - _TOP) * (value - low) / (high - low), 1)
-
-
-def _text(x: float, y: float, words: str, anchor: str, css: str = "") -> str:
-    return f'<text x="{x}" y="{y}" text-anchor="{anchor}" class="{css}">{escape(words)}</text>'
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, css: str) -> str:
-    return f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" class="{css}"/>'
-
-
-def _axes(view: FrontView) -> list[str]:
-    parts = []
-    for tick in view.x_ticks:
-        x = _x(view, tick)
-        parts += [_line(x, _TOP, x, _BOTTOM, "grid")]
-        parts += [_text(x, _BOTTOM + 18, plain(tick), "middle")]
-    for tick in view.y_ticks:
-        y = _y(view, tick)
-        parts += [_line(_LEFT, y, _RIGHT, y, "grid")]
-        parts += [_text(_LEFT - 8, y + 4, plain(tick), "end")]
-    middle = (_TOP + _BOTTOM) / 2
-    label = escape(f"validation {view.metric}")
-    parts += [_text((_LEFT + _RIGHT) / 2, _BOTTOM + 42, view.axis, "middle")]
-    parts += [f'<text transform="translate(16 {middle}) rotate(-90)" text-anchor="middle">']
-    return [*parts, f"{label}</text>"]
-
-
-def _lines(view: FrontView) -> list[str]:
-    y = _y(view, view.baseline)
-    note = y + 16 if view.lower_is_better else y - 7
-    parts = [_line(_LEFT, y, _RIGHT, y, "baseline")]
-    parts += [_text(_LEFT + 6, note, view.baseline_note, "start")]
-    if view.limit is not None:
-        x = _x(view, view.limit)
-        parts += [_line(x, _TOP, x, _BOTTOM, "budget")]
-        parts += [_text(x, _TOP - 8, view.limit_note, "middle", "budget-note")]
-    return parts
-
-
-def _points(view: FrontView) -> list[str]:
-    parts = [_circle(view, dot, 3, "trial") for dot in view.trials]
-    if view.steps:
-        parts.append(f'<path class="steps" d="{_path(view)}" clip-path="url(#inside)"/>')
-    parts += [_circle(view, dot, 5, "front") for dot in view.front]
-    parts += [_circle(view, dot, 6, "tuned") for dot in view.tuned]
-    return [*parts, *(_best(view, view.best) if view.best else [])]
-
-
-def _clip() -> str:
-    """Define the inside of the axes, beyond which the line through the front is cut off."""
-    size = f'width="{_RIGHT - _LEFT}" height="{_BOTTOM - _TOP}"'
-    inside = f'<clipPath id="inside"><rect x="{_LEFT}" y="{_TOP}" {size}/></clipPath>'
-    return f'<svg class="hidden">{inside}</svg>'
-
-
-def _path(view: FrontView) -> str:
-    (x, y), *rest = ((_x(view, dot.cost), _y(view, dot.value)) for dot in view.steps)
-    return " ".join([f"M{x} {y}", *(f"H{x} V{y}" for x, y in rest)])
-
-
-def _circle(view: FrontView, dot: Dot, radius: int, css: str) -> str:
-    if not view.y_limits[0] <= dot.value <= view.y_limits[1]:
-        return ""
-    place = f'cx="{_x(view, dot.cost)}" cy="{_y(view, dot.value)}" r="{radius}"'
-    return f'<circle {place} class="point {css}" data-tip="{escape(dot.tip)}"/>'
-
-
-def _best(view: FrontView, best: Dot) -> list[str]:
-    x, y = _x(view, best.cost), _y(view, best.value)
-    note = _BOTTOM - 16 if view.lower_is_better else _TOP + 22
-    anchor = {"left": "start", "center": "middle", "right": "end"}[view.best_side]
-    return [
-        _line(x, y, x, note - 12 if view.lower_is_better else note + 5, "best-line"),
-        _circle(view, best, 7, "best"),
-        _text(x, note, view.best_note, anchor, "best-note"),
-    ]
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], best: int | None) -> str:
-    body = "\n".join(
-        f'<tr class="{"best-row" if number == best else ""}">{_cells("td", row)}</tr>'
-        for number, row in enumerate(rows)
+def _answer(result: SearchResult) -> Iterator[str]:
+    yield f"<h1>{escape(result.name)}</h1>"
+    best = result.best
+    if best is None:
+        lines = "<br>".join(map(escape, miss_lines(result)))
+        yield f'<p class="warning">{lines}</p>'
+        return
+    for caution in cautions(result):
+        yield f'<p class="warning"><strong>Warning:</strong> {escape(caution)}.</p>'
+    told = (
+        f"best plan{limits_text(result)}: {result.title(best)}, {format_bytes(best.size_bytes)}, "
+        f"{result.ratio(best):.1f}x smaller, {result.metric} {best.values[result.metric]:.4g} "
+        f"({result.change(best)})"
     )
-    head = f"<thead><tr>{_cells('th', header)}</tr></thead>"
+    yield f'<p class="answer">{escape(told)}</p>'
+    if result.misses:
+        near = "; ".join(["nothing smaller keeps the limits", *nearest_line(result)])
+        yield f'<p class="warning">{escape(near)}</p>'
+
+
+def _sections(result: SearchResult) -> Iterator[str]:
+    """Yield the tables: what is nearest or the front, and what a budget buys."""
+    if result.misses:
+        keys = [key_of(result, one) for one in result.misses]
+        yield "<h2>The nearest plans</h2>"
+        yield _table(nearest_header(result), nearest_rows(result), keys=keys)
+    if result.front or result.recovered:
+        keys = [key_of(result, one) for one in shown(result)]
+        yield "<h2>The front, best first</h2>"
+        # Plans are too long for a table: the page shows one where it is opened.
+        titles = header(result)[:-1]
+        yield _table(titles, [row[:-1] for row in rows(result)], best_row(result), keys)
+        if note := folded_note(result):
+            hidden = folded(result)
+            more = [cells(result, one)[:-1] for one in hidden]
+            table = _table(titles, more, keys=[key_of(result, one) for one in hidden])
+            yield f"<details><summary>{escape(note)}</summary>{table}</details>"
+    if result.prospects:
+        yield "<h2>What a budget buys</h2>"
+        yield _table(["times smaller", "file", result.metric, PROSPECTS[3]], prospect_rows(result))
+
+
+def _table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    best: int | None = None,
+    keys: Sequence[str] = (),
+) -> str:
+    is_words = [title in _WORDS and place > 1 for place, title in enumerate(header)]
+    lines = []
+    for number, row in enumerate(rows):
+        key = f' data-key="{escape(keys[number])}"' if keys else ""
+        css = "best-row" if number == best else ""
+        lines.append(f'<tr class="{css}"{key}>{_cells("td", row, is_words)}</tr>')
+    body = "\n".join(lines)
+    head = f"<thead><tr>{_cells('th', header, is_words)}</tr></thead>"
     return f'<div class="scroll"><table>\n{head}\n<tbody>\n{body}\n</tbody></table></div>'
 
 
-def _cells(tag: str, texts: Sequence[str]) -> str:
-    return "".join(f"<{tag}>{escape(text)}</{tag}>" for text in texts)
+def _cells(tag: str, texts: Sequence[str], is_words: Sequence[bool]) -> str:
+    kinds = (' class="words"' if words else "" for words in is_words)
+    return "".join(
+        f"<{tag}{kind}>{escape(text)}</{tag}>" for text, kind in zip(texts, kinds, strict=True)
+    )
+
+
+def _models(result: SearchResult, trials: Sequence[TrialResult]) -> str:
+    """Write what is told of each model that can be opened as JSON, safe inside of HTML."""
+    rises = {trial.number: trial.rises for trial in trials}
+    known: dict[str, dict[str, Any]] = {}
+    for one in (result.baseline, *result.front, *result.misses, *result.recovered):
+        tuned = one in result.recovered
+        own = {} if one.trial is None or tuned else rises.get(one.trial, {})
+        title = f"{result.title(one)}: {format_bytes(one.size_bytes)}"
+        title += f", {result.ratio(one):.1f}x smaller, {result.change(one)}"
+        known[key_of(result, one)] = _model(title, one.label, one, own)
+    for trial in trials:
+        if str(trial.number) not in known:
+            known[str(trial.number)] = _other(result, trial)
+    return json.dumps(known, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _other(result: SearchResult, trial: TrialResult) -> dict[str, Any]:
+    path = result.baseline.artifact.parent.parent / f"{trial.number:04d}"
+    file = path / result.baseline.artifact.name
+    scored = Scored(trial.number, file, trial.values, None, "")
+    is_measured = result.metric in trial.values
+    told = result.change(scored) if is_measured else trial.rejected or "not measured whole"
+    title = f"trial {trial.number}: {format_bytes(trial.size_bytes)}, {told}"
+    return _model(title, trial.origin, scored, trial.rises)
+
+
+def _model(title: str, told: str, scored: Scored, rises: Any) -> dict[str, Any]:
+    try:
+        costs = most(weight_costs(open_artifact(scored.artifact), rises), _WEIGHTS)
+    except ArtifactError:
+        costs = ()  # all else is known without the file
+    loss = sum(cost.rise or 0.0 for cost in costs)
+    weights = [_weight(cost, loss) for cost in costs]
+    return {"title": title, "told": told, "file": str(scored.artifact), "weights": weights}
+
+
+def _weight(cost: WeightCost, loss: float) -> dict[str, Any]:
+    share = None if cost.rise is None or loss <= 0 else round(cost.rise / loss, 4)
+    return {
+        "name": cost.name,
+        "before": format_bytes(cost.before),
+        "bytes": round(cost.after),
+        "after": format_bytes(cost.after),
+        "bits": f"{cost.bits:.2f}",
+        "share": share,
+        "method": cost.method,
+    }

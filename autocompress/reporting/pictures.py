@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from autocompress.reporting.view import plain
+from autocompress.reporting.axes import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,6 +19,16 @@ if TYPE_CHECKING:
 
 _FRONT, _BEST, _TRIAL, _BASELINE, _BUDGET = "#1f6feb", "#d1242f", "#b3bac2", "#57606a", "#9a6700"
 _TUNED = "#1a7f37"
+_HEADROOM: dict[str, Any] = {"xytext": (0, 4), "textcoords": "offset points", "fontsize": 8.5}
+
+
+class ShownFigure(Figure):
+    """A figure that a notebook shows, whether or not pyplot was imported there."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=110)
+        return buffer.getvalue()
 
 
 def save_png(view: FrontView, path: Path) -> None:
@@ -25,8 +36,14 @@ def save_png(view: FrontView, path: Path) -> None:
 
     It has 1600 x 1000 pixels, and with a second panel 3000.
     """
+    front_figure(view).savefig(path, format="png")
+
+
+def front_figure(view: FrontView) -> ShownFigure:
+    """Return the figure that `save_png` writes."""
     views = [view] if view.beside is None else [view, view.beside]
-    figure = Figure(figsize=(8 if len(views) == 1 else 15, 5), dpi=200, layout="constrained")
+    size = (8 if len(views) == 1 else 15, 5)
+    figure = ShownFigure(figsize=size, dpi=200, layout="constrained")
     panels = figure.subplots(1, len(views), squeeze=False)[0]
     for axes, shown in zip(panels, views, strict=True):
         _draw_axes(axes, shown)
@@ -37,7 +54,7 @@ def save_png(view: FrontView, path: Path) -> None:
         loc="lower right", bbox_to_anchor=(1, 1.06), ncols=3, fontsize=8.5, frameon=False
     )
     figure.supxlabel(view.caption, fontsize=8, color=_BASELINE, x=0.99, ha="right")
-    figure.savefig(path, format="png")
+    return figure
 
 
 def save_hypervolume(title: str, volumes: Sequence[float], path: Path) -> None:
@@ -104,30 +121,42 @@ def _draw_lines(axes: Axes, view: FrontView) -> None:
             view.limit_note,
             (view.limit, 1),
             xycoords=axes.get_xaxis_transform(),
-            xytext=(0, 4),
-            textcoords="offset points",
             ha="center",
-            fontsize=8.5,
             color=_BUDGET,
+            **_HEADROOM,
+        )
+    if view.ceiling is not None and view.y_limits[0] <= view.ceiling <= view.y_limits[1]:
+        axes.axhline(view.ceiling, color=_BUDGET, linewidth=1.2, zorder=1)
+        axes.annotate(
+            view.ceiling_note,
+            (1, view.ceiling),
+            xycoords=axes.get_yaxis_transform(),
+            ha="right",
+            color=_BUDGET,
+            **_HEADROOM,
         )
 
 
 def _draw_points(axes: Axes, view: FrontView) -> None:
-    _scatter(axes, view.trials, s=14, color=_TRIAL, linewidths=0, zorder=2, label="other trials")
+    inside = [dot for dot in view.trials if not view.is_outside(dot)]
+    _scatter(axes, inside, s=14, color=_TRIAL, linewidths=0, zorder=2, label="other trials")
+    _draw_beyond(axes, view)
     corners = [dot.point for dot in view.steps]
     if corners:
         xs, ys = zip(*corners, strict=True)
         axes.plot(xs, ys, drawstyle="steps-post", color=_FRONT, linewidth=1.6, zorder=3)
-    _scatter(axes, view.front, s=28, color=_FRONT, edgecolors="white", zorder=4, label="front")
+    if view.front:
+        _scatter(axes, view.front, s=28, color=_FRONT, edgecolors="white", zorder=4, label="front")
     if view.tuned:
         style = {"marker": "D", "color": _TUNED, "edgecolors": "white"}
         _scatter(axes, view.tuned, s=46, zorder=5, label="fine-tuned", **style)
     if view.best is not None:
-        _scatter(axes, [view.best], s=130, marker="*", color=_BEST, edgecolors="white", zorder=6)
+        best = view.clipped(view.best)
+        _scatter(axes, [best], s=130, marker="*", color=_BEST, edgecolors="white", zorder=6)
         axes.annotate(
             view.best_note,
-            view.best.point,
-            xytext=(view.best.cost, 0.06 if view.lower_is_better else 0.94),
+            best.point,
+            xytext=(best.cost, 0.06 if view.lower_is_better else 0.94),
             textcoords=axes.get_xaxis_transform(),
             ha=view.best_side,
             va="center",
@@ -142,6 +171,23 @@ def _draw_points(axes: Axes, view: FrontView) -> None:
             bbox={"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": "none"},
             zorder=5,
         )
+
+
+def _draw_beyond(axes: Axes, view: FrontView) -> None:
+    """Draw at the edge of the picture what is worse than it shows, and what has no metric."""
+    marker = "^" if view.lower_is_better else "v"
+    beyond = [view.clipped(dot) for dot in view.trials if view.is_outside(dot)]
+    style: dict[str, Any] = {"s": 22, "marker": marker, "zorder": 3, "linewidths": 0}
+    style["clip_on"] = False
+    if beyond:
+        _scatter(axes, beyond, color=_TRIAL, label="beyond the range", **style)
+    if useless := [view.clipped(dot) for dot in view.front if view.is_outside(dot)]:
+        _scatter(axes, useless, color=_FRONT, **style)
+    if view.given_up:
+        edge = view.y_limits[1 if view.lower_is_better else 0]
+        places = [dot.cost for dot in view.given_up]
+        style |= {"marker": "|", "s": 40, "linewidths": 1.2, "color": _TRIAL}
+        axes.scatter(places, [edge] * len(places), label="given up", **style)
 
 
 def _scatter(axes: Axes, dots: Sequence[Dot], **style: Any) -> None:

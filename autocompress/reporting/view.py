@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import median
 from typing import TYPE_CHECKING, Literal, NamedTuple
-
-from matplotlib.ticker import MaxNLocator
 
 from autocompress.outcome.limits import format_bytes
 from autocompress.outcome.names import LATENCY, LATENCY_MS, SIZE
+from autocompress.reporting.axes import (
+    cost_limits,
+    cost_ticks,
+    value_limits,
+    value_ticks,
+    with_ceiling,
+)
 
 if TYPE_CHECKING:
     from autocompress.outcome.results import Scored, SearchResult, TrialResult
@@ -28,11 +32,13 @@ class Dot:
         cost: What it costs, in the unit of the horizontal axis.
         value: Its metric.
         tip: What is told of it when it is pointed at.
+        key: Which model it is, as `key_of` names it.
     """
 
     cost: float
     value: float
     tip: str
+    key: str = ""
 
     @property
     def point(self) -> tuple[float, float]:
@@ -49,15 +55,19 @@ class FrontView:
         axis: Name of the horizontal axis, with the unit of the cost.
         metric: Name of the vertical axis.
         trials: The measured trials that are not on the front.
+        given_up: The trials that have a file, but were not measured whole; without a metric.
         front: The front, by rising cost.
         steps: The best metric at each cost: corners of the line through the front.
         tuned: What was fine-tuned.
-        best: The best plan, or None.
+        best: The best plan; where none keeps the limits the nearest; or None.
         best_note: What is written beside it.
+        is_miss: Whether no plan keeps the limits.
         baseline: Metric of the baseline.
         baseline_note: What is written beside its line.
         limit: The limit on the cost, or None.
         limit_note: What is written above its line.
+        ceiling: The limit on the metric, or None.
+        ceiling_note: What is written beside its line.
         x_limits: Range of the costs.
         y_limits: Range of the metric.
         lower_is_better: Whether the metric is to be minimised.
@@ -69,15 +79,19 @@ class FrontView:
     axis: str
     metric: str
     trials: tuple[Dot, ...]
+    given_up: tuple[Dot, ...]
     front: tuple[Dot, ...]
     steps: tuple[Dot, ...]
     tuned: tuple[Dot, ...]
     best: Dot | None
     best_note: str
+    is_miss: bool
     baseline: float
     baseline_note: str
     limit: float | None
     limit_note: str
+    ceiling: float | None
+    ceiling_note: str
     x_limits: tuple[float, float]
     y_limits: tuple[float, float]
     lower_is_better: bool
@@ -93,15 +107,24 @@ class FrontView:
         place = (x - low) / (high - low)
         return "left" if place < 0.35 else "right" if place > 0.65 else "center"
 
+    def clipped(self, dot: Dot) -> Dot:
+        """Return a dot at the edge of the range shown, if it lies beyond; else as it is."""
+        low, high = self.y_limits
+        return replace(dot, value=min(max(dot.value, low), high))
+
+    def is_outside(self, dot: Dot) -> bool:
+        """Whether a dot lies beyond the range shown."""
+        return not self.y_limits[0] <= dot.value <= self.y_limits[1]
+
     @property
     def x_ticks(self) -> list[float]:
         """Costs to label."""
-        return _x_ticks(*self.x_limits)
+        return cost_ticks(*self.x_limits)
 
     @property
     def y_ticks(self) -> list[float]:
         """Metrics to label."""
-        return _y_ticks(*self.y_limits)
+        return value_ticks(*self.y_limits)
 
 
 class _Axis(NamedTuple):
@@ -112,12 +135,18 @@ class _Axis(NamedTuple):
         cost: Reads the cost of a plan.
         write: Writes a cost.
         uncompressed: Writes that of the uncompressed model.
+        objective: What is measured of it.
     """
 
     name: str
     cost: Callable[[Mapping[str, float]], float]
     write: Callable[[float], str]
     uncompressed: Callable[[Mapping[str, float]], str]
+    objective: str
+
+    def has(self, trial: TrialResult) -> bool:
+        """Whether the cost of a trial is known."""
+        return self.objective in trial.values
 
 
 _SIZE = _Axis(
@@ -125,12 +154,14 @@ _SIZE = _Axis(
     lambda values: values[SIZE] / _MB,
     lambda cost: format_bytes(cost * _MB),
     lambda values: format_bytes(values[SIZE]),
+    SIZE,
 )
 _LATENCY = _Axis(
     "latency [times the uncompressed model's]",
     lambda values: values[LATENCY],
     lambda cost: f"{cost:.3g}x",
     lambda values: f"{values[LATENCY_MS]:.3g} ms",
+    LATENCY,
 )
 
 
@@ -142,21 +173,16 @@ def front_view(result: SearchResult, trials: Sequence[TrialResult]) -> FrontView
         trials: All finished trials.
     """
     members = {scored.trial for scored in result.front}
-    others = [
-        trial for trial in trials if result.metric in trial.values and trial.number not in members
-    ]
+    others = [trial for trial in trials if trial.number not in members]
     limit = None if result.budget_bytes is None else result.budget_bytes / _MB
     title = f"{result.name}: file size and {result.metric}"
     view = _view(result, others, _SIZE, title, limit)
-    outside = sum(
-        not view.y_limits[0] <= dot.value <= view.y_limits[1]
-        for dot in (*view.front, *view.trials)
-    )
+    outside = sum(map(view.is_outside, (*view.front, *view.trials)))
     beside = None
     if LATENCY in result.directions:
         limit = result.limits.get(LATENCY)
         beside = _view(result, others, _LATENCY, f"latency and {result.metric}", limit)
-    return replace(view, caption=_caption(result, trials, outside), beside=beside)
+    return replace(view, caption=_caption(result, outside), beside=beside)
 
 
 def _view(
@@ -166,32 +192,44 @@ def _view(
     title: str,
     limit: float | None,
 ) -> FrontView:
-    """Show the front and other measured trials by one cost."""
+    """Show the front and all other trials by one cost."""
     metric, baseline = result.metric, result.baseline.values[result.metric]
     lower = result.directions[metric] == "minimize"
-    cloud = tuple(_dot(result, axis, trial.values, f"trial {trial.number}") for trial in others)
+    cloud = tuple(_trial(result, axis, one) for one in others if metric in one.values)
+    given_up = tuple(
+        _trial(result, axis, one) for one in others if metric not in one.values and axis.has(one)
+    )
     front = sorted((_member(result, axis, scored) for scored in result.front), key=_by_cost)
     tuned = [_member(result, axis, scored) for scored in result.recovered]
-    low, high = _y_limits(
-        [dot.value for dot in (*front, *tuned)], [dot.value for dot in cloud], baseline, lower
-    )
+    ceiling = result.bounds[metric].bound if metric in result.bounds else None
+    good = [dot.value for dot in (*front, *tuned)]
+    good += [one.values[metric] for one in result.misses]
+    low, high = value_limits(good, [dot.value for dot in cloud], baseline, lower)
+    if ceiling is not None:
+        low, high = with_ceiling(low, high, ceiling)
     costs = [dot.cost for dot in (*front, *tuned, *cloud) if low <= dot.value <= high]
+    costs += [dot.cost for dot in given_up]
     costs += [] if limit is None else [limit]
+    marked = result.best or result.nearest
     return FrontView(
         title=title,
         axis=axis.name,
         metric=metric,
         trials=cloud,
+        given_up=given_up,
         front=tuple(front),
         steps=_steps(front, lower),
         tuned=tuple(tuned),
-        best=_member(result, axis, result.best) if result.best else None,
+        best=_member(result, axis, marked) if marked else None,
         best_note=_best_note(result, axis),
+        is_miss=result.best is None,
         baseline=baseline,
         baseline_note=f"uncompressed: {baseline:.4g}, {axis.uncompressed(result.baseline.values)}",
         limit=limit,
         limit_note="" if limit is None else f"budget {axis.write(limit)}",
-        x_limits=_x_limits(costs or [axis.cost(result.baseline.values)]),
+        ceiling=ceiling,
+        ceiling_note="" if ceiling is None else f"limit {ceiling:.4g}",
+        x_limits=cost_limits(costs or [axis.cost(result.baseline.values)]),
         y_limits=(low, high),
         lower_is_better=lower,
         caption="",
@@ -204,12 +242,25 @@ def _by_cost(dot: Dot) -> tuple[float, float]:
 
 def _member(result: SearchResult, axis: _Axis, scored: Scored) -> Dot:
     tip = f"{result.title(scored)}: {result.ratio(scored):.1f}x smaller, {result.change(scored)}"
-    return _dot(result, axis, scored.values, f"{tip}\n{scored.label}")
+    dot = _dot(result, axis, scored.values, f"{tip}\n{scored.label}")
+    return replace(dot, key=key_of(result, scored))
+
+
+def _trial(result: SearchResult, axis: _Axis, trial: TrialResult) -> Dot:
+    why = "" if trial.rejected is None else f": {trial.rejected}"
+    dot = _dot(result, axis, trial.values, f"trial {trial.number}{why}")
+    return replace(dot, key=str(trial.number))
 
 
 def _dot(result: SearchResult, axis: _Axis, values: Mapping[str, float], tip: str) -> Dot:
-    cost, value = axis.cost(values), values[result.metric]
-    return Dot(cost, value, f"{tip}\n{axis.write(cost)}, {result.metric} {value:.4g}")
+    cost, value = axis.cost(values), values.get(result.metric, math.nan)
+    told = "" if math.isnan(value) else f", {result.metric} {value:.4g}"
+    return Dot(cost, value, f"{tip}\n{axis.write(cost)}{told}")
+
+
+def key_of(result: SearchResult, scored: Scored) -> str:
+    """Name a model in few characters: by its trial, or what was fine-tuned by its folder."""
+    return scored.artifact.parent.name if scored in result.recovered else str(scored.trial)
 
 
 def _steps(front: Sequence[Dot], lower: bool) -> tuple[Dot, ...]:
@@ -222,65 +273,18 @@ def _steps(front: Sequence[Dot], lower: bool) -> tuple[Dot, ...]:
     return tuple(kept)
 
 
-def _y_limits(
-    front: Sequence[float], cloud: Sequence[float], baseline: float, lower: bool
-) -> tuple[float, float]:
-    """Fit the range to the baseline and the bulk of the front.
-
-    The smallest files of a front may be many times worse than the rest. Values are shown up to
-    four times as far from the best as the front's median is; the side where nothing can be, for
-    it would be better than the front, keeps room for the notes.
-    """
-    sign = 1.0 if lower else -1.0
-    good = min(sign * value for value in (*front, baseline))
-    middle = median(sign * value for value in front) if front else good
-    reach = max(4 * (middle - good), 0.04 * abs(baseline), 1e-12)
-    shown = [sign * y for y in (*front, *cloud, baseline) if sign * y <= good + reach]
-    span = max(max(shown) - good, reach / 2, sign * baseline - good)
-    near, far = good - 0.3 * span, max(good + span, sign * baseline) + 0.08 * span
-    return (near, far) if lower else (-far, -near)
-
-
-def _x_limits(costs: Sequence[float]) -> tuple[float, float]:
-    low, high = math.log(min(costs)), math.log(max(costs))
-    margin = max(0.08 * (high - low), 0.05)
-    return math.exp(low - margin), math.exp(high + margin)
-
-
-def _x_ticks(low: float, high: float) -> list[float]:
-    """Choose round costs for a logarithmic axis, at least three where there is room."""
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for mantissas in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
-        ticks = [m * 10.0**d for d in decades for m in mantissas if low <= m * 10.0**d <= high]
-        if len(ticks) >= 4:
-            return ticks
-    return _y_ticks(low, high)
-
-
-def _y_ticks(low: float, high: float) -> list[float]:
-    ticks = MaxNLocator(nbins=7, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
-    return [float(tick) for tick in ticks if low <= tick <= high]
-
-
-def plain(value: float) -> str:
-    """Write a number without an exponent, as the label of an axis."""
-    return f"{value:.10g}"
-
-
 def _best_note(result: SearchResult, axis: _Axis) -> str:
-    if result.best is None:
+    marked = result.best or result.nearest
+    if marked is None:
         return ""
-    cost = axis.write(axis.cost(result.best.values))
-    smaller = f", {result.ratio(result.best):.1f}x smaller" if axis is _SIZE else ""
-    return f"best: {cost}{smaller}, {result.change(result.best)}"
+    cost = axis.write(axis.cost(marked.values))
+    smaller = f", {result.ratio(marked):.1f}x smaller" if axis is _SIZE else ""
+    what = "best" if result.best else "nearest"
+    return f"{what}: {cost}{smaller}, {result.change(marked)}"
 
 
-def _caption(result: SearchResult, trials: Sequence[TrialResult], outside: int) -> str:
-    unmeasured = sum(result.metric not in trial.values for trial in trials)
-    unmeasured += result.without_file
-    noun = "trial" if result.trials == 1 else "trials"
-    parts = [f"{result.trials} {noun}, {len(result.front)} on the front"]
-    parts += [f"{unmeasured} given up early"] if unmeasured else []
+def _caption(result: SearchResult, outside: int) -> str:
+    parts = [result.counted]
     side = "above" if result.directions[result.metric] == "minimize" else "below"
     parts += [f"{outside} {side} the range shown"] if outside else []
     return "; ".join([*parts, result.measure])

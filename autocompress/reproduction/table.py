@@ -6,9 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-
+from autocompress.reporting.columns import Columns
 from autocompress.reproduction.papers import Method, Reported
 
 Track = Literal["plain", "recovered"]
@@ -132,15 +130,12 @@ class Reproduction:
             *notes,
         ]
 
-    def tables(self) -> Iterator[Table]:
+    def tables(self) -> Iterator[Columns]:
         """Yield a table for each track; perplexities are those on test data."""
         for track, title in _TITLES.items():
-            table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
-            table.add_column(_COLUMNS[0], no_wrap=True)
-            for column in _COLUMNS[1:]:
-                table.add_column(column, justify="right", no_wrap=True)
+            table = Columns(_COLUMNS, title=title)
             for cells in self._rows(track):
-                table.add_row(*cells)
+                table.add(*cells)
             yield table
 
     def markdown(self) -> str:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 from torch import nn
 
 from autocompress.encoding.encoder import Encoder
 from autocompress.errors import PlanError, SearchError, TaskError
+from autocompress.knowledge.description import understood
 from autocompress.knowledge.guarded import GuardedTask, guarded
 from autocompress.knowledge.kept import Kept
 from autocompress.knowledge.overview import overview
@@ -24,16 +23,16 @@ from autocompress.outcome.limits import resolved
 from autocompress.outcome.metric import Direction
 from autocompress.outcome.names import SIZE
 from autocompress.outcome.objectives import directions_of
-from autocompress.outcome.results import Scored, SearchResult
+from autocompress.outcome.results import SearchResult
 from autocompress.plan import CompressionPlan
 from autocompress.recovery import RecoverySettings
-from autocompress.reporting.insight import write_insight
-from autocompress.reporting.tables import write_front
 from autocompress.searching.beginning import check_rise, first_look, has_losses, measured_baseline
+from autocompress.searching.concluding import Conclusion
 from autocompress.searching.executors import executing
-from autocompress.searching.folder import SearchFolder
+from autocompress.searching.folder import WEIGHTS, SearchFolder
 from autocompress.searching.jobs import Bench
 from autocompress.searching.judge import REGAINED, Judge
+from autocompress.searching.last_resort import last_resort
 from autocompress.searching.openings.guide import Guide
 from autocompress.searching.openings.planning import Goals
 from autocompress.searching.openings.uniform import file_size
@@ -89,6 +88,7 @@ def conduct(model: nn.Module, task: Task, request: Request, folder: SearchFolder
             progress.say(line)
         engine = engine_of(request.engine, model, Encoder(source))
         folder.adopt(settings)
+        write_json(folder.path / WEIGHTS, understood(model, source))
         evaluator = Evaluator(Encoder(source), engine, task, objectives)
         Restorer(folder, request.space, evaluator).restore_baseline()
         baseline = measured_baseline(evaluator, folder, model, look)
@@ -153,7 +153,9 @@ class _Course:
             with interrupts_held():
                 self._records = records = self._opened(judge)
             self._fine_tune(judge, records, self._make_trials(judge, records))
-            result = self._conclude(records)
+            if self._summary(records).best is None:
+                last_resort(evaluator, records, self._settings.metric)
+            result = Conclusion(records, evaluator).reached(lambda: self._summary(records))
         except BaseException as error:
             self._break_off(error)
             raise
@@ -249,44 +251,6 @@ class _Course:
         jobs = recovery_jobs(self._folder, source, name, judge.limits, promising, recovery)
         with executing(self._bench, 1) as executor:  # one fine-tuning keeps all cores busy
             carry_out(jobs, executor)
-
-    def _conclude(self, records: Records) -> SearchResult:
-        """Score the front on test data, write the outcome, and say so in MLflow."""
-        found, scores = self._summary(records), self._folder.test_scores()
-        everything = (found.baseline, *found.front, *found.recovered, *found.controls)
-        fault = self._score(everything, scores)
-        self._folder.save_test_scores(scores)
-        result = self._summary(records)
-        write_json(self._folder.path / "result.json", result.to_json())
-        trials = self._folder.trials()
-        files = write_front(result, trials, self._folder.path)
-        files += write_insight(result, trials, self._folder.path)
-        records.conclude(result, files)
-        if fault is not None:
-            raise TaskError(
-                f"{fault}; all else of the search is in '{self._folder.path}', and the same call "
-                "adds the scores on test data when the task is mended"
-            ) from (fault.__cause__ or fault)
-        return result
-
-    def _score(self, models: Sequence[Scored], scores: dict[Path, float]) -> TaskError | None:
-        """Add the scores on test data that are missing; return the fault that ended it, if any."""
-        missing = [scored for scored in models if scored.artifact not in scores]
-        if not missing:
-            return None
-        with progress.bar("test data", len(missing)) as bar:
-            for scored in missing:
-                try:
-                    score = self._bench.evaluator.score(scored.artifact, "test")
-                except TaskError as error:
-                    return error
-                if math.isfinite(score):
-                    scores[scored.artifact] = score
-                else:
-                    where = "the baseline" if scored.trial is None else f"trial {scored.trial}"
-                    progress.say(f"the {self._settings.metric} of {where} on test data is {score}")
-                bar.advance()
-        return None
 
     def _summary(self, records: Records) -> SearchResult:
         seconds = round(self._seconds_before + time.perf_counter() - self._start, 1)

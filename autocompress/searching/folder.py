@@ -10,7 +10,9 @@ Knows neither torch nor Optuna, so that a running search can be looked at from o
                     `trials/baseline/` the uncompressed model
     test.json       the metric on test data, for members of the front
     result.json     the outcome, as `autocompress search --json` prints it
-    openings.json   what the search begins with
+    openings.json   what the search begins with, and what it should reach
+    weights.json    what was found in the model
+    noise.json      of the nearest plan, where none keeps the limits, how exactly it is measured
     recovered/      the best plan fine-tuned, and its control: model.acz and trial.json
     front.{csv,png,html}, report.md, hypervolume.png
     optuna.journal, and study.jsonl, from which it is made anew where it is lost
@@ -24,11 +26,13 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from autocompress.artifact import open_artifact
 from autocompress.errors import ArtifactError, PlanError, SearchError
+from autocompress.outcome.prospects import Curve
 from autocompress.outcome.results import TrialResult
 from autocompress.searching.claim import claimed
 from autocompress.searching.settings import Settings
@@ -37,6 +41,8 @@ from autocompress.support.files import kept_json, numbers, put_aside, write_json
 TRIAL, ARTIFACT = "trial.json", "model.acz"
 SETTINGS, COPY = "search.json", "trials/search.json"
 BASELINE, TESTS = "baseline.json", "test.json"
+WEIGHTS, NOISE = "weights.json", "noise.json"
+OPENINGS = ("openings.json", "openings-recovery.json")
 
 
 class SearchFolder:
@@ -184,6 +190,30 @@ class SearchFolder:
     def save_baseline(self, values: Mapping[str, float]) -> None:
         """Keep the uncompressed model's numbers."""
         write_json(self.path / BASELINE, values)
+
+    def curve(self) -> Curve | None:
+        """Return what plans should reach, as it was predicted; None where nothing was."""
+        for name in OPENINGS:
+            try:
+                document = json.loads((self.path / name).read_text(encoding="utf-8"))
+                return Curve.from_json(document["curve"])
+            except (OSError, ValueError, LookupError, TypeError):
+                continue  # none yet, or of an earlier version
+        return None
+
+    def understood(self) -> dict[str, Any] | None:
+        """Return what was found in the model, or None where no version has written it."""
+        known: dict[str, Any] | None = kept_json(self.path / WEIGHTS, lambda one: one["weights"])
+        return known
+
+    def noise(self, artifact: Path) -> float | None:
+        """Return the standard error of a file's change of the metric, or None if not known."""
+        known = kept_json(self.path / NOISE, numbers) or {}
+        return known.get(str(artifact.relative_to(self.path)))
+
+    def save_noise(self, artifact: Path, error: float) -> None:
+        """Keep the standard error of a file's change of the metric."""
+        write_json(self.path / NOISE, {str(artifact.relative_to(self.path)): error})
 
     def recovered(self, name: str, key: str) -> Path:
         """Return the path of a fine-tuned artifact.

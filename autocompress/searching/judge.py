@@ -15,6 +15,7 @@ from autocompress.outcome.limits import (
 )
 from autocompress.outcome.metric import distance
 from autocompress.outcome.names import LATENCY, SIZE
+from autocompress.outcome.origin import LAST_RESORT
 from autocompress.outcome.results import TrialResult, pareto_front
 from autocompress.searching.settings import Settings
 from autocompress.trial.looks import Hurdle
@@ -86,6 +87,13 @@ class Judge:
                 hurdles.append(Hurdle(result.losses, size, reason, result.predicted))
         return hurdles
 
+    def best(self, results: Sequence[TrialResult]) -> TrialResult | None:
+        """Return the best trial so far that keeps all limits, as results name it, or None."""
+        feasible = [one for one in results if one.feasible]
+        if self.max_rise is not None:
+            return min(feasible, key=lambda one: one.size_bytes, default=None)
+        return min(feasible, key=self.rise, default=None)
+
     def promising(self, results: Sequence[TrialResult], best: int | None) -> TrialResult | None:
         """Return the trial whose plan is worth fine-tuning, if any.
 
@@ -94,6 +102,7 @@ class Judge:
             best: Number of the best trial within all limits, or None.
         """
         max_rise = self.max_rise
+        results = [one for one in results if one.family != LAST_RESORT]
         if max_rise is None:
             return next((one for one in results if one.number == best), None)
         if self._settings.latency_budget is not None:

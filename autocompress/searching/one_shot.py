@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from autocompress.artifact import Artifact, open_artifact
+from autocompress.encoding.budgets import budget_in_bytes
 from autocompress.encoding.encoder import Encoder, uncompressed_plan
 from autocompress.engines.torch import TorchEngine
 from autocompress.errors import BudgetError
@@ -21,6 +22,7 @@ from autocompress.knowledge.sensitivity import with_sensitivities
 from autocompress.knowledge.source import Source
 from autocompress.knowledge.task import Task
 from autocompress.layers.copies import needed_copy, plain
+from autocompress.outcome.budgets import RelativeBudget
 from autocompress.outcome.limits import Budget, format_bytes, rise_unit
 from autocompress.outcome.metric import Direction, distance
 from autocompress.plan import CompressionPlan
@@ -98,7 +100,7 @@ class OneShot:
 def compress_to_budget(
     model: nn.Module,
     task: Task,
-    budget: str | int | Budget | CompressionPlan,
+    budget: str | int | Budget | RelativeBudget | CompressionPlan,
     path: str | os.PathLike[str],
 ) -> OneShot:
     """Compress a model into one file within a budget, without trials, and measure the file.
@@ -110,8 +112,8 @@ def compress_to_budget(
     Args:
         model: It is not changed.
         task: Says what a good model is; training losses make for far better files.
-        budget: Limit on the size of the file, such as "2MB", or a number of bytes; or a plan,
-            which is then carried out instead.
+        budget: Limit on the size of the file, such as "2MB", a number of bytes, "10x" or "3bpw";
+            or a plan, which is then carried out instead.
         path: The file; replaced if it exists.
 
     Raises:
@@ -121,9 +123,9 @@ def compress_to_budget(
         PlanError: If a plan does not fit the model.
     """
     start = time.perf_counter()
-    limit = None if isinstance(budget, CompressionPlan) else Budget.parse(budget).limit_bytes
     own, path = guarded(task), Path(path)
     model = plain(model)
+    limit = None if isinstance(budget, CompressionPlan) else budget_in_bytes(budget, model, own)
     progress.say("evaluating the model as it is")
     uncompressed = FirstLook.of(model, own).score
     encoder = Encoder(_learnt(model, own, plans=limit is not None))

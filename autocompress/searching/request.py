@@ -20,6 +20,7 @@ from autocompress.searching.space.language import Space
 
 _SHARE_OF_TUNING = 0.3  # of the time, once for the plan, once for the control
 _LEAST_SECONDS = 10
+_SEEDS = 2**32  # numpy takes no more
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ class Request:
                 raise SearchError(
                     f"`{name} >= {least}` must hold for a whole number, but got {count!r}"
                 )
+        if self.seed >= _SEEDS:
+            raise SearchError(f"`seed < 2**32` must hold, but got {self.seed}")
         if self.sampler not in get_args(SamplerName):
             known = ", ".join(get_args(SamplerName))
             raise SearchError(f"`sampler` must be one of {known}, but got '{self.sampler}'")

@@ -72,11 +72,8 @@ class Restorer:
         except (AutocompressError, LookupError) as error:
             progress.say(f"trial {known.number} is lost: {error}")
             return
-        label, family, aim = known.origin
         values = {**result.values, **known.values}
-        self._folder.save_trial(
-            replace(result, values=values, origin=label, family=family, aim=aim)
-        )
+        self._folder.save_trial(replace(result, values=values).of(known.origin))
 
     def _plan_of(self, known: Known) -> CompressionPlan:
         path = self._folder.artifact(known.number)

@@ -6,15 +6,18 @@ import math
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
 
+from autocompress.encoding.budgets import budget_in_bytes
 from autocompress.errors import SpaceError
 from autocompress.knowledge.guarded import guarded
 from autocompress.knowledge.task import Task
 from autocompress.knowledge.weights import ModelWeights
 from autocompress.layers.copies import plain
+from autocompress.outcome.budgets import RelativeBudget, parse_budget
 from autocompress.outcome.limits import (
     Budget,
     Limit,
@@ -26,11 +29,11 @@ from autocompress.outcome.limits import (
 )
 from autocompress.outcome.names import check_names
 from autocompress.outcome.objectives import Objective
-from autocompress.outcome.results import SearchResult
 from autocompress.recovery import RecoverySettings
 from autocompress.searching.course import conduct
 from autocompress.searching.effort import Effort
 from autocompress.searching.folder import SearchFolder
+from autocompress.searching.opened import OpenedSearch
 from autocompress.searching.request import (
     Request,
     checked_objectives,
@@ -49,7 +52,7 @@ def search(
     model: nn.Module,
     task: Task,
     *,
-    budget: str | int | Budget | None = None,
+    budget: str | int | Budget | RelativeBudget | None = None,
     max_rise: Rise | Limit | None = None,
     latency_budget: str | Limit | None = None,
     objectives: Sequence[Objective] = (),
@@ -62,7 +65,7 @@ def search(
     sampler: SamplerName = "tpe",
     name: str | None = None,
     recovery: str | RecoverySettings | None = None,
-) -> SearchResult:
+) -> OpenedSearch:
     """Search for the best ways to store a model's weights.
 
     Minimises the size of the artifact's file and optimises the task's metric, and any further
@@ -74,10 +77,13 @@ def search(
     Args:
         model: A module made of Embedding, Linear, LSTM, GRU and RNN weights, among others.
         task: Says what a good model is.
-        budget: Limit on the size of the file, such as "2MB", or a number of bytes.
+        budget: Limit on the size of the file, such as "2MB", or a number of bytes; "10x" is a
+            tenth of what the uncompressed model takes in single precision, "3bpw" three bits of
+            the file for each weight.
         max_rise: How much worse the metric may become: a share of what it is for the
-            uncompressed model, such as "1%" or 0.01, or in the metric's own unit "+0.02". Of a
-            metric that is maximised it is a drop. Where the metric is 0, only the latter will do.
+            uncompressed model, such as "1%" or 0.01, or in the metric's own unit "+0.02", which
+            may be named, as in "0.5ppl". Of a metric that is maximised it is a drop. Where the
+            metric is 0, only the latter will do.
         latency_budget: Limit on the time for one input in the engine of the space, by default
             ONNX Runtime: such as "0.25x" of what the uncompressed model takes there, or "0.1ms".
             Latency is then an objective, and all scores are those of that engine. Needs one job.
@@ -113,6 +119,7 @@ def search(
     """
     start = time.perf_counter()
     limit = None if latency_budget is None else parse_latency(latency_budget)
+    asked = None if budget is None else parse_budget(budget)
     if trials is None:
         trials = _TRIALS if timeout is None else sys.maxsize
     deadline = math.inf if timeout is None else start + parse_seconds(timeout)
@@ -124,8 +131,7 @@ def search(
         name=name or type(model).__name__,
         space=_space(space, is_timed=limit is not None),
         effort=Effort(trials, deadline, jobs),
-        budget_bytes=None if budget is None else Budget.parse(budget).limit_bytes,
-        max_rise=None if max_rise is None else written_rise(parse_rise(max_rise)),
+        max_rise=None if max_rise is None else written_rise(parse_rise(max_rise, task.metric)),
         latency=limit,
         objectives=own,
         sampler=sampler,
@@ -135,9 +141,11 @@ def search(
     )
     ModelWeights.of(model)  # refuses what cannot be compressed, before anything is written
     model = plain(model)
+    if asked is not None:
+        request = replace(request, budget_bytes=budget_in_bytes(asked, model, task))
     # Absolute, since a user's own code may change the directory.
     folder = Path(out or Path("runs") / request.name).absolute()
-    return conduct(model, task, request, SearchFolder(folder))
+    return OpenedSearch.of(conduct(model, task, request, SearchFolder(folder)), folder)
 
 
 def _space(space: str | Path | Space | None, *, is_timed: bool) -> Space:

@@ -12,9 +12,10 @@ import numpy as np
 import optuna
 from optuna.trial import TrialState
 
+from autocompress.errors import SearchError
 from autocompress.outcome.limits import Limit, excesses
 from autocompress.outcome.metric import Direction
-from autocompress.outcome.origin import SAMPLED, Aim, Origin
+from autocompress.outcome.origin import LAST_RESORT, SAMPLED, Aim, Origin
 from autocompress.outcome.results import TrialResult
 from autocompress.searching.journal import ERROR, MISFIT, counts, entry_of, open_journal
 from autocompress.searching.ledger import Ledger
@@ -155,8 +156,19 @@ class Study:
                 return trial.number
         return None
 
+    def take(self, origin: Origin) -> int:
+        """Begin a trial of a plan that is none of the search space; return its number."""
+        trial = self._study.ask()
+        for name, value in _attributes(origin).items():
+            trial.set_user_attr(name, value)
+        self._in_flight += 1
+        return trial.number
+
     def tell(self, result: TrialResult) -> None:
-        """End a trial with its result."""
+        """End a trial with its result; plans beyond the space teach the sampler nothing."""
+        if result.family == LAST_RESORT:
+            self.fail(result.number, SearchError("its plan is none of the search space"))
+            return
         self._constrain(result.number, excesses(result.values, self._limits), result.rejected)
         if all(name in result.values for name in self._objectives):
             values = [result.values[name] for name in self._objectives]

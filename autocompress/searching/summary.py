@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +11,12 @@ from autocompress.artifact import open_artifact
 from autocompress.errors import SearchError
 from autocompress.outcome.limits import resolved
 from autocompress.outcome.names import SIZE
+from autocompress.outcome.origin import LAST_RESORT
+from autocompress.outcome.prospects import prospects, sound
 from autocompress.outcome.results import Scored, SearchResult, TrialResult, pareto_front
 from autocompress.searching.folder import SearchFolder
 
-_TREATMENTS_SHOWN = 3
+_TREATMENTS_SHOWN, _MISSES_SHOWN = 3, 5
 
 
 def summary(
@@ -54,25 +57,55 @@ def summary(
             for result in pareto_front(trials, settings.directions)
         ),
         trials=len(trials) + without_file,
+        given_up=sum(settings.metric not in one.values for one in trials) + without_file,
         without_file=without_file,
         smallest_bytes=min(sizes, default=None),
         seconds=seconds,
     )
+    return _judged(found, folder, trials, tests)
+
+
+def _judged(
+    found: SearchResult,
+    folder: SearchFolder,
+    trials: Sequence[TrialResult],
+    tests: Mapping[Path, float],
+) -> SearchResult:
+    """Add what is the best or the nearest, and what a budget buys."""
     kept = [*found.front, *filter(found.keeps_limits, found.recovered)]
-    nearest = None if kept else _nearest(folder, found, trials)
-    return replace(found, best=found.best_of(kept), nearest=nearest)
+    last = {one.number for one in trials if one.family == LAST_RESORT}
+    found_one = any(one.trial not in last or one in found.recovered for one in kept)
+    own = [one for one in trials if one.number not in last]
+    misses = () if found_one else _misses(folder, found, own, tests)
+    curve = folder.curve()
+    return replace(
+        found,
+        best=found.best_of(kept),
+        misses=misses,
+        noise=folder.noise(misses[0].artifact) if misses else None,
+        prospects=prospects(found, trials, curve),
+        sound=sound(found, trials, curve),
+    )
 
 
-def _nearest(
-    folder: SearchFolder, found: SearchResult, trials: Sequence[TrialResult]
-) -> Scored | None:
-    """Return what misses the limits by the least: a measured trial, or fine-tuned."""
-    measured = [
-        _scored(trial.number, folder.artifact(trial.number), trial.values, {})
+def _misses(
+    folder: SearchFolder,
+    found: SearchResult,
+    trials: Sequence[TrialResult],
+    tests: Mapping[Path, float],
+) -> tuple[Scored, ...]:
+    """Return what misses the limits by the least: measured trials, and what was fine-tuned."""
+    known = {
+        folder.artifact(trial.number): trial
         for trial in trials
         if set(trial.values) >= set(found.directions)
-    ]
-    return min([*measured, *found.recovered], key=found.miss, default=None)
+    }
+    tuned = {one.artifact: one for one in found.recovered}
+    misses = {path: found.miss(one) for path, one in (known | tuned).items()}
+    return tuple(
+        tuned.get(path) or _scored(known[path].number, path, known[path].values, tests)
+        for path in sorted(misses, key=lambda path: misses[path])[:_MISSES_SHOWN]
+    )
 
 
 def _recovered(folder: SearchFolder, name: str, tests: Mapping[Path, float]) -> Iterator[Scored]:
@@ -86,6 +119,22 @@ def _scored(
     number: int | None, path: Path, values: Mapping[str, float], tests: Mapping[Path, float]
 ) -> Scored:
     return Scored(number, path, values, tests.get(path), describe_artifact(path))
+
+
+def rises_beside(artifact: Path) -> Mapping[str, float]:
+    """Return by weight the predicted rise of the loss, if a file is that of a trial; else nothing.
+
+    Of what was fine-tuned nothing is predicted.
+    """
+    trial = artifact.absolute().parent
+    with suppress(SearchError):
+        found = SearchFolder(trial.parents[1]).trial(int(trial.name)) if _is_trial(trial) else None
+        return {} if found is None else found.rises
+    return {}
+
+
+def _is_trial(folder: Path) -> bool:
+    return folder.name.isdecimal() and folder.parent.name == "trials"
 
 
 def describe_artifact(path: Path) -> str:

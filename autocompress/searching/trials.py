@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 
 from autocompress.errors import AutocompressError, PlanError, SearchError
 from autocompress.outcome.limits import format_bytes
@@ -61,9 +60,9 @@ class Trials:
                 time.
             SearchError: If three in a row fail in the same way, or a process dies.
         """
-        is_known = effort.trials < sys.maxsize
-        with progress.bar("trials", effort.trials if is_known else None) as bar:
-            bar.advance(self._study.n_finished)
+        total = effort.trials if effort.trials < sys.maxsize else None
+        done = self._study.n_finished
+        with progress.bar("trials", total, done=done, deadline=effort.deadline) as bar:
             while True:
                 while (
                     executor.n_begun < executor.capacity
@@ -103,8 +102,7 @@ class Trials:
         assert isinstance(job, TrialJob)
         if isinstance(outcome, TrialResult):
             self._keep_failures()
-            label, family, aim = self._origins[job.number]
-            result = replace(outcome, origin=label, family=family, aim=aim)
+            result = outcome.of(self._origins[job.number])
             self._records.keep(result)
             return self._note(result)
         if isinstance(outcome, GivenUp):
@@ -115,10 +113,15 @@ class Trials:
         return "failed"
 
     def _note(self, result: TrialResult) -> str:
-        size = format_bytes(result.size_bytes)
+        best = self._judge.best(self._records.results)
+        found = "none keeps the limits yet" if best is None else f"best {self._numbers(best)}"
         if result.rejected is not None:
-            return f"{size}, {result.rejected}"
-        return f"{size}, {self._metric} {result.values[self._metric]:.2f}"
+            return f"{found}; last {format_bytes(result.size_bytes)}, {result.rejected}"
+        return found if result is best else f"{found}; last {self._numbers(result)}"
+
+    def _numbers(self, result: TrialResult) -> str:
+        size = format_bytes(result.size_bytes)
+        return f"{size}, {self._metric} {result.values[self._metric]:.4g}"
 
     def _count_failure(self, number: int, error: AutocompressError) -> None:
         """End the search after three failures in a row of the same kind.

@@ -48,7 +48,7 @@ class _Look(NamedTuple):
     values: dict[str, float]
     rejected: str | None
     losses: tuple[float, ...] = ()
-    predicted: float | None = None
+    rises: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -205,8 +205,9 @@ class Evaluator:
             seconds=time.perf_counter() - clock,
             cpu_seconds=time.process_time() - cpu,
             rejected=look.rejected,
-            predicted=look.predicted,
+            predicted=sum(look.rises.values()) if look.rises else None,
             losses=look.losses,
+            rises=look.rises or {},
         )
 
     def _look(self, plan: CompressionPlan, artifact: Artifact, hurdles: Sequence[Hurdle]) -> _Look:

@@ -61,14 +61,16 @@ def times(engine: Engine, model: nn.Module) -> dict[str, float]:
     return {LATENCY: latency.ratio, **milliseconds, LATENCY_NOISE: latency.noise}
 
 
-def predicted(source: Source, artifact: Artifact) -> float | None:
-    """Return the predicted rise of the loss for the errors that a file makes.
+def predicted(source: Source, artifact: Artifact) -> dict[str, float]:
+    """Return by weight the predicted rise of the loss for the errors that a file makes.
 
-    Whatever the engine: it depends on the file alone. None where sensitivities are not known.
+    Whatever the engine: it depends on the file alone. Nothing where sensitivities are not known.
     """
     if not source.calibration.sensitivities:
-        return None
-    weights, loss_rise = source.weights.weights, 0.0
-    for name, blocks in artifact.weights():
-        loss_rise += predicted_loss_rise(source, name, errors(blocks, weights[name].matrix))
-    return loss_rise if math.isfinite(loss_rise) else None
+        return {}
+    weights = source.weights.weights
+    rises = {
+        name: predicted_loss_rise(source, name, errors(blocks, weights[name].matrix))
+        for name, blocks in artifact.weights()
+    }
+    return rises if all(map(math.isfinite, rises.values())) else {}

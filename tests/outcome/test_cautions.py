@@ -10,8 +10,9 @@ import pytest
 from autocompress.outcome.cautions import cautions
 from autocompress.outcome.metric import Direction
 from autocompress.outcome.results import Scored, SearchResult
-from autocompress.reporting.page import _paragraphs
-from autocompress.reporting.tables import summary_lines
+from autocompress.reporting.answer import summary_lines
+from autocompress.reporting.page import search_page
+from autocompress.reporting.view import front_view
 
 
 def found(best: float, baseline: float, direction: Direction, budget: int | None) -> SearchResult:
@@ -63,7 +64,7 @@ def test_a_best_that_is_far_worse_is_told(
     assert ("keeps the limits, but" in line) == (budget is not None)
     assert "state --max-rise" in line
     assert f"warning: {line}" in summary_lines(result)
-    assert "Warning:" in _paragraphs(said)
+    assert "Warning:" in search_page(result, [], front_view(result, []))
 
 
 def test_what_a_limit_permits_was_asked_for() -> None:

@@ -13,15 +13,17 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 from matplotlib.image import imread
-from rich.console import Console
 
 from autocompress.outcome.metric import Direction
 from autocompress.outcome.results import Scored, SearchResult, TrialResult, pareto_front
 from autocompress.plan import CompressionPlan
 from autocompress.reporting import pictures
-from autocompress.reporting.page import front_page
-from autocompress.reporting.tables import front_table, summary_lines, write_front
-from autocompress.reporting.view import FrontView, front_view, plain
+from autocompress.reporting.answer import summary_lines
+from autocompress.reporting.axes import plain
+from autocompress.reporting.page import search_page
+from autocompress.reporting.rows import folded, folded_note, shown
+from autocompress.reporting.tables import front_table, write_front
+from autocompress.reporting.view import FrontView, front_view
 
 PLAN = CompressionPlan.from_json(
     {"treatments": {"w": {"structure": {"kind": "dense"}, "precision": {"kind": "float16"}}}}
@@ -69,22 +71,50 @@ TRIALS = [
 ]
 
 
-def rendered(result: SearchResult) -> str:
-    console = Console(width=160, no_color=True)
-    with console.capture() as text:
-        console.print(front_table(result))
-    return text.get()
+def rendered(result: SearchResult, width: int | None = None) -> list[list[str]]:
+    """Return the cells of each line of the table."""
+    lines = (line.plain for line in front_table(result).lines(width))
+    return [re.split("  +", line.strip()) for line in lines]
 
 
-def test_table_lists_baseline_then_front_by_size_and_marks_the_best() -> None:
-    lines = [line for line in rendered(search(TRIALS)).splitlines() if line.startswith("│")]
-    firsts = [line.split("│")[1].strip() for line in lines]
-    assert firsts == ["baseline", "1", "4", "best 0"]
-    assert "1.9 MB" in lines[-1]
-    assert "9.8x" in lines[-1]
-    assert "81.00" in lines[-1]
-    assert "+1.25 %" in lines[-1]
-    assert "w [0] <fp16>" in lines[-1]  # square brackets are no markup
+def test_table_lists_baseline_then_front_best_first_and_marks_the_best() -> None:
+    header, *rows = rendered(search(TRIALS))
+    assert header[:3] == ["trial", "size", "smaller"]
+    assert [row[0] for row in rows[:4]] == ["baseline", "best 0", "4", "1"]
+    assert rows[1] == ["best 0", "1.9 MB", "9.8x", "81.00", "+1.25 %"]
+
+
+def test_with_a_limit_on_the_rise_the_smallest_is_the_first() -> None:
+    result = replace(search(TRIALS, budget=None), max_rise=0.1)
+    assert [one.trial for one in result.ranked] == [1, 4, 0]
+
+
+@pytest.mark.parametrize(
+    ("direction", "baseline", "useless", "told"),
+    [("minimize", 80.0, 161.0, "more than twice"), ("maximize", 0.9, 0.44, "less than half")],
+)
+def test_what_nobody_would_take_is_folded(
+    direction: Direction, baseline: float, useless: float, told: str
+) -> None:
+    trials = [trial(0, 900, baseline), trial(1, 400, useless), trial(2, 500, useless)]
+    members = search(trials).front
+    result = replace(
+        search(trials),
+        directions={"size_bytes": "minimize", "perplexity": direction},
+        baseline=replace(BASELINE, values={"size_bytes": 1000, "perplexity": baseline}),
+        front=tuple(replace(members[0], trial=t.number, values=t.values) for t in trials),
+        best=None,
+    )
+    assert [one.trial for one in shown(result)] == [None, 0]
+    note = folded_note(result)
+    assert note is not None
+    assert note.startswith("2 more, of ")
+    assert told in note
+    assert [note] in rendered(result)
+    kept = replace(result, best=result.front[1])
+    assert len(folded(kept)) == 1  # the best is shown, whatever it loses
+    page = search_page(result, trials, front_view(result, trials))
+    assert f"<summary>{note}</summary>" in page
 
 
 def test_table_shows_further_objectives() -> None:
@@ -93,10 +123,11 @@ def test_table_shows_further_objectives() -> None:
     front = (replace(result.front[0], values=values, test=78.125),)
     baseline = replace(BASELINE, values={**BASELINE.values, "latency_ms": 0.5})
     directions = {**result.directions, "latency_ms": result.directions["perplexity"]}
-    text = rendered(replace(result, front=front, baseline=baseline, directions=directions))
-    assert "latency_ms" in text
-    assert "0.2500" in text
-    assert "78.12" in text
+    header, *rows = rendered(
+        replace(result, front=front, baseline=baseline, directions=directions)
+    )
+    assert header[-2:] == ["test perplexity", "latency_ms"]
+    assert rows[1][-2:] == ["78.12", "0.2500"]
 
 
 def test_summary_names_the_best_plan_its_margin_and_its_file() -> None:
@@ -191,7 +222,8 @@ def test_what_was_fine_tuned_is_shown_even_beyond_the_front() -> None:
     assert dot.tip.startswith("trial 7, fine-tuned: ")
     assert view.y_limits[0] < 60.0
     assert view.x_limits[0] < 0.7
-    assert 'class="point tuned"' in front_page(view, ["plan"], [], None)
+    result = replace(search(TRIALS), recovered=(tuned,))
+    assert 'class="point tuned"' in search_page(result, TRIALS, view)
 
 
 def test_failed_write_keeps_the_former_file(
@@ -214,13 +246,17 @@ def test_failed_write_keeps_the_former_file(
 
 def test_picture_is_not_ruined_by_outliers_and_counts_them() -> None:
     wild = [trial(5, 500_000, 5000.0), trial(6, 1_950_000, 400.0)]
-    view = front_view(search(TRIALS + wild), TRIALS + wild)
+    result = replace(search(TRIALS + wild), given_up=1)
+    view = front_view(result, TRIALS + wild)
     low, high = view.y_limits
     assert low < 80.0
     assert 90.0 < high < 120.0
-    assert "1 given up early" in view.caption
+    assert "7 trials, 6 measured, 4 on the front" in view.caption
     assert "2 above the range shown" in view.caption
     assert view.x_limits[0] > 0.5  # nothing is shown at the size of the outlier
+    page = search_page(result, TRIALS + wild, view)
+    assert page.count("<polygon") == 2  # at the edge
+    assert page.count("<rect x=") == 1 + 1  # what was given up, and the inside of the axes
 
 
 def test_limits_hold_for_a_metric_to_be_maximised() -> None:
@@ -258,10 +294,11 @@ def test_sizes_are_labelled_in_plain_numbers(limits: tuple[float, float]) -> Non
 
 
 def test_page_is_self_contained_and_escapes_labels() -> None:
-    result = search(TRIALS)
-    page = front_page(front_view(result, TRIALS), ["plan"], [["<b>&"]], 0)
+    result = replace(search(TRIALS), name="<b>&</script>")
+    page = search_page(result, TRIALS, front_view(result, TRIALS))
     assert not re.search(r"https?://|src=|@import|url\((?!#)", page)
-    assert "<td>&lt;b&gt;&amp;</td>" in page
+    assert "<h1>&lt;b&gt;&amp;&lt;/script&gt;</h1>" in page
+    assert page.count("</script>") == 2
     assert "prefers-color-scheme: dark" in page
     picture = ElementTree.fromstring(re.findall(r"<svg viewBox.*?</svg>", page, re.DOTALL)[0])
     tips = [dot.get("data-tip", "") for dot in picture.iter("circle")]

@@ -16,7 +16,7 @@ from toys import Classification, Classifier, teacher
 import autocompress
 from autocompress import Measured, Objective, SearchResult
 from autocompress.errors import BudgetError, ModelError, ObjectiveError, SearchError
-from autocompress.reporting.tables import summary_lines
+from autocompress.reporting.answer import summary_lines
 from autocompress.searching.folder import SearchFolder
 from autocompress.structures import STRUCTURES
 
@@ -206,8 +206,16 @@ def test_the_nearest_is_named_where_no_plan_keeps_all_limits(out: Path) -> None:
     assert result.best is None
     assert result.nearest is not None
     assert result.nearest.size_bytes <= 6000
-    line = summary_lines(result)[0]
-    assert "no plan found is under 6 kB and +0 %; the nearest, trial" in line
+    first, nearest, *further = summary_lines(result)
+    assert first == "no plan found is under 6 kB and +0 %"
+    assert nearest.startswith(f"the nearest, trial {result.nearest.trial}: accuracy -")
+    assert str(result.nearest.artifact) in further[2]  # below an empty line and the titles
+    page = (out / "front.html").read_text(encoding="utf-8")
+    assert "The nearest plans" in page
+    report = (out / "report.md").read_text(encoding="utf-8")
+    assert "## The nearest plans" in report
+    assert "front is empty" not in report
+    assert result.counted.split(",")[0] in report
 
 
 def test_after_the_timeout_no_trial_begins(out: Path) -> None:
@@ -279,11 +287,11 @@ def test_what_cannot_be_copied_to_other_processes_is_refused(out: Path) -> None:
 
 
 def test_nothing_feasible_names_the_smallest_file(out: Path) -> None:
-    result = autocompress.search(teacher(), Classification(), budget="1kB", out=out)
+    result = autocompress.search(teacher(), Classification(), budget="1.4kB", out=out)
     assert result.best is None
     assert result.trials == 0
     assert result.smallest_bytes is not None
-    assert result.smallest_bytes > 1000
+    assert result.smallest_bytes > 1400
 
 
 def test_that_nothing_is_worth_fine_tuning_is_told(

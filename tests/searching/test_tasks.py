@@ -28,7 +28,7 @@ from autocompress.errors import (
     TaskError,
 )
 from autocompress.outcome.objectives import Split
-from autocompress.reporting.tables import summary_lines
+from autocompress.reporting.answer import summary_lines
 from autocompress.searching.folder import SearchFolder
 from autocompress.searching.space.language import Space
 

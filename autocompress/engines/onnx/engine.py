@@ -8,7 +8,8 @@ from autocompress.artifact import Artifact
 from autocompress.engines.base import ENGINES, Engine, Latency
 from autocompress.engines.onnx.exporter import EXPORTERS, Exporter
 from autocompress.engines.onnx.graph import save
-from autocompress.engines.onnx.session import SessionModule, open_session
+from autocompress.engines.onnx.module import SessionModule
+from autocompress.engines.onnx.session import open_session
 from autocompress.engines.onnx.timing import measure
 from autocompress.errors import ExportError
 

@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 
 from autocompress.artifact import Artifact
-from autocompress.engines.onnx.session import SessionModule
+from autocompress.engines.onnx.module import SessionModule
 from autocompress.registry import Registry
 
 

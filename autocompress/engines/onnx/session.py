@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import onnxruntime
-from torch import nn
 
 _ERRORS_ONLY = 3
 
@@ -14,15 +13,3 @@ def open_session(model: bytes) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-
-
-class SessionModule(nn.Module):
-    """Stands in for a model: computes in ONNX Runtime, activations quantized and all.
-
-    Attributes:
-        session: The model in ONNX Runtime.
-    """
-
-    def __init__(self, session: onnxruntime.InferenceSession) -> None:
-        super().__init__()
-        self.session = session

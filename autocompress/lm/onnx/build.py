@@ -15,7 +15,7 @@ from autocompress.engines.onnx.graph import Graph
 from autocompress.engines.onnx.maps import Maps
 from autocompress.engines.onnx.weights import Map
 from autocompress.errors import ExportError
-from autocompress.lm.model import LanguageModelConfig
+from autocompress.lm.config import LanguageModelConfig
 from autocompress.plan import Runtime
 
 Form = Literal["step", "sequence"]

@@ -12,9 +12,10 @@ import onnxruntime
 from autocompress.artifact import Artifact
 from autocompress.engines.onnx.exporter import Exporter
 from autocompress.errors import ExportError
-from autocompress.lm.model import LanguageModelConfig
+from autocompress.lm.config import LanguageModelConfig
 from autocompress.lm.onnx.build import build
-from autocompress.lm.onnx.modules import StepModel, Stepper
+from autocompress.lm.onnx.modules import StepModel
+from autocompress.lm.onnx.stepper import Stepper
 
 _WORDS = 40  # that a round of timing reads
 

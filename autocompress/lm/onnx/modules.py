@@ -1,9 +1,8 @@
-"""Language models at work in ONNX Runtime: to be scored as a torch model is, and to be timed."""
+"""Language models at work in ONNX Runtime, to be scored as a torch model is."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import onnxruntime
@@ -11,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from autocompress.engines.onnx.session import SessionModule
+from autocompress.engines.onnx.module import SessionModule
 
 Arrays = list[NDArray[np.float32]]
 
@@ -73,48 +72,6 @@ class SequenceModel(SessionModule):
         feeds = {"words": words.numpy(), **dict(zip(self._states, state, strict=True))}
         logits, *after = self.session.run(self._outputs, feeds)
         return torch.from_numpy(logits), after
-
-
-class Stepper:
-    """A step model that reads one endless text, its states kept inside ONNX Runtime.
-
-    Inputs and outputs are bound once, as a program would that predicts word after word: the
-    states that come out are those that go in next, and nothing is copied.
-
-    Attributes:
-        scores: What came out for the word that was read last: `logits`, or the top words.
-    """
-
-    def __init__(self, session: onnxruntime.InferenceSession) -> None:
-        self._session = session
-        words, *states = session.get_inputs()
-        scores = [one.name for one in session.get_outputs() if not one.name.endswith("_next")]
-        # On the processor, an OrtValue shares the memory of its array.
-        self._word = np.zeros((1, 1), np.int64)
-        before, after = (
-            {one.name: np.zeros((1, 1, one.shape[2]), np.float32) for one in states}
-            for _ in range(2)
-        )
-        found = session.run(scores, {words.name: self._word, **before})
-        self.scores = dict(zip(scores, found, strict=True))
-        self._bindings = [self._bind(before, after), self._bind(after, before)]
-
-    def _bind(
-        self, before: Mapping[str, NDArray[Any]], after: Mapping[str, NDArray[Any]]
-    ) -> onnxruntime.IOBinding:
-        binding, value = self._session.io_binding(), onnxruntime.OrtValue.ortvalue_from_numpy
-        for name, array in {"words": self._word, **before}.items():
-            binding.bind_ortvalue_input(name, value(array))
-        results = {**self.scores, **{f"{name}_next": array for name, array in after.items()}}
-        for name, array in results.items():
-            binding.bind_ortvalue_output(name, value(array))
-        return binding
-
-    def __call__(self, word: int) -> None:
-        """Read the next word; the scores are in `scores`."""
-        self._word[0, 0] = word
-        self._session.run_with_iobinding(self._bindings[0])
-        self._bindings.reverse()
 
 
 def _states(session: onnxruntime.InferenceSession) -> tuple[dict[str, int], list[str]]:

@@ -12,7 +12,7 @@ from autocompress.artifact import Artifact
 from autocompress.engines.onnx.session import open_session
 from autocompress.lm.carried_words import carried_vocabulary
 from autocompress.lm.onnx.build import build
-from autocompress.lm.onnx.modules import Stepper
+from autocompress.lm.onnx.stepper import Stepper
 
 
 class Predictor:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count, takewhile
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from autocompress.outcome.cautions import cautions
 from autocompress.reporting.insight.choices import (
     ELSEWHERE,
     FEWEST_TRIALS,
@@ -20,6 +19,15 @@ from autocompress.reporting.insight.choices import (
     Importance,
     MethodMean,
     importance,
+)
+from autocompress.reporting.insight.found import (
+    answer_section,
+    bytes_section,
+    front_section,
+    model_section,
+    prospects_section,
+    table,
+    tuned_section,
 )
 from autocompress.reporting.insight.front import front_uses
 from autocompress.reporting.insight.volume import WORST, hypervolume, worsening
@@ -33,13 +41,19 @@ _PICTURE = "hypervolume.png"
 _LARGEST_LOSS = 50.0  # nats; what is predicted beyond is as good as infinite
 
 
-def write_insight(result: SearchResult, trials: Sequence[TrialResult], folder: Path) -> list[Path]:
+def write_insight(
+    result: SearchResult,
+    trials: Sequence[TrialResult],
+    folder: Path,
+    understood: Mapping[str, Any] | None = None,
+) -> list[Path]:
     """Write report.md and hypervolume.png, each whole or not at all.
 
     Args:
         result: The search; the files of its front are opened.
         trials: All finished trials.
         folder: Where to write; existing files are replaced.
+        understood: What was understood of the model, or None where that is not known.
 
     Returns:
         The two files.
@@ -50,7 +64,7 @@ def write_insight(result: SearchResult, trials: Sequence[TrialResult], folder: P
     # matplotlib takes a second to import, and the text does not need it.
     from autocompress.reporting.pictures import save_hypervolume
 
-    text = "\n".join(insight_lines(result, trials)) + "\n"
+    text = "\n".join(insight_lines(result, trials, understood)) + "\n"
     volumes, title = hypervolume(result, trials), f"{result.name}: hypervolume of the front"
     return [
         write_whole(folder / "report.md", lambda path: path.write_text(text, encoding="utf-8")),
@@ -58,27 +72,39 @@ def write_insight(result: SearchResult, trials: Sequence[TrialResult], folder: P
     ]
 
 
-def insight_lines(result: SearchResult, trials: Sequence[TrialResult]) -> list[str]:
+def insight_lines(
+    result: SearchResult,
+    trials: Sequence[TrialResult],
+    understood: Mapping[str, Any] | None = None,
+) -> list[str]:
     """Return the lines of report.md.
 
     Args:
         result: The search; the files of its front are opened.
         trials: All finished trials.
+        understood: What was understood of the model, or None where that is not known.
 
     Raises:
         ArtifactError: If a file of the front cannot be opened.
     """
-    measured = sum(result.metric in trial.values for trial in trials)
+    measured = [trial for trial in trials if result.metric in trial.values]
     return [
         f"# {result.name}: what the search has learnt",
         "",
-        _counts(len(trials), measured),
-        f"All figures are of validation data, without recovery; {result.measure}.",
+        *answer_section(result),
         "",
-        *(line for caution in cautions(result) for line in (f"**Warning:** {caution}.", "")),
-        *_progress_section(hypervolume(result, trials)),
+        f"{result.counted}. Figures are of validation data, unless they say of test data;",
+        f"{result.measure}.",
         "",
-        *_importance_section(result.metric, measured, importance(result, trials)),
+        *front_section(result),
+        "",
+        *tuned_section(result),
+        *prospects_section(result),
+        *bytes_section(result, trials),
+        *model_section(understood),
+        *_progress_section(hypervolume(result, measured)),
+        "",
+        *_importance_section(result.metric, len(measured), importance(result, trials)),
         "",
         *_front_section(result),
         "",
@@ -118,7 +144,7 @@ def predicted_table(pairs: Sequence[tuple[float, float]]) -> list[str]:
         "Rank correlation is 1 where the predictions put all trials in the right order.",
         "The ratio is predicted over measured rise, where the latter is above zero.",
         "",
-        *_table(
+        *table(
             ["trials", "rank correlation", "median ratio", "trials with a ratio"],
             [[str(len(pairs)), ranks, middle, str(len(ratios))]],
         ),
@@ -140,27 +166,22 @@ def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return ranks
 
 
-def _counts(trials: int, measured: int) -> str:
-    rest = "all" if trials == measured else f"{measured} of them"
-    return f"{_counted(trials, 'trial')}, {rest} measured."
-
-
 def _progress_section(volumes: Sequence[float]) -> list[str]:
     lines = ["## How far it came", ""]
     if not volumes:
-        return [*lines, "No trial has finished."]
+        return [*lines, "No trial was measured."]
     rows = [
         [str(trials), f"{volumes[trials - 1]:.2f}", f"{2 ** volumes[trials - 1]:.1f}"]
         for trials in _shown(len(volumes))
     ]
-    header = ["after trials", "hypervolume, halvings", "times smaller, geometric mean"]
+    header = ["measured trials", "hypervolume, halvings", "times smaller, geometric mean"]
     return [
         *lines,
         "The hypervolume of the front is the mean, over all losses of the metric that one may",
         f"permit, from 0 to {100 * WORST:.0f} %, of how often the best plan halves the file.",
         _growth(volumes),
         "",
-        *_table(header, rows),
+        *table(header, rows),
         "",
         f"![Hypervolume after each trial]({_PICTURE})",
     ]
@@ -172,7 +193,7 @@ def _growth(volumes: Sequence[float]) -> str:
     last = volumes.index(volumes[-1]) + 1
     if last == len(volumes):
         return "It grew up to the last trial."
-    return f"It did not grow after the first {last} of {_counted(len(volumes), 'trial')}."
+    return f"It did not grow after the first {last} of {_counted(len(volumes), 'measured trial')}."
 
 
 def _shown(trials: int) -> list[int]:
@@ -203,7 +224,7 @@ def _importance_section(metric: str, measured: int, entries: Sequence[Importance
         "one by one. Weights in one row always had the same kinds. The trials are not drawn at",
         "random, and choices go together in many of them: this is no proof of a cause.",
         "",
-        *_table(
+        *table(
             ["weight or site", metric, "size", "least loss", "smallest"],
             [_importance_row(entry) for entry in telling],
         ),
@@ -237,7 +258,7 @@ def _best(methods: Sequence[MethodMean], key: Callable[[MethodMean], float]) -> 
 def _front_section(result: SearchResult) -> list[str]:
     lines = ["## What the front has in common", ""]
     if not result.front:
-        return [*lines, "The front is empty."]
+        return [*lines, "No plan keeps the limits: the nearest are shown above."]
     rows = [
         [
             f"`{use.weight}`",
@@ -247,7 +268,7 @@ def _front_section(result: SearchResult) -> list[str]:
         for use in front_uses(result)
     ]
     header = ["weight", "bits per weight", f"methods in {_counted(len(result.front), 'file')}"]
-    return [*lines, *_table(header, rows)]
+    return [*lines, *table(header, rows)]
 
 
 def _too_few(trials: int, what: str) -> str:
@@ -256,8 +277,3 @@ def _too_few(trials: int, what: str) -> str:
 
 def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    for cells in (header, ["---"] * len(header), *rows):
-        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"

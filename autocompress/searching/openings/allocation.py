@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from autocompress.encoding.encoder import Encoder
 from autocompress.knowledge.source import Source
 from autocompress.knowledge.weights import Site
+from autocompress.outcome.prospects import Curve
 from autocompress.searching.openings.menus import Candidate, Menu
 from autocompress.searching.openings.uniform import Family, file_size, first_below
 from autocompress.searching.space.language import Space
@@ -15,6 +16,7 @@ from autocompress.searching.space.tables import Scalar
 
 ALLOCATION = "allocation"
 _PRICES = (1e-16, 1e4)  # loss per bit
+_POINTS = 60
 _HALVINGS = 50
 
 
@@ -68,6 +70,21 @@ def _lowest_price(holds: Callable[[float], bool]) -> float:
         middle = (low + high) / 2
         low, high = (low, middle) if holds(math.exp(middle)) else (middle, high)
     return math.exp(high)
+
+
+def curve_of(menus: Mapping[str, Menu], source: Source) -> Curve | None:
+    """Return what the best plans should reach by their bytes; None where no loss is known."""
+    if not source.calibration.sensitivities:
+        return None
+    low, high = (math.log(price) for price in _PRICES)
+    points: list[tuple[float, float]] = []
+    for step in range(_POINTS):
+        chosen = allocate(menus, math.exp(high + (low - high) * step / (_POINTS - 1)))
+        size, rise = total_bytes(chosen), total_loss_rise(chosen)
+        if not points or (size > points[-1][0] and rise < points[-1][1]):
+            points.append((size, rise))
+    numbers = sum(weight.values.nbytes for weight in source.weights.weights.values())
+    return Curve(tuple(points), numbers)
 
 
 def allocated(menus: Mapping[str, Menu], price: float, space: Space, source: Source) -> Family:

@@ -125,7 +125,8 @@ def _document(planning: Planning) -> dict[str, Any]:
         assert aim is not None
         answers = dict(opening.answers)
         openings.append({"label": label, "family": family, "aim": asdict(aim), "answers": answers})
-    return {"chases": chases, "openings": openings}
+    curve = None if planning.curve is None else asdict(planning.curve)
+    return {"chases": chases, "openings": openings, "curve": curve}
 
 
 def _is_of(result: TrialResult, chase: Chase) -> bool:

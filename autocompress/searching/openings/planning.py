@@ -14,6 +14,7 @@ from autocompress.searching.openings.allocation import (
     allocate,
     allocated,
     allocated_to_budget,
+    curve_of,
     price_of_loss_rise,
     price_of_size,
     total_bytes,
@@ -59,6 +60,7 @@ class Planning:
     Attributes:
         chases: Families that aim at a rise, in order.
         openings: All others, in order; of equal answers only the first.
+        curve: What the best plans should reach, or None where no loss is known.
     """
 
     def __init__(self, space: Space, encoder: Encoder, goals: Goals) -> None:
@@ -73,6 +75,7 @@ class Planning:
         self.openings: list[Opening] = []
         self._space, self._encoder, self._source = space, encoder, encoder.source
         self._menus = menus(space, encoder)
+        self.curve = curve_of(self._menus, encoder.source)
         for rise in goals.rises:
             self._for_rise(rise)
         if goals.limit_bytes is not None:

@@ -12,7 +12,8 @@ from autocompress.engines.onnx.session import open_session
 from autocompress.knowledge.source import Source
 from autocompress.lm import LanguageModeling, load_model, read_corpus
 from autocompress.lm.onnx.build import build
-from autocompress.lm.onnx.modules import StepModel, Stepper
+from autocompress.lm.onnx.modules import StepModel
+from autocompress.lm.onnx.stepper import Stepper
 
 
 def test_what_is_timed_is_what_is_scored(tmp_path: Path) -> None:

@@ -1,0 +1,151 @@
+"""What tables of a search say: the baseline, the front best first, what missed, what size buys."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from autocompress.outcome.limits import format_bytes
+from autocompress.outcome.misses import misses_of
+from autocompress.outcome.names import SIZE
+
+if TYPE_CHECKING:
+    from autocompress.outcome.prospects import Prospect
+    from autocompress.outcome.results import Scored, SearchResult
+
+PROSPECTS = ("times smaller", "file", "loss", "known from")
+"""The titles of what `prospect_rows` writes."""
+
+_HARDLY = 1e-4  # of the metric: predictions are not as exact
+_FAR = 1.0  # what is predicted to lose more than all is only known to be useless
+
+
+def shown(result: SearchResult) -> tuple[Scored, ...]:
+    """Return what a table shows: baseline, front best first, and what was fine-tuned."""
+    hidden = folded(result)
+    front = (one for one in result.ranked if one not in hidden)
+    return (result.baseline, *front, *result.recovered)
+
+
+def folded(result: SearchResult) -> tuple[Scored, ...]:
+    """Return the members of the front that nobody would take; the best is never one of them."""
+    return tuple(one for one in result.ranked if result.is_useless(one) and one != result.best)
+
+
+def folded_note(result: SearchResult) -> str | None:
+    """Say in a line what was left out of a table, or return None."""
+    hidden = folded(result)
+    if not hidden:
+        return None
+    sizes = " to ".join(dict.fromkeys(format_bytes(hidden[place].size_bytes) for place in (-1, 0)))
+    what = "twice" if result.directions[result.metric] == "minimize" else "half"
+    return f"{len(hidden)} more, of {sizes}, with more than {what} the {result.metric}".replace(
+        "more than half", "less than half"
+    )
+
+
+def header(result: SearchResult) -> list[str]:
+    """Return the titles of the columns that `cells` fills."""
+    metric = result.metric
+    numbers = ["trial", "size", "smaller", f"valid {metric}", "change", f"test {metric}"]
+    return [*numbers, *others(result), "plan"]
+
+
+def rows(result: SearchResult) -> list[list[str]]:
+    """Write what `shown` returns as cells, one row each."""
+    return [cells(result, scored) for scored in shown(result)]
+
+
+def best_row(result: SearchResult) -> int | None:
+    """Return which of `rows` is the best, if any."""
+    return next((row for row, one in enumerate(shown(result)) if one == result.best), None)
+
+
+def cells(result: SearchResult, scored: Scored) -> list[str]:
+    """Write one model as the cells of a row."""
+    # The word "best", since colours are lost in a pipe.
+    best = "best " if scored == result.best else ""
+    title = result.title(scored).removeprefix("trial ")
+    return [
+        f"{best}{title}",
+        format_bytes(scored.size_bytes),
+        f"{result.ratio(scored):.1f}x",
+        number(scored.values[result.metric]),
+        "" if scored.trial is None else result.change(scored),
+        "" if scored.test is None else number(scored.test),
+        *(number(scored.values[name]) for name in others(result)),
+        scored.label,
+    ]
+
+
+def nearest_header(result: SearchResult) -> list[str]:
+    """Return the titles of the columns that `nearest_rows` fills."""
+    return ["trial", "size", "smaller", "change", *others(result), "misses", "file"]
+
+
+def nearest_rows(result: SearchResult) -> list[list[str]]:
+    """Write what misses the limits by the least as cells, the nearest first."""
+    return [
+        [
+            result.title(one).removeprefix("trial "),
+            format_bytes(one.size_bytes),
+            f"{result.ratio(one):.1f}x",
+            result.change(one),
+            *(number(one.values[name]) for name in others(result)),
+            " and ".join(_objective(miss.objective) for miss in misses_of(result, one)),
+            str(one.artifact),
+        ]
+        for one in result.misses
+    ]
+
+
+def _objective(name: str) -> str:
+    return "size" if name == SIZE else name
+
+
+def prospect_rows(result: SearchResult) -> list[list[str]]:
+    """Write what so many times fewer bytes lose as cells, titled by `PROSPECTS`."""
+    return [
+        [
+            f"{one.times:g}x",
+            format_bytes(one.size_bytes),
+            _loss(result, one),
+            _source(result, one),
+        ]
+        for one in result.prospects
+    ]
+
+
+def _loss(result: SearchResult, prospect: Prospect) -> str:
+    if prospect.rise is None:
+        return "not possible"
+    if prospect.trial is None and prospect.rise > _FAR:
+        return "useless"
+    if prospect.trial is None and prospect.rise < _HARDLY:
+        return f"below {100 * _HARDLY:g} %"
+    # Of a metric that is maximised, what is lost is written as a fall.
+    rises = result.directions[result.metric] == "minimize"
+    change = 100 * (prospect.rise if rises else -prospect.rise)
+    return f"{change:+.2f} %" if prospect.trial is not None else f"about {change:+.2g} %"
+
+
+def _source(result: SearchResult, prospect: Prospect) -> str:
+    if prospect.rise is None:
+        return "the search space offers nothing so small"
+    if prospect.trial is None:
+        return "predicted"
+    ratio = result.baseline.size_bytes / prospect.size_bytes
+    return f"measured, trial {prospect.trial}, {ratio:.1f}x"
+
+
+def others(result: SearchResult) -> list[str]:
+    """Return the names of the objectives beside size and the task's metric."""
+    return [name for name in result.directions if name not in (SIZE, result.metric)]
+
+
+def number(value: float) -> str:
+    """Write four digits without an exponent, so that the points of a column are aligned."""
+    if not math.isfinite(value):
+        return str(value)
+    decimals = 3 - math.floor(math.log10(abs(value))) if value else 0
+    return f"{value:.{max(decimals, 0)}f}"
