@@ -78,7 +78,7 @@ class _Rows(Sequence[Codes]):
         self._step = max(AT_ONCE // codes.shape[1], 1)
 
     def __len__(self) -> int:
-        return -(-self._rows.size // self._step)
+        return len(range(0, self._rows.size, self._step))
 
     def __getitem__(self, number: Any) -> Any:
         if not 0 <= number < len(self):

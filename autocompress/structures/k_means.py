@@ -175,10 +175,10 @@ def _means(part: Vectors, indices: Indices, book: Book) -> Book:
         of_chunk = np.zeros((2, *sums.shape))
         for few in _chunks(chunk.stop - chunk.start, _COMPARED_AT_ONCE):
             some = slice(chunk.start + few.start, chunk.start + few.stop)
-            weights = part.weights[some]
-            for totals, of in zip(of_chunk, (part.values(some), part.present(some)), strict=True):
-                for total, column in zip(totals, of.T, strict=True):
-                    np.add.at(total, indices[some], column * weights)
+            weights, chosen = part.weights[some], indices[some]
+            for place, of in enumerate((part.values(some), part.present(some))):
+                for number in range(book.shape[1]):
+                    np.add.at(of_chunk[place, number], chosen, of[:, number] * weights)
         sums += of_chunk[0]
         masses += of_chunk[1]
     sums, masses = sums.T, masses.T

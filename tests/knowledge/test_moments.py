@@ -113,4 +113,4 @@ def test_a_fit_to_the_loss_beats_one_to_the_elements(
 
 def test_a_wide_layer_is_calibrated_by_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(moments, "WHOLE", 32)
-    assert widths_of(16, 40) == (8,) * 5
+    assert widths_of(16, 40) == (4,) * 10
