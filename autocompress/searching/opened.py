@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _PAGE_HEIGHT = 900
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class OpenedSearch(SearchResult):
     """What a search found, with its folder; in a notebook it shows itself as a page.
 
