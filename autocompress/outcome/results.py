@@ -145,6 +145,13 @@ class SearchResult:
     prospects: tuple[Prospect, ...] = ()
     sound: Prospect | None = None
 
+    def __eq__(self, other: object) -> bool:
+        """Compare what was found; where it lies, as an opened search knows, makes no difference."""
+        if not isinstance(other, SearchResult):
+            return NotImplemented
+        names = [one.name for one in fields(SearchResult)]
+        return all(getattr(self, name) == getattr(other, name) for name in names)
+
     def __repr__(self) -> str:
         return f"<SearchResult {self.name}: {self.counted}; {self._told()}>"
 

@@ -14,6 +14,9 @@ from typing import Any
 
 from autocompress.support.files import put_aside, write_whole
 
+LEDGER, MISFIT = "study.jsonl", "misfit"
+"""Its name, and the attribute of a proposal that did not fit or was known: it is no trial."""
+
 Entry = Mapping[str, Any]
 """What a line says of the trial of its "number"."""
 
@@ -32,6 +35,10 @@ class Ledger:
             return {}
         found = filter(None, map(_entry, lines))
         return {entry["number"]: entry for entry in found}
+
+    def n_trials(self) -> int:
+        """Return how many trials have ended."""
+        return sum(MISFIT not in entry.get("user_attrs", ()) for entry in self.entries().values())
 
     def append(self, entry: Entry) -> None:
         """Write one more line; it is on the disk when this returns."""

@@ -6,7 +6,7 @@ import base64
 from dataclasses import dataclass, field, fields
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from autocompress.artifact import open_artifact
 from autocompress.errors import SearchError
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _PAGE_HEIGHT = 900
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class OpenedSearch(SearchResult):
     """What a search found, with its folder; in a notebook it shows itself as a page.
 
@@ -40,6 +40,12 @@ class OpenedSearch(SearchResult):
         """Return a result with its folder."""
         values = {one.name: getattr(result, one.name) for one in fields(SearchResult)}
         return cls(**values, folder=folder)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON document of the result, as result.json has it."""
+        document = super().to_json()
+        document.pop("folder")
+        return document
 
     def trial_results(self) -> list[TrialResult]:
         """Return all finished trials that have a file, by number.

@@ -17,13 +17,12 @@ from autocompress.outcome.limits import Limit, excesses
 from autocompress.outcome.metric import Direction
 from autocompress.outcome.origin import LAST_RESORT, SAMPLED, Aim, Origin
 from autocompress.outcome.results import TrialResult
-from autocompress.searching.journal import ERROR, MISFIT, counts, entry_of, open_journal
-from autocompress.searching.ledger import Ledger
+from autocompress.searching.journal import ERROR, counts, entry_of, open_journal
+from autocompress.searching.ledger import LEDGER, MISFIT, Ledger
 from autocompress.searching.settings import SamplerName
 from autocompress.searching.space.tables import Range, Scalar
 
 _ORIGIN, _FAMILY, _AIM, _REJECTED = "origin", "family", "aim", "rejected"
-LEDGER = "study.jsonl"
 _POPULATION = 16  # small, since searches have tens to hundreds of trials
 
 

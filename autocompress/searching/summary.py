@@ -15,12 +15,16 @@ from autocompress.outcome.origin import LAST_RESORT
 from autocompress.outcome.prospects import prospects, sound
 from autocompress.outcome.results import Scored, SearchResult, TrialResult, pareto_front
 from autocompress.searching.folder import SearchFolder
+from autocompress.searching.ledger import LEDGER, Ledger
 
 _TREATMENTS_SHOWN, _MISSES_SHOWN = 3, 5
 
 
 def summary(
-    folder: SearchFolder, seconds: float, smallest_bytes: int | None = None, without_file: int = 0
+    folder: SearchFolder,
+    seconds: float,
+    smallest_bytes: int | None = None,
+    without_file: int | None = None,
 ) -> SearchResult:
     """Put together what a search has found so far.
 
@@ -28,7 +32,8 @@ def summary(
         folder: Of the search.
         seconds: Wall time spent on it.
         smallest_bytes: The smallest file seen outside of trials, if any.
-        without_file: Trials that failed, or were given up before they were encoded.
+        without_file: Trials that failed, or were given up before they were encoded; None to
+            count them in the folder.
 
     Raises:
         SearchError: If the folder holds no search, or its baseline is not yet measured.
@@ -37,6 +42,8 @@ def summary(
     if baseline is None:
         raise SearchError(f"the search in '{folder.path}' has not measured its baseline yet")
     trials, tests = folder.trials(), folder.test_scores()
+    if without_file is None:
+        without_file = max(Ledger(folder.path / LEDGER).n_trials() - len(trials), 0)
     limits = resolved(settings.asked, baseline)
     further = limits.keys() - {SIZE, settings.metric}
     sizes = [result.size_bytes for result in trials]

@@ -174,3 +174,10 @@ def test_the_public_names_are_told_without_loading_anything() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "set()"
+
+
+def test_trials_are_counted_in_one_way(opened: autocompress.OpenedSearch) -> None:
+    told = json.loads((opened.folder / "result.json").read_text(encoding="utf-8"))
+    assert {**told, "seconds": 0} == {**json.loads(json.dumps(opened.to_json())), "seconds": 0}
+    for name in ("front.html", "report.md"):
+        assert opened.counted in (opened.folder / name).read_text(encoding="utf-8")
