@@ -12,7 +12,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from autocompress.outcome.origin import SAMPLER
 from autocompress.support.files import put_aside, write_whole
+
+LEDGER = "study.jsonl"
+ORIGIN, REJECTED, ERROR = "origin", "rejected", "error"
 
 Entry = Mapping[str, Any]
 """What a line says of the trial of its "number"."""
@@ -32,6 +36,19 @@ class Ledger:
             return {}
         found = filter(None, map(_entry, lines))
         return {entry["number"]: entry for entry in found}
+
+    def given_up(self) -> dict[int, tuple[str, str]]:
+        """Return why trials were given up, or failed, and what made them, by their numbers.
+
+        Some of them have a file and a result all the same.
+        """
+        found = {}
+        for number, entry in self.entries().items():
+            attributes = entry.get("user_attrs", {})
+            reason = attributes.get(REJECTED) or attributes.get(ERROR)
+            if reason is not None:
+                found[number] = (str(reason), str(attributes.get(ORIGIN, SAMPLER)))
+        return found
 
     def append(self, entry: Entry) -> None:
         """Write one more line; it is on the disk when this returns."""

@@ -1,0 +1,30 @@
+"""The code by which MLflow loads the best of a search: it is copied into the model and run there.
+
+Nothing of it is pickled: the artifact is a file of its own, and what answers is imported by name.
+"""
+
+from importlib import import_module
+from typing import Any
+
+import mlflow
+import pandas
+
+
+class Served(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
+    """Answers requests by the predictor that the model's configuration names."""
+
+    def load_context(self, context: Any) -> None:
+        """Make the predictor."""
+        module, _, name = context.model_config["predictor"].partition(":")
+        make = getattr(import_module(module), name)
+        self._predictor = make(context.artifacts["artifact"], **context.model_config["settings"])
+
+    def predict(
+        self, context: Any, model_input: pandas.DataFrame, params: dict[str, Any] | None = None
+    ) -> Any:
+        """Answer a request: a table, or arrays, whatever the type that MLflow is told here."""
+        del context
+        return self._predictor.predict(model_input, **(params or {}))
+
+
+mlflow.models.set_model(Served())
