@@ -112,15 +112,7 @@ class Tracker:
             SearchError: If MLflow fails.
         """
         with mlflow_errors(f"log trial {result.number}"):
-            tags = {
-                TRIAL: str(result.number),
-                "feasible": truth(result.feasible),
-                "front": truth(False),
-                "origin": result.origin,
-                "rejected": result.rejected or "no",
-                STANDING: standing_of(result),
-            }
-            run_id = self._runs.start(_title(result.number), tags, result.started)
+            run_id = self._start_trial(result)
             metrics = {**self._figures(result.values), **result.values}
             metrics |= {"seconds": result.seconds, "cpu_seconds": result.cpu_seconds}
             if result.predicted is not None:
@@ -128,10 +120,10 @@ class Tracker:
             best = self._count(result)
             log_metrics(self._runs.client, self._runs.parent, best, step=result.number)
             log_metrics(self._runs.client, run_id, metrics | best)
+            self._runs.client.log_artifact(run_id, str(artifact))
             report = open_artifact(artifact).report()
             self._runs.log_plan(run_id, result.plan, report)
             self._runs.note(run_id, trial_note(trial_headline(result, metrics), report))
-            self._runs.client.log_artifact(run_id, str(artifact))
             status: Ending = "FINISHED" if result.rejected is None else "FAILED"
             self._runs.end(run_id, status, result.started + result.seconds)
 
@@ -220,6 +212,17 @@ class Tracker:
         if reason is not None:
             progress.say(f"MLflow serves no model of this search: {reason}")
         return None
+
+    def _start_trial(self, result: TrialResult) -> str:
+        tags = {
+            TRIAL: str(result.number),
+            "feasible": truth(result.feasible),
+            "front": truth(False),
+            "origin": result.origin,
+            "rejected": result.rejected or "no",
+            STANDING: standing_of(result),
+        }
+        return self._runs.start(_title(result.number), tags, result.started)
 
     def _log_uncompressed(self) -> None:
         """Write the uncompressed model as a child run, so that trials stand beside it."""

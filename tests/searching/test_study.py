@@ -11,10 +11,10 @@ from autocompress.outcome.names import SIZE
 from autocompress.outcome.origin import Aim, Origin
 from autocompress.outcome.results import TrialResult
 from autocompress.plan import CompressionPlan
-from autocompress.searching.ledger import Ledger
+from autocompress.searching.ledger import LEDGER, Ledger
 from autocompress.searching.settings import SamplerName
 from autocompress.searching.space.tables import Range
-from autocompress.searching.study import LEDGER, Asking, Study
+from autocompress.searching.study import Asking, Study
 
 DIRECTIONS: Mapping[str, Direction] = {SIZE: "minimize", "loss": "minimize"}
 LIMIT = Limit(150)
