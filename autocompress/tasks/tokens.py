@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -107,7 +107,7 @@ class NextToken(Task):
 
     def calibration_batches(self) -> Iterator[Tensor]:
         """Yield training ids as the module takes them, of `batch` windows each."""
-        for windows in self._windows["train"].split(self._batch):
+        for windows in self._batches("train"):
             yield self._turned(windows[:, :-1])
 
     def forward(self, model: nn.Module, batch: Tensor) -> Tensor:
@@ -125,7 +125,7 @@ class NextToken(Task):
         """
         windows = self._windows["train"]
         order = torch.from_numpy(np.random.default_rng(seed).permutation(len(windows)))
-        for chosen in order.split(self._batch):
+        for chosen in torch.split(order, self._batch):
             ids = self._turned(windows[chosen])
             logits = self._logits(model, ids)
             loss = functional.cross_entropy(logits, self._targets(ids))
@@ -165,11 +165,14 @@ class NextToken(Task):
         return DataDescription("tokens", self.fingerprint(), tokens)
 
     def _losses(self, model: nn.Module, split: Split) -> Iterator[Tensor]:
-        for windows in self._windows[split].split(self._batch):
+        for windows in self._batches(split):
             ids = self._turned(windows)
             with torch.inference_mode():
                 logits = self._logits(model, ids)
                 yield functional.cross_entropy(logits, self._targets(ids), reduction="none")
+
+    def _batches(self, split: Split | Literal["train"]) -> tuple[Tensor, ...]:
+        return torch.split(self._windows[split], self._batch)
 
     def _logits(self, model: nn.Module, ids: Tensor) -> Tensor:
         """Return the logits (predictions, tokens) of all but the last ids of windows."""

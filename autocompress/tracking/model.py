@@ -59,17 +59,16 @@ def model_name(name: str) -> str:
 
 def _log(runs: Runs, run_id: str, artifact: Path, serving: Serving) -> None:
     """Write the model into the run: code that loads the artifact, without anything pickled."""
-    import mlflow.pyfunc
-    from mlflow.models import infer_signature
-
     example = inputs_of(serving.example)
     try:
         answer = predictor_of(serving, artifact).predict(example, **serving.params)
     except Exception as error:  # whatever a user's module raises
         raise TaskError(f"`{serving.predictor}` {told(error)}") from error
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        # That there are no type hints (the signature says it all), and the like.
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("ignore")  # MLflow warns of its own types while it is imported
+        import mlflow.pyfunc
+        from mlflow.models import infer_signature
+
         path = Path(folder) / _FOLDER
         mlflow.pyfunc.save_model(
             path,

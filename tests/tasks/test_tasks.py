@@ -203,7 +203,7 @@ def test_five_lines_buy_a_model_that_mlflow_loads(
         wanted = autocompress.load(result.best.artifact, model)(values)
     assert answer.dtype == np.float32
     assert answer == pytest.approx(wanted.numpy(), abs=1e-6)
-    assert served.metadata.signature.inputs.to_dict()[0]["tensor-spec"]["shape"] == [-1, 8]
+    assert served.metadata.signature.inputs.to_dict()[0]["tensor-spec"]["shape"] == (-1, 8)
     requirements = (out / "requirements.txt", *out.rglob("model/requirements.txt"))[-1]
     assert "autocompress==" in requirements.read_text()
     assert not [*out.rglob("*.pkl"), *out.rglob("*.pickle")]
