@@ -69,25 +69,27 @@ class Classifier(nn.Module):
 
 
 class Classes(ac.Task):
-    """Two batches of eight inputs, with or without training losses."""
+    """Two batches of eight inputs, drawn when they are needed; with or without losses."""
 
     metric = "loss"
 
     def __init__(self, model: Classifier, first: int, *, has_losses: bool) -> None:
         self.has_losses = has_losses
-        draw = torch.randn if model.is_linear else partial(torch.randint, first)
-        sizes = (8, first) if model.is_linear else ((8, 16),)
-        self.batches = [(draw(*sizes), torch.randint(4, (8,))) for _ in range(2)]
+        self._draw = torch.randn if model.is_linear else partial(torch.randint, first)
+        self._sizes = (8, first) if model.is_linear else ((8, 16),)
+
+    def calibration_batches(self) -> Iterator[_Batch]:
+        """Yield both."""
+        for seed in range(2):
+            generator = torch.Generator().manual_seed(seed)
+            x = self._draw(*self._sizes, generator=generator)
+            yield x, torch.randint(4, (8,), generator=generator)
 
     def evaluate(self, model: nn.Module, split: str) -> float:
         """Return the mean loss, of either split."""
         del split
         with torch.no_grad():
-            return sum(_loss(model, batch).item() for batch in self.batches) / 2
-
-    def calibration_batches(self) -> Iterator[_Batch]:
-        """Yield both."""
-        yield from self.batches
+            return sum(_loss(model, batch).item() for batch in self.calibration_batches()) / 2
 
     def forward(self, model: nn.Module, batch: _Batch) -> Any:
         """Run a model on the inputs."""
@@ -96,7 +98,7 @@ class Classes(ac.Task):
     def training_losses(self, model: nn.Module, *_: Any) -> Iterator[Tensor]:
         """Yield the losses of both for ever, or none."""
         while self.has_losses:
-            for batch in self.batches:
+            for batch in self.calibration_batches():
                 yield _loss(model, batch)
 
 

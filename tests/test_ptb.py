@@ -20,12 +20,16 @@ def run(*arguments: object) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("budget", "limit", "perplexity"), [("2MB", 2_000_000, 117.9), ("1.5MB", 1_500_000, 118.9)]
+    ("budget", "limit", "perplexity"),
+    [
+        ("1.5MB", 1_500_000, 118.9),
+        pytest.param("2MB", 2_000_000, 117.9, marks=pytest.mark.exhaustive),
+    ],
 )
 def test_a_budget_is_met_at_little_cost(
     budget: str, limit: int, perplexity: float, tmp_path: Path
 ) -> None:
-    options = ["--data", PTB, "--budget", budget, "--trials", 4, "--seed", 0, "--out", tmp_path]
+    options = ["--data", PTB, "--budget", budget, "--trials", 2, "--seed", 0, "--out", tmp_path]
     best = run("search", PTB_SMALL, *options)["best"]
     measured = run("evaluate", best["artifact"], "--data", PTB, "--split", "valid")
     assert measured["size_bytes"] == Path(best["artifact"]).stat().st_size <= limit
@@ -34,8 +38,8 @@ def test_a_budget_is_met_at_little_cost(
 
 
 def test_a_short_recovery_regains_most_of_the_loss(tmp_path: Path) -> None:
-    options = ["--data", PTB, "--budget", "800kB", "--trials", 3, "--out", tmp_path]
-    found = run("search", PTB_SMALL, *options, "--recover", "60steps")
+    options = ["--data", PTB, "--budget", "800kB", "--trials", 1, "--out", tmp_path]
+    found = run("search", PTB_SMALL, *options, "--recover", "30steps")
     recovered = found["recovered"][0]
     base = found["baseline"]["valid_perplexity"]
     assert recovered["size_bytes"] <= 800_000

@@ -80,11 +80,12 @@ class ContextCoder(Coder):
             low = magnitudes[order] & ((1 << _SHIFTS[contexts[order, col]]) - 1)
             for context, part in reversed(parts):
                 _encode_bits(coder, low[part], int(_SHIFTS[context]))
-                tables[context].encode(coder, magnitudes[order[part]] >> int(_SHIFTS[context]))
+                tables[context].encode(coder, [magnitudes[order[part]] >> int(_SHIFTS[context])])
         present = sum(1 << context for context in tables)
         head = [means.astype(np.uint8).tobytes(), struct.pack("<Q", present)]
+        del contexts, counted, expectation  # they are large
         words = coder.get_compressed().astype("<u4", copy=False)
-        del coder, contexts  # they are large
+        del coder
         return b"".join([*head, *(table.pack() for table in tables.values()), words.data])
 
     def decode(self, data: bytes | memoryview, shape: tuple[int, int]) -> Codes:

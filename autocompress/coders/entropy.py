@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import constriction
 import numpy as np
@@ -69,19 +70,38 @@ def _row_classes(codes: Codes) -> NDArray[np.int64]:
     return classes.astype(np.int64)
 
 
+class _Rows(Sequence[Codes]):
+    """Some rows of a matrix in blocks, taken out of it when they are needed."""
+
+    def __init__(self, codes: Codes, rows: NDArray[np.int64]) -> None:
+        self._codes, self._rows = codes, rows
+        self._step = max(AT_ONCE // codes.shape[1], 1)
+
+    def __len__(self) -> int:
+        return -(-self._rows.size // self._step)
+
+    def __getitem__(self, number: Any) -> Any:
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        return self._codes[self._rows[number * self._step : (number + 1) * self._step]]
+
+
 def _encode_classes(codes: Codes, classes: NDArray[np.int64]) -> bytes:
     n_classes = int(classes.max()) + 1
-    messages = [classes] if n_classes > 1 else []
-    every = n_classes == 1
-    messages += [(codes if every else codes[classes == k]).ravel() for k in range(n_classes)]
+    messages: list[Sequence[Codes]] = [[classes]] if n_classes > 1 else []
+    messages += [_Rows(codes, np.flatnonzero(classes == k)) for k in range(n_classes)]
     tables = [Table.of(message) for message in messages]
+    head = b"".join([bytes([n_classes]), *(table.pack() for table in tables)])
+    return head + _words(messages, tables).data
+
+
+def _words(messages: Sequence[Sequence[Codes]], tables: Sequence[Table]) -> NDArray[np.uint32]:
     coder = constriction.stream.stack.AnsCoder()
     # A stack: what is decoded first is encoded last.
     for message, table in zip(reversed(messages), reversed(tables), strict=True):
         table.encode(coder, message)
-    words = coder.get_compressed().astype("<u4", copy=False)
-    del coder, messages  # they are large
-    return b"".join([bytes([n_classes]), *(table.pack() for table in tables), words.data])
+    words: NDArray[np.uint32] = coder.get_compressed().astype("<u4", copy=False)
+    return words
 
 
 def _decode_classes(data: bytes | memoryview, shape: tuple[int, int]) -> Codes:

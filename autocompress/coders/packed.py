@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from io import BytesIO
 from typing import ClassVar
 
 import numpy as np
@@ -26,14 +27,15 @@ class PackedCoder(Coder):
         """Return nine bytes of header, then the bits, padded to a whole byte."""
         smallest, largest = int(codes.min()), int(codes.max())
         bits = (largest - smallest).bit_length()
-        flat, pieces = codes.ravel(), [_HEADER.pack(smallest, bits)]
+        flat, written = codes.ravel(), BytesIO()  # which gives its bytes away without a copy
+        written.write(_HEADER.pack(smallest, bits))
         for part in chunks(flat.size):  # of whole bytes
             offsets = (flat[part].astype(np.int64) - smallest).astype(np.uint64)
             planes = np.empty((offsets.size, bits), dtype=np.uint8)
             for bit in range(bits):
                 planes[:, bit] = (offsets >> np.uint64(bit)) & np.uint64(1)
-            pieces.append(np.packbits(planes, bitorder="little").tobytes())
-        return b"".join(pieces)
+            written.write(np.packbits(planes, bitorder="little").data)
+        return written.getvalue()
 
     def decode(self, data: bytes | memoryview, shape: tuple[int, int]) -> Codes:
         """Undo `encode`."""

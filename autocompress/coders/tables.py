@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -35,12 +36,13 @@ class Table:
     levels: NDArray[np.uint8]
 
     @classmethod
-    def of(cls, message: Codes) -> Table:
-        """Count the integers of a message that is not empty."""
-        smallest = int(message.min())
-        counts = np.zeros(int(message.max()) - smallest + 1, dtype=np.int64)
-        for part in chunks(message.size):
-            counts += np.bincount(message[part].astype(np.int64) - smallest, minlength=counts.size)
+    def of(cls, message: Sequence[Codes]) -> Table:
+        """Count the integers of a message that is not empty, given in blocks."""
+        smallest = min(int(block.min()) for block in message)
+        largest = max(int(block.max()) for block in message)
+        counts = np.zeros(largest - smallest + 1, dtype=np.int64)
+        for part in _parts(message):
+            counts += np.bincount(part.astype(np.int64) - smallest, minlength=counts.size)
         return cls.of_counts(smallest, counts)
 
     @classmethod
@@ -70,11 +72,11 @@ class Table:
             raise ValueError("a table without levels")
         return cls(smallest, levels), offset + size
 
-    def encode(self, coder: constriction.stream.stack.AnsCoder, message: Codes) -> None:
-        """Put a message on the stack."""
+    def encode(self, coder: constriction.stream.stack.AnsCoder, message: Sequence[Codes]) -> None:
+        """Put a message, given in blocks, on the stack."""
         if self.levels.size > 1:
-            for part in reversed(list(chunks(message.size))):
-                symbols = message[part].astype(np.int64) - self.smallest
+            for part in _parts(message, backwards=True):
+                symbols = part.astype(np.int64) - self.smallest
                 coder.encode_reverse(symbols.astype(np.int32), self._model)
 
     def decode(self, coder: constriction.stream.stack.AnsCoder, size: int) -> NDArray[np.int64]:
@@ -94,3 +96,11 @@ class Table:
         octave, eighth = np.divmod(self.levels.astype(np.int64), _LEVELS_PER_OCTAVE)
         weights = np.where(self.levels == _ABSENT, 0.0, np.ldexp(_MANTISSAS[eighth], -octave))
         return constriction.stream.model.Categorical(weights / weights.sum(), perfect=False)
+
+
+def _parts(message: Sequence[Codes], *, backwards: bool = False) -> Iterator[Codes]:
+    """Yield few integers at once, in order or from the last part to the first."""
+    for block in reversed(message) if backwards else message:
+        flat = block.ravel()
+        parts = list(chunks(flat.size))
+        yield from (flat[part] for part in (reversed(parts) if backwards else parts))

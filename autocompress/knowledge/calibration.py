@@ -60,11 +60,7 @@ def calibrate(model: nn.Module, task: Task, cache: Path | None = None) -> Calibr
         TaskError: If there is no batch, or the task raises an exception.
         ModelError: If frequencies do not match the rows of their weight.
     """
-    batch = next(task.calibration_batches(), None)
-    if batch is None:
-        raise TaskError("`task.calibration_batches()` must yield at least one batch")
-    with untouched(model) as watched, torch.random.fork_rng(devices=[]):
-        sites = find_sites(watched, lambda: task.forward(watched, batch))
+    sites = _sites(model, task)
     frequencies = _row_frequencies(model, task)
     if cache is None:
         return Calibration(frequencies, sites, measure_curvatures(model, task, frequencies))
@@ -75,6 +71,14 @@ def calibrate(model: nn.Module, task: Task, cache: Path | None = None) -> Calibr
         curvatures = measure_curvatures(model, task, frequencies)
         _save(curvatures, path)
     return Calibration(frequencies, sites, curvatures)
+
+
+def _sites(model: nn.Module, task: Task) -> tuple[Site, ...]:
+    batch = next(task.calibration_batches(), None)
+    if batch is None:
+        raise TaskError("`task.calibration_batches()` must yield at least one batch")
+    with untouched(model) as watched, torch.random.fork_rng(devices=[]):
+        return find_sites(watched, lambda: task.forward(watched, batch))
 
 
 def _save(curvatures: Mapping[str, Curvature], path: Path) -> None:

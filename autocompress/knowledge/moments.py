@@ -31,7 +31,7 @@ def widths_of(rows: int, cols: int) -> tuple[int, ...]:
     """
     if cols <= WHOLE or cols * _BYTES_WHOLE <= rows * _BYTES_OF_WEIGHT:
         return ()
-    width = min(rows // 2, _WIDEST)
+    width = min(rows // 4, _WIDEST)
     if width < _NARROWEST:
         return (1,) * cols
     whole, rest = divmod(cols, width)

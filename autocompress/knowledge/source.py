@@ -20,6 +20,7 @@ from autocompress.knowledge.weights import ModelWeights, Weight
 from autocompress.layers.copies import plain
 from autocompress.structures import Curvature, Shape, stacked_shape
 from autocompress.support import progress
+from autocompress.support.memory import give_back
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Source:
             progress.say(rounded)
         model = plain(model)
         calibration = calibrate(model, task, cache)
+        give_back()
         return cls(weights, calibration, task.model_config(model), task.assets())
 
     def members(self, name: str) -> tuple[Weight, ...]:

@@ -69,7 +69,7 @@ class Uniform(Precision):
         values = factor.values
         inside = None if factor.mask is None else self._grouped(factor.mask)
         offset, spacing = self._levels(self._grouped(values), inside)
-        codes = Growing(values.shape)
+        codes = Growing(values.shape, 2**self.bits - 1)
         for rows in row_blocks(values.shape, AT_ONCE):
             low, width = (self._per_element(part, values, rows) for part in (offset, spacing))
             with np.errstate(divide="ignore", invalid="ignore"):

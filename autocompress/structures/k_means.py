@@ -20,7 +20,9 @@ _SETTLED = 1e-3
 # So many distances fit into the fast caches together with the vectors.
 _DISTANCES_AT_ONCE = 2**16
 
+# Sums are rounded by chunks of so many vectors, whatever is in memory at once.
 _VECTORS_AT_ONCE = 2**22
+_COMPARED_AT_ONCE = 2**16
 _ALL = slice(None)
 
 Indices = NDArray[np.signedinteger[Any]]
@@ -70,8 +72,8 @@ def repeated(counts: NDArray[np.float64], times: int) -> NDArray[np.float64]:
     return np.repeat(counts, times)
 
 
-def _chunks(size: int) -> Iterator[slice]:
-    return (slice(first, first + _VECTORS_AT_ONCE) for first in range(0, size, _VECTORS_AT_ONCE))
+def _chunks(size: int, step: int = _VECTORS_AT_ONCE) -> Iterator[slice]:
+    return (slice(first, min(first + step, size)) for first in range(0, size, step))
 
 
 def quantize(part: Vectors, entries: int) -> tuple[Book, Indices]:
@@ -159,29 +161,33 @@ def _nearest(part: Vectors, book: Book) -> Indices:
     entries = np.concatenate([-2 * book, book**2], axis=1).T.astype(np.float32)
     step = max(1, _DISTANCES_AT_ONCE // len(book))
     indices = np.empty(len(part.weights), dtype=np.int16)
-    for chunk in _chunks(len(indices)):
+    for chunk in _chunks(len(indices), max(_COMPARED_AT_ONCE // step, 1) * step):
         features = part.features(chunk)
-        for first in range(0, len(features), step):
-            nearest = (features[first : first + step] @ entries).argmin(axis=1)
-            indices[chunk][first : first + step] = nearest
+        for few in _chunks(len(features), step):
+            indices[chunk][few] = (features[few] @ entries).argmin(axis=1)
     return indices
 
 
 def _means(part: Vectors, indices: Indices, book: Book) -> Book:
     """Return each entry's weighted mean; unused entries become the vectors worst represented."""
-    sums, masses = np.zeros(book.shape), np.zeros(book.shape)
+    sums, masses = np.zeros(book.T.shape), np.zeros(book.T.shape)
     for chunk in _chunks(len(indices)):
-        values, present, weights = part.values(chunk), part.present(chunk), part.weights[chunk]
-        for column in range(book.shape[1]):
-            for total, of in ((sums, values), (masses, present)):
-                some = np.bincount(indices[chunk], of[:, column] * weights, minlength=len(book))
-                total[:, column] += some
+        of_chunk = np.zeros((2, *sums.shape))
+        for few in _chunks(chunk.stop - chunk.start, _COMPARED_AT_ONCE):
+            some = slice(chunk.start + few.start, chunk.start + few.stop)
+            weights = part.weights[some]
+            for totals, of in zip(of_chunk, (part.values(some), part.present(some)), strict=True):
+                for total, column in zip(totals, of.T, strict=True):
+                    np.add.at(total, indices[some], column * weights)
+        sums += of_chunk[0]
+        masses += of_chunk[1]
+    sums, masses = sums.T, masses.T
     means = book.copy()
     np.divide(sums, masses, out=means, where=masses > 0)
     unused = np.flatnonzero(_counted(indices, len(book)) == 0)
     if unused.size:
         errors = np.concatenate(
-            [_errors(part, c, means[indices[c]]) for c in _chunks(len(indices))]
+            [_errors(part, c, means[indices[c]]) for c in _chunks(len(indices), _COMPARED_AT_ONCE)]
         )
         worst = np.argsort(-errors * part.weights, kind="stable")[: unused.size]
         means[unused] = part.values(worst)

@@ -11,7 +11,7 @@ from autocompress.structures.factors import AT_ONCE, Curvature, Matrix, Shape
 from autocompress.structures.roots import Root
 
 _WIDEST = 2**15
-_AT_ONCE = 2**20
+_AT_ONCE = 2**18
 _LEAST = 1e-12
 
 Floats = NDArray[np.float64]

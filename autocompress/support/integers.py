@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-AT_ONCE = 2**17
+AT_ONCE = 2**15
 """So many numbers are worked on at once where they are gone through block by block."""
 _TYPES = (np.int8, np.int16, np.int32, np.int64)
 
@@ -50,8 +50,14 @@ class Growing:
         array: The matrix by now, of a signed type; zero where nothing was put.
     """
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self.array: Integers = np.zeros(shape, np.int8)
+    def __init__(self, shape: tuple[int, ...], largest: int = 0) -> None:
+        """Begin with zeros.
+
+        Args:
+            shape: Of the matrix.
+            largest: If numbers up to here will be put, the room for them is there at once.
+        """
+        self.array: Integers = np.zeros(shape, type_of(0, largest))
 
     def put(self, where: Any, numbers: NDArray[Any]) -> None:
         """Put whole numbers, of any type, in the place of a part."""

@@ -204,6 +204,7 @@ def test_unknown_words_without_a_replacement(corpus: Path, tmp_path: Path) -> No
     assert "word" in message
 
 
+@pytest.mark.slow
 def test_a_budget_that_nothing_meets(corpus: Path, model: Path, out: Path) -> None:
     options = ["--data", corpus, "--budget", "1kB", "--out", out]
     done = run_alone("search", model, *options, expect=3)
@@ -368,8 +369,8 @@ def wait_until(holds: Callable[[], bool], complaint: str) -> None:
     ("how", "code", "jobs"),
     [
         (signal.SIGINT, 130, 1),
-        (signal.SIGKILL, -9, 1),
-        (signal.SIGINT, 130, 2),
+        pytest.param(signal.SIGKILL, -9, 1, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, 130, 2, marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, 143, 1, marks=pytest.mark.slow),
         pytest.param(signal.SIGHUP, 129, 2, marks=pytest.mark.slow),
     ],

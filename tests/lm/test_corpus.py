@@ -127,6 +127,7 @@ def test_missing_paths_and_short_files_are_refused(tmp_path: Path) -> None:
         read_corpus(tmp_path / "short.txt")
 
 
+@pytest.mark.slow
 def test_python_docs_corpus_is_large_deterministic_and_without_leaks() -> None:
     corpus, again = python_docs_corpus(5000), python_docs_corpus(5000)
     np.testing.assert_array_equal(corpus.train, again.train)

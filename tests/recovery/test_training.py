@@ -65,6 +65,7 @@ def test_the_numbers_are_those_of_the_file(tmp_path: Path) -> None:
     assert result.values["accuracy"] == Classification().evaluate(model, "valid")
 
 
+@pytest.mark.slow
 def test_an_interrupted_recovery_gives_the_same_bytes(tmp_path: Path) -> None:
     whole = run(tmp_path / "whole", Classification())
     task = Broken()
@@ -107,6 +108,7 @@ def test_what_is_neither_is_refused(text: str) -> None:
         RecoveryBudget.parse(text)
 
 
+@pytest.mark.slow
 def test_with_a_limit_on_the_rise_a_smaller_plan_is_recovered(out: Path) -> None:
     """The plan that is fine-tuned may be up to ten points above the limit before."""
     found = autocompress.search(

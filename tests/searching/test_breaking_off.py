@@ -102,7 +102,12 @@ def whole(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> tup
 
 @pytest.mark.usefixtures("copied_databases")
 @pytest.mark.parametrize(
-    "seed", [0, 1, 2, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 12))]
+    "seed",
+    [
+        0,
+        *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 5)),
+        *(pytest.param(seed, marks=pytest.mark.exhaustive) for seed in range(5, 40)),
+    ],
 )
 def test_a_disk_may_be_full_at_any_moment(
     seed: int, whole: tuple[Path, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -154,7 +159,9 @@ def wait_for(out: Path, process: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.exhaustive) for seed in range(1, 12))]
+)
 def test_a_search_may_be_killed_at_any_moment(
     seed: int, seconds: float, whole: tuple[Path, int], tmp_path: Path
 ) -> None:

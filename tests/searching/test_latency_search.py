@@ -140,6 +140,7 @@ def falling_back(subject: Subject, out: Path, latency: float, trials: int) -> Se
     return conduct(*subject, request, SearchFolder(out))
 
 
+@pytest.mark.slow
 def test_the_nearest_plan_is_fine_tuned_where_no_opening_is_good_enough(
     subject: Subject, out: Path
 ) -> None:
@@ -164,6 +165,7 @@ def test_the_nearest_plan_is_fine_tuned_where_no_opening_is_good_enough(
     assert record.exists()
 
 
+@pytest.mark.slow
 def test_what_is_fine_tuned_leaves_room_for_noise(
     subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

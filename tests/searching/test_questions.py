@@ -145,6 +145,7 @@ def test_the_parameters_of_an_inner_structure_are_asked_too(source: Source) -> N
     assert "lstm.weight_hh_l0/pruned low_rank.sparsity" in asker.asked
 
 
+@pytest.mark.slow
 def test_the_papers_space_decomposes_all_matrices(source: Source) -> None:
     space = load_space("papers")
     for opening in openings(space, Encoder(source), None):

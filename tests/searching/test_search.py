@@ -154,6 +154,7 @@ def test_an_interrupted_search_finds_what_an_uninterrupted_one_does(
     assert sorted(files(out).values()) == sorted(files(folder).values())
 
 
+@pytest.mark.slow
 def test_more_trials_are_added_to_those_there(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "copy")
     before = files(tmp_path / "copy")
@@ -178,6 +179,7 @@ def test_with_a_limit_on_the_rise_the_smallest_file_is_the_best(out: Path) -> No
     assert any(trial.values.get("accuracy", 1) < limit for trial in above)
 
 
+@pytest.mark.slow
 def test_limits_combine(out: Path) -> None:
     few = Objective("few_bits", "maximize", few_bits, limit=0.1)
     result = autocompress.search(
@@ -215,6 +217,7 @@ def test_after_the_timeout_no_trial_begins(out: Path) -> None:
         autocompress.search(teacher(), Classification(), timeout="soon", out=out)
 
 
+@pytest.mark.slow
 def test_two_jobs_make_every_trial_once(out: Path) -> None:
     one = Objective("one", "minimize", lambda measured: 1.0)
     found = autocompress.search(
@@ -234,6 +237,7 @@ def test_two_jobs_make_every_trial_once(out: Path) -> None:
     assert len(set(origins)) == len(origins) > 5
 
 
+@pytest.mark.slow
 def test_a_job_that_dies_ends_the_search_and_loses_nothing(out: Path) -> None:
     class Deadly(Classification):
         """Ends any process but the first."""
@@ -257,6 +261,7 @@ class Elsewhere:
         return int, ("no number",)
 
 
+@pytest.mark.slow
 def test_what_another_process_cannot_load_is_told(out: Path) -> None:
     task = Classification()
     task.extra = Elsewhere()  # type: ignore[attr-defined]
