@@ -60,7 +60,7 @@ def log_files(runs: Runs, files: Sequence[Path]) -> None:
     """Store files with the search; texts with the pictures that they show."""
     for file in files:
         if file.suffix == ".md":
-            runs.client.log_text(runs.parent, with_images(file), file.name)
+            runs.client.log_text(runs.parent, with_images(file, runs.parent), file.name)
         else:
             runs.client.log_artifact(runs.parent, str(file))
 

@@ -42,7 +42,7 @@ def register(runs: Runs, name: str, run_id: str, artifact: Path, serving: Servin
     address = f"models:/{key}@{ALIAS}"
     versions = runs.client.search_model_versions(f"name = '{key}'")
     known = next((one for one in versions if one.run_id == run_id), None)
-    if known is None or not runs.has_folder(run_id, _FOLDER):
+    if known is None or not runs.has_file(run_id, _FOLDER):
         _log(runs, run_id, artifact, serving)
     if known is None:
         if not versions:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from autocompress.outcome.limits import format_bytes
 from autocompress.tracking.yardstick import RISE, TIMES_SMALLER
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from autocompress.artifact import WeightReport
     from autocompress.outcome.results import Scored, SearchResult, TrialResult
 
+FRONT_PICTURE = "front.png"
 _ROWS = 20
 _LONGEST = 7500  # MLflow cuts off longer texts
 _IMAGE = re.compile(r"!\[([^\]]*)\]\(([^):]+\.png)\)")
@@ -36,13 +37,19 @@ def trial_note(headline: str, report: Sequence[WeightReport]) -> str:
     return "\n".join(lines)[:_LONGEST]
 
 
-def search_note(result: SearchResult, runs: Mapping[Path, str], model: str | None) -> str:
+def search_note(
+    result: SearchResult,
+    runs: Mapping[Path, str],
+    model: str | None,
+    picture_of_front: str | None = None,
+) -> str:
     """Describe what a search found.
 
     Args:
         result: The search.
         runs: By the file of a model, the address of its run.
         model: The address of the registered model, or None where there is none.
+        picture_of_front: Its address, or None where there is none.
     """
     lines = [_answer(result, runs), ""]
     best = [] if result.best is None else [result.best]
@@ -51,6 +58,8 @@ def search_note(result: SearchResult, runs: Mapping[Path, str], model: str | Non
     lines += _table(result, shown, runs)
     if len(others) > _ROWS - 1:
         lines += ["", f"{len(others) - _ROWS + 1} more of the front are in `front.csv`."]
+    if picture_of_front is not None:
+        lines += ["", f"![the front]({picture_of_front})"]
     if model is not None:
         lines += ["", f'In Python: `mlflow.pyfunc.load_model("{model}")`']
     return "\n".join(lines)[:_LONGEST]
@@ -118,14 +127,20 @@ def _named(result: SearchResult, scored: Scored, runs: Mapping[Path, str]) -> st
     return name if address is None else f"[{name}]({address})"
 
 
-def with_images(path: Path) -> str:
-    """Return a Markdown file with the pictures that lie beside it in the text itself."""
+def with_images(path: Path, run_id: str) -> str:
+    """Return a Markdown file with its pictures where MLflow's pages find them.
 
-    def embedded(match: re.Match[str]) -> str:
-        picture = path.with_name(match[2])
-        if not picture.is_file():
-            return match[0]
-        data = base64.b64encode(picture.read_bytes()).decode()
-        return f"![{match[1]}](data:image/png;base64,{data})"
+    Args:
+        path: The file; its pictures lie beside it.
+        run_id: The run to which all of them are logged.
+    """
 
-    return _IMAGE.sub(embedded, path.read_text(encoding="utf-8"))
+    def placed(match: re.Match[str]) -> str:
+        return f"![{match[1]}]({picture(match[2], run_id)})"
+
+    return _IMAGE.sub(placed, path.read_text(encoding="utf-8"))
+
+
+def picture(name: str, run_id: str) -> str:
+    """Return the address of a picture of a run, relative to MLflow's pages."""
+    return f"get-artifact?path={quote(name)}&run_uuid={run_id}"

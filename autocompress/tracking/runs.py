@@ -113,9 +113,9 @@ class Runs:
         if not (there / "plan.json").is_file():
             self.log_plan_file(run_id, plan)
 
-    def has_folder(self, run_id: str, name: str) -> bool:
-        """Whether a run has a folder of this name among its files."""
-        return (self._out / ARTIFACTS / run_id / "artifacts" / name).is_dir()
+    def has_file(self, run_id: str, name: str) -> bool:
+        """Whether a run has a file or a folder of this name."""
+        return (self._out / ARTIFACTS / run_id / "artifacts" / name).exists()
 
     def log_data(self, data: DataDescription) -> None:
         """Write what the parent run worked on."""

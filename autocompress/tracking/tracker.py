@@ -17,7 +17,13 @@ from autocompress.support import progress
 from autocompress.tracking.concluding import ids_of, log_files, log_tuned, mark_front, save_view
 from autocompress.tracking.figures import log_metrics, search_metrics, truth
 from autocompress.tracking.model import register
-from autocompress.tracking.notes import search_note, trial_headline, trial_note
+from autocompress.tracking.notes import (
+    FRONT_PICTURE,
+    picture,
+    search_note,
+    trial_headline,
+    trial_note,
+)
 from autocompress.tracking.runs import BASELINE, ENDED, NOTE, TRIAL, Ending, Runs, trial_of
 from autocompress.tracking.standing import GIVEN_UP, STANDING, UNCOMPRESSED, standing_of
 from autocompress.tracking.store import mlflow_errors
@@ -194,7 +200,10 @@ class Tracker:
                 model = self._registered(run_id, result.best.artifact, about)
             root = f"#/experiments/{self._runs.experiment}/runs"
             runs = {path: f"{root}/{run_id}" for path, run_id in ids.items()}
-            self._runs.note(self._runs.parent, search_note(result, runs, model))
+            parent, front = self._runs.parent, None
+            if self._runs.has_file(parent, FRONT_PICTURE):
+                front = picture(FRONT_PICTURE, parent)
+            self._runs.note(parent, search_note(result, runs, model, front))
 
     def end(self, status: Ending) -> None:
         """Mark the search as ended; opening its folder again continues it."""

@@ -19,7 +19,7 @@ VIEW = "autocompress"
 _RUNS = f"tags.`{PARENT}` != '' and attributes.status != 'KILLED'"
 _SECTION = "autocompress"
 _COMPARED = 1000  # runs in one chart
-_FIRST_WIDTHS = {"attributes.`Run Name`": 185, "runDateAndNestInfo": 130}
+_FIRST_WIDTHS = {"attributes.`Run Name`": 175, "runDateAndNestInfo": 128}
 """Of the columns that are always there, so that others are seen on a small screen."""
 
 
@@ -69,7 +69,7 @@ def _columns(result: SearchResult) -> dict[str, int]:
     own = [name for name in result.directions if name not in (SIZE, result.metric)]
     figures = [SIZE_MB, TIMES_SMALLER, RISE, result.metric, f"test_{result.metric}", BITS, *own]
     metrics = {f"metrics.`{mlflow_key(name)}`": 24 + 7 * len(name) for name in figures}
-    return {f"tags.`{STANDING}`": 130, **metrics, "tags.`rejected`": 300}
+    return {f"tags.`{STANDING}`": 118, **metrics, "tags.`rejected`": 300}
 
 
 def _section() -> dict[str, Any]:
