@@ -67,10 +67,11 @@ def prepare_record(path: Path) -> None:
     document = kept_json(path / ABOUT, About.from_json)
     about = About() if document is None else About.from_json(document)
     trials = folder.trials()
-    result = summary(folder, sum(trial.seconds for trial in trials))
+    given_up = given_up_of(folder)
+    seconds = sum(trial.seconds for trial in trials)
+    result = summary(folder, seconds, without_file=len(given_up))
     with folder.claimed():
         tracker = open_record(folder, about)
-        given_up = given_up_of(folder)
         tracker.reconcile(trials, folder.artifact, given_up)
         files = [path / name for name in _REPORT if (path / name).is_file()]
         write_outcome(tracker, folder, result, files, about)

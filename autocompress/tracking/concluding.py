@@ -17,7 +17,7 @@ from autocompress.tracking.figures import (
     mlflow_key,
     truth,
 )
-from autocompress.tracking.notes import headline, trial_note, with_images
+from autocompress.tracking.notes import headline, trial_note, with_named_pictures
 from autocompress.tracking.runs import BASELINE, NOTE, RECOVERED, TRIAL, Runs, trial_of
 from autocompress.tracking.standing import (
     BEST,
@@ -57,10 +57,11 @@ def mark_front(runs: Runs, result: SearchResult) -> None:
 
 
 def log_files(runs: Runs, files: Sequence[Path]) -> None:
-    """Store files with the search; texts with the pictures that they show."""
+    """Store files with the search; texts name the pictures beside them."""
     for file in files:
         if file.suffix == ".md":
-            runs.client.log_text(runs.parent, with_images(file, runs.parent), file.name)
+            text = with_named_pictures(file.read_text(encoding="utf-8"))
+            runs.client.log_text(runs.parent, text, file.name)
         else:
             runs.client.log_artifact(runs.parent, str(file))
 

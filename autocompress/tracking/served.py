@@ -6,11 +6,12 @@ Nothing of it is pickled: the artifact is a file of its own, and what answers is
 from importlib import import_module
 from typing import Any
 
-import mlflow.pyfunc
+import mlflow
 import pandas
+from mlflow.pyfunc import PythonModel
 
 
-class Served(mlflow.pyfunc.PythonModel):  # type: ignore[misc, unused-ignore]
+class Served(PythonModel):  # type: ignore[misc]
     """Answers requests by the predictor that the model's configuration names."""
 
     def load_context(self, context: Any) -> None:

@@ -129,6 +129,7 @@ def described(out: Path) -> dict[str, Any]:
     (parent,) = (run for run in runs if "autocompress.search" in run.data.tags)
     tuned = next(run for run in runs if "fine-tuned" in run.info.run_name)
     history = client.get_metric_history(tuned.info.run_id, "training_loss")
+    assert parent.inputs is not None
     note = parent.data.tags["mlflow.note.content"]
     return {
         "params": parent.data.params,
