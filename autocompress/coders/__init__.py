@@ -20,15 +20,20 @@ def encode_smallest(codes: Codes) -> tuple[str, bytes]:
 
     Of equally short encodings the one by the earlier coder of `CODERS` is taken.
     """
-    encoded = (
-        (name, coder().encode(codes if coder.frugal else codes.astype(np.int64)))
-        for name, coder in CODERS.items()
-    )
-    return min(((name, data) for name, data in encoded if data is not None), key=_length)
-
-
-def _length(encoded: tuple[str, bytes]) -> int:
-    return len(encoded[1])
+    known = {name: coder().length(codes) for name, coder in CODERS.items()}
+    best: tuple[int, int, str, bytes] | None = None
+    # Those whose length is known come last, and encode only what is the shortest.
+    for place, name in sorted(enumerate(CODERS), key=lambda one: known[one[1]] is not None):
+        length = known[name]
+        if best is not None and length is not None and best[:2] <= (length, place):
+            continue
+        coder = CODERS[name]()
+        data = coder.encode(codes if coder.frugal else codes.astype(np.int64))
+        if data is not None and (best is None or (len(data), place) < best[:2]):
+            best = len(data), place, name, data
+    if best is None:
+        raise ValueError("no coder applies to the integers")
+    return best[2:]
 
 
 def decode(name: str, data: bytes | memoryview, shape: tuple[int, int]) -> Codes:

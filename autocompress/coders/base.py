@@ -28,6 +28,11 @@ class Coder(ABC):
     since: ClassVar[str]
     frugal: ClassVar[bool] = False
 
+    def length(self, codes: Codes) -> int | None:
+        """Return how many bytes `encode` would give, where that is known without encoding."""
+        del codes
+        return None
+
     @abstractmethod
     def encode(self, codes: Codes) -> bytes | None:
         """Return bytes that `decode` turns back, or None where this coder does not apply.

@@ -23,6 +23,11 @@ class PackedCoder(Coder):
     since: ClassVar[str] = "0.1.0"
     frugal: ClassVar[bool] = True
 
+    def length(self, codes: Codes) -> int:
+        """Return the bytes of header and bits."""
+        bits = (int(codes.max()) - int(codes.min())).bit_length()
+        return _HEADER.size + -(-codes.size * bits // 8)
+
     def encode(self, codes: Codes) -> bytes:
         """Return nine bytes of header, then the bits, padded to a whole byte."""
         smallest, largest = int(codes.min()), int(codes.max())

@@ -12,7 +12,7 @@ from autocompress.engines.torch import TorchEngine
 from autocompress.errors import BudgetError, ModelError, SearchError, TaskError
 from autocompress.knowledge.guarded import GuardedTask
 from autocompress.knowledge.identity import batches_sha256, same_number
-from autocompress.layers.copies import untouched
+from autocompress.layers.copies import beside, untouched
 from autocompress.outcome.limits import RISE
 from autocompress.searching.folder import SearchFolder
 from autocompress.searching.settings import Settings
@@ -112,8 +112,8 @@ def has_losses(model: nn.Module, task: GuardedTask) -> bool:
     Raises:
         TaskError: If it is no finite number, or the task raises an exception.
     """
-    with untouched(model) as twin, untouched(model) as teacher:
-        loss = next(task.training_losses(twin, teacher, 0.0, 0), None)
+    with untouched(model) as twin:
+        loss = next(task.training_losses(twin, beside(twin), 0.0, 0), None)
     if loss is not None and not math.isfinite(loss.item()):
         raise TaskError(
             "`task.training_losses(...)` must yield finite losses, but the first one of the "

@@ -32,6 +32,8 @@ def check_coder(coder: Coder) -> None:
         if data is None:
             continue
         require(isinstance(data, bytes), f"{where} must give bytes or None", type=type(data))
+        known = coder.length(codes)
+        require(known in (None, len(data)), f"{where}: `length` must be right or None", got=known)
         again = coder.encode(np.asfortranarray(codes))
         require(again == data, f"{where} must not depend on the memory layout")
         _check_widths(coder, codes, data, where)
