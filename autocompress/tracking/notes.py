@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from autocompress.outcome.limits import format_bytes
 from autocompress.tracking.yardstick import RISE, TIMES_SMALLER
@@ -59,7 +58,7 @@ def search_note(
     if len(others) > _ROWS - 1:
         lines += ["", f"{len(others) - _ROWS + 1} more of the front are in `front.csv`."]
     if picture_of_front is not None:
-        lines += ["", f"![the front]({picture_of_front})"]
+        lines += ["", f"[The front as a picture]({picture_of_front})"]
     if model is not None:
         lines += ["", f'In Python: `mlflow.pyfunc.load_model("{model}")`']
     return "\n".join(lines)[:_LONGEST]
@@ -130,8 +129,3 @@ def _named(result: SearchResult, scored: Scored, runs: Mapping[Path, str]) -> st
 def with_named_pictures(text: str) -> str:
     """Return a Markdown text that names its pictures, since MLflow shows none from beside it."""
     return _IMAGE.sub(r"*\1: `\2`, among these files*", text)
-
-
-def picture(name: str, run_id: str) -> str:
-    """Return the address of a picture of a run, relative to MLflow's pages."""
-    return f"get-artifact?path={quote(name)}&run_uuid={run_id}"

@@ -19,7 +19,6 @@ from autocompress.tracking.figures import log_metrics, search_metrics, truth
 from autocompress.tracking.model import register
 from autocompress.tracking.notes import (
     FRONT_PICTURE,
-    picture,
     search_note,
     trial_headline,
     trial_note,
@@ -202,7 +201,7 @@ class Tracker:
             runs = {path: f"{root}/{run_id}" for path, run_id in ids.items()}
             parent, front = self._runs.parent, None
             if self._runs.has_file(parent, FRONT_PICTURE):
-                front = picture(FRONT_PICTURE, parent)
+                front = f"{root}/{parent}/artifacts/{FRONT_PICTURE}"
             self._runs.note(parent, search_note(result, runs, model, front))
 
     def end(self, status: Ending) -> None:
