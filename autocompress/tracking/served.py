@@ -8,10 +8,10 @@ from typing import Any
 
 import mlflow
 import pandas
-from mlflow.pyfunc import PythonModel
+from mlflow.pyfunc import PythonModel  # type: ignore[attr-defined]
 
 
-class Served(PythonModel):  # type: ignore[misc]
+class Served(PythonModel):
     """Answers requests by the predictor that the model's configuration names."""
 
     def load_context(self, context: Any) -> None:

@@ -30,6 +30,7 @@ from autocompress.lm import (
     read_corpus,
 )
 from autocompress.outcome.results import SearchResult
+from autocompress.recovery import RecoveryBudget, RecoverySettings
 from autocompress.searching.record import prepare_record
 from autocompress.tracking import store
 from autocompress.tracking.model import model_name
@@ -60,10 +61,10 @@ def searched(
         model,
         LanguageModeling(corpus),
         budget="2.5kB",
-        trials=4,
+        trials=2,
         out=out,
         name="cats/dogs",
-        recovery="4steps",
+        recovery=RecoverySettings(RecoveryBudget(steps=4), segments=2),
     )
     return out, found
 
@@ -108,8 +109,8 @@ def test_the_folder_tells_all_that_mlflow_does(
     shutil.copytree(searched[0], out)
     before = described(out)
     assert before["params"]["space"] == "size"
-    assert before["params"]["trials"] == "4"
-    assert before["params"]["recover"] == "4 steps"
+    assert before["params"]["trials"] == "2"
+    assert before["params"]["recover"] == "4 steps segments=2"
     tuned = [name for name in before["runs"] if "fine-tuned" in name]
     assert sorted(tuned)[1] == "uncompressed, fine-tuned"
     assert before["losses"] == 4
