@@ -42,17 +42,20 @@ class Arrays:
 def arrays_of(output: Any) -> Any:
     """Return what a model gives as arrays: of several tensors a mapping, by name or number.
 
+    What lies deeper, such as the state of a recurrent layer, is left out.
+
     Raises:
-        TaskError: If it gives anything else.
+        TaskError: If there are no tensors.
     """
     if isinstance(output, torch.Tensor):
         return output.detach().cpu().numpy()
     if isinstance(output, list | tuple):
         output = {f"output_{number}": one for number, one in enumerate(output)}
-    if isinstance(output, Mapping) and output:
-        found = {str(name): arrays_of(one) for name, one in output.items()}
-        if all(isinstance(one, np.ndarray) for one in found.values()):
-            return found
-    raise TaskError(
-        f"a model that is served gives tensors, but gave an object of type {type(output).__name__}"
-    )
+    named = output.items() if isinstance(output, Mapping) else ()
+    found = {str(name): arrays_of(one) for name, one in named if isinstance(one, torch.Tensor)}
+    if not found:
+        raise TaskError(
+            "a model that is served gives tensors, but gave an object of type "
+            f"{type(output).__name__} without any"
+        )
+    return found
