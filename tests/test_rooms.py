@@ -19,6 +19,7 @@ ROOMS = (
         "outcome",
         "layers",
         "knowledge",
+        "tasks",
         "weights",
         "checkpoints",
         "encoding",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -38,6 +39,11 @@ class WeightReport:
     coder: str
     size_bytes: float
     bits_per_weight: float
+
+    @property
+    def n_weights(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
 
 
 def report_item(item: ItemRecord) -> Iterator[WeightReport]:

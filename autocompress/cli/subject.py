@@ -134,8 +134,9 @@ def subject_of(
     if factory is not None and task is not None:
         from autocompress.cli.own import own_model, own_task
 
-        own = own_model(factory, weights)
-        return Subject(type(own).__name__, own, own_task(task))
+        own, good = own_model(factory, weights), own_task(task)
+        good.model_factory = good.model_factory or factory
+        return Subject(type(own).__name__, own, good)
     from autocompress.lm import LanguageModeling, load_model, read_corpus
 
     assert folder is not None and data is not None  # noqa: PT018 - not a test

@@ -22,15 +22,23 @@ _FIRST_PORT = 5000
 def ui(folder: Path, port: int | None) -> None:
     """Browse the trials of the search in FOLDER in the MLflow UI, until Ctrl-C."""
     from autocompress.searching.record import prepare_record
-    from autocompress.tracking.server import check_port, free_port, server, wait_until_up
+    from autocompress.tracking.server import (
+        check_port,
+        experiment_of,
+        free_port,
+        server,
+        wait_until_up,
+    )
+    from autocompress.tracking.view import address
 
     if port is None:
         port = free_port(_FIRST_PORT)
     else:
         check_port(port)
     prepare_record(folder)
+    experiment = experiment_of(folder)
     click.echo("starting MLflow; Ctrl-C ends it", err=True)
-    with suppress(KeyboardInterrupt), server(folder, port) as process:
-        wait_until_up(process, port)
-        click.echo(f"http://127.0.0.1:{port} (Ctrl-C ends it)", err=True)
-        process.wait()
+    with suppress(KeyboardInterrupt), server(folder, port) as started:
+        root = wait_until_up(started)
+        click.echo(address(root, experiment))
+        started.process.wait()

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from autocompress.errors import AutocompressError, TaskError
 from autocompress.knowledge.task import Task
+from autocompress.outcome.about import DataDescription, Serving
 from autocompress.outcome.metric import Direction
 from autocompress.outcome.numbers import number_of
 from autocompress.outcome.objectives import Split
@@ -46,6 +47,8 @@ class GuardedTask(Task):
         _check(task)
         self.own = task
         self.metric, self.direction = task.metric, getattr(task, "direction", "minimize")
+        factory = getattr(task, "model_factory", None)
+        self.model_factory = factory if isinstance(factory, str) else None
 
     @property
     def identifies_data(self) -> bool:
@@ -110,6 +113,16 @@ class GuardedTask(Task):
         with _told("model_config(model)"):
             config: Mapping[str, Any] | None = self._method("model_config")(model)
         return config
+
+    def describe_data(self) -> DataDescription | None:
+        """Describe the data."""
+        with _told("describe_data()"):
+            return self._method("describe_data")()  # type: ignore[no-any-return]
+
+    def serving(self, model: nn.Module) -> Serving | None:
+        """Say how a compressed model answers requests."""
+        with _told("serving(model)"):
+            return self._method("serving")(model)  # type: ignore[no-any-return]
 
     def _method(self, name: str) -> Callable[..., Any]:
         own = getattr(self.own, name, None)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from autocompress.errors import TaskError
+from autocompress.outcome.about import DataDescription, Serving
 from autocompress.outcome.metric import Direction
 from autocompress.outcome.objectives import Split
 
@@ -31,10 +32,14 @@ class Task(ABC):
         metric: Name of the number that `evaluate` returns, such as "perplexity"; of letters,
             digits, "_" and "-".
         direction: Whether less or more of it is better.
+        model_factory: Import path, "package.module:factory", of a function without arguments, or
+            a class, that makes a module of the model's architecture; None where nothing does.
+            With it the best of a search is served as an MLflow model.
     """
 
     metric: str
     direction: Direction = "minimize"
+    model_factory: str | None = None
 
     def __new__(cls, *args: Any, **settings: Any) -> Self:
         """Make a task.
@@ -133,6 +138,20 @@ class Task(ABC):
         Returns:
             A JSON object with a key "architecture" that `autocompress.load` knows, or None,
             which means that `load` has to be given a module to fill.
+        """
+        del model
+        return None
+
+    def describe_data(self) -> DataDescription | None:
+        """Describe the data, for the record of a search; None where there is nothing to say."""
+        return None
+
+    def serving(self, model: nn.Module) -> Serving | None:
+        """Say how a compressed model answers requests, where it is served by MLflow.
+
+        Returns:
+            By what, or None, which means with arrays: `model(batch)`, of one tensor as
+            `calibration_batches` yields them. That takes a `model_factory`, or a `model_config`.
         """
         del model
         return None

@@ -18,8 +18,11 @@ from autocompress.lm.corpus import Corpus
 from autocompress.lm.evaluate import COLUMNS, losses_by_window, perplexity_of
 from autocompress.lm.model import LanguageModel, detach_state
 from autocompress.lm.read_cache import ReadCache
+from autocompress.outcome.about import DataDescription, Serving
 from autocompress.outcome.objectives import Split
 
+SERVED_BY = "autocompress.lm.serving:NextWords"
+_EXAMPLE = 4
 _BATCH = 20
 _STEPS = 35
 
@@ -121,6 +124,24 @@ class LanguageModeling(Task):
         if not isinstance(model, LanguageModel):
             return None
         return model.config.for_artifact()
+
+    def describe_data(self) -> DataDescription:
+        """Describe the corpus: its name, and how many words it has."""
+        corpus = self.corpus
+        words = {"train": corpus.train, "valid": corpus.valid, "test": corpus.test}
+        profile: dict[str, float | str] = {f"{name} words": len(w) for name, w in words.items()}
+        profile["vocabulary"] = len(corpus.vocabulary)
+        return DataDescription(corpus.name, self.fingerprint(), profile)
+
+    def serving(self, model: nn.Module) -> Serving | None:
+        """Serve a `LanguageModel` by text: the likeliest next words and their probabilities."""
+        if not isinstance(model, LanguageModel):
+            return None
+        words = self.corpus.vocabulary.words
+        first = [words[number] for number in self.corpus.valid[:_EXAMPLE].tolist()]
+        end = self.corpus.vocabulary.end_of_sentence
+        text = " ".join(word for word in first if word != end)
+        return Serving(SERVED_BY, example={"text": [text]}, params={"top_k": 3})
 
 
 def fingerprint(corpus: Corpus) -> str:

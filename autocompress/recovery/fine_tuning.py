@@ -47,6 +47,7 @@ class FineTuning:
         steps: Batches that it was trained on.
         best: The best measured file, or None.
         best_segment: The segment that it came from.
+        losses: Of the steps since they were last taken away, in order.
     """
 
     represented: Represented
@@ -62,6 +63,7 @@ class FineTuning:
     ) -> None:
         self.segment, self.steps, self.best_segment = 0, 0, 0
         self.best: TrialResult | None = None
+        self.losses: list[float] = []
         self._model, self._task, self._source, self._settings = model, task, source, settings
         self._stages = pipeline_stages(plan, source) if settings.pipeline else [plan]
         self._seconds = 0.0
@@ -183,7 +185,9 @@ class FineTuning:
         self._optimizer.param_groups[0]["lr"] = rate
         self._optimizer.zero_grad()
         self.represented.refresh()
-        differentiate(next(losses))
+        loss = next(losses)
+        differentiate(loss)
+        self.losses.append(loss.item())
         clip_gradients(self.represented.latents, _CLIP)
         self._optimizer.step()
         self._unshrunk += self._settings.shrinkage * rate

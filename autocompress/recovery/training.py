@@ -16,6 +16,7 @@ from autocompress.outcome.results import TrialResult
 from autocompress.plan import CompressionPlan
 from autocompress.recovery.fine_tuning import FineTuning
 from autocompress.recovery.fitting import fit_steps
+from autocompress.recovery.log import Log
 from autocompress.recovery.settings import RecoverySettings
 from autocompress.support import progress
 from autocompress.trial.evaluator import Evaluator
@@ -76,21 +77,26 @@ def _train(
 ) -> None:
     """Train segment by segment, as long as it is promising."""
     task = evaluator.task
+    log = Log(folder, run.steps)
     with progress.bar("recovery", segments, done=run.segment) as bar:
         if not run.segment and run.is_complete:
             plan, factors = run.represented.plan, run.represented.factors()
             run.best = evaluator.run(number, plan, folder / _file_of(0), factors)
+            log.measured(0, run.best.values)
         while run.segment < segments and run.is_promising(_PATIENCE):
             run.train_segment()
+            log.trained(run.steps, run.losses)
             note = f"{run.steps} steps"
             if run.is_complete:
                 result = _measure(run, evaluator, folder / _file_of(run.segment), number)
+                log.measured(run.steps, result.values)
                 if run.best is None or _better(result, run.best, task):
                     run.best, run.best_segment = result, run.segment
                 score = result.values.get(task.metric, math.nan)
                 note += f", {format_bytes(result.size_bytes)}, {task.metric} {score:.4g}"
                 note += f"; best {run.best.values.get(task.metric, math.nan):.4g}"
             run.save(folder / _CHECKPOINT)
+            log.save()
             bar.advance(note=note)
         if run.segment < segments:
             progress.say(f"no better for {_PATIENCE} files: fine-tuning ends early")

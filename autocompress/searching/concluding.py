@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from autocompress.errors import TaskError
+from autocompress.outcome.about import About
 from autocompress.outcome.results import Scored, SearchResult
 from autocompress.reporting.insight import write_insight
 from autocompress.reporting.rows import shown
@@ -21,8 +22,9 @@ from autocompress.trial.noise import noise_of_change
 class Conclusion:
     """Concludes one search."""
 
-    def __init__(self, records: Records, evaluator: Evaluator) -> None:
-        self._records, self._folder, self._evaluator = records, records.folder, evaluator
+    def __init__(self, records: Records, evaluator: Evaluator, about: About) -> None:
+        self._records, self._folder = records, records.folder
+        self._evaluator, self._about = evaluator, about
 
     def reached(self, summarize: Callable[[], SearchResult]) -> SearchResult:
         """Score on test data what people are shown, write the outcome, and say so in MLflow.
@@ -44,7 +46,7 @@ class Conclusion:
         trials = self._folder.trials()
         files = write_front(result, trials, self._folder.path)
         files += write_insight(result, trials, self._folder.path, self._folder.understood())
-        self._records.conclude(result, files)
+        self._records.conclude(result, files, self._about)
         if fault is not None:
             raise TaskError(
                 f"{fault}; all else of the search is in '{self._folder.path}', and the same call "

@@ -18,9 +18,8 @@ from autocompress.knowledge.overview import overview
 from autocompress.knowledge.sensitivity import with_sensitivities
 from autocompress.knowledge.source import Source
 from autocompress.knowledge.task import Task
-from autocompress.knowledge.weights import ModelWeights
+from autocompress.outcome.about import About
 from autocompress.outcome.limits import resolved
-from autocompress.outcome.metric import Direction
 from autocompress.outcome.names import SIZE
 from autocompress.outcome.objectives import directions_of
 from autocompress.outcome.results import SearchResult
@@ -28,6 +27,7 @@ from autocompress.plan import CompressionPlan
 from autocompress.recovery import RecoverySettings
 from autocompress.searching.beginning import check_rise, first_look, has_losses, measured_baseline
 from autocompress.searching.concluding import Conclusion
+from autocompress.searching.describing import describe, settings_of
 from autocompress.searching.executors import executing
 from autocompress.searching.folder import WEIGHTS, SearchFolder
 from autocompress.searching.jobs import Bench
@@ -37,11 +37,12 @@ from autocompress.searching.openings.guide import Guide
 from autocompress.searching.openings.planning import Goals
 from autocompress.searching.openings.uniform import file_size
 from autocompress.searching.proposing import Proposer
+from autocompress.searching.record import open_record
 from autocompress.searching.records import Records
 from autocompress.searching.recovering import carry_out, is_begun, recovery_jobs
 from autocompress.searching.request import Request
 from autocompress.searching.restoring import Restorer
-from autocompress.searching.settings import LAYOUT, Settings
+from autocompress.searching.settings import Settings
 from autocompress.searching.space.questions import smallest_plan
 from autocompress.searching.study import Study
 from autocompress.searching.summary import summary
@@ -49,7 +50,6 @@ from autocompress.searching.trials import Trials
 from autocompress.support import progress
 from autocompress.support.files import write_json
 from autocompress.support.signals import interrupts_held
-from autocompress.tracking import Tracker
 from autocompress.trial.evaluator import Evaluator
 from autocompress.trial.measuring import engine_of, objectives_of
 
@@ -73,7 +73,7 @@ def conduct(model: nn.Module, task: Task, request: Request, folder: SearchFolder
     """
     task = guarded(task)
     objectives = objectives_of(task, request.objectives, latency=request.is_timed)
-    settings = _settings(model, task, request, directions_of(objectives))
+    settings = settings_of(model, task, request, directions_of(objectives))
     with folder.claimed():
         folder.check(settings)
         folder.heal()
@@ -94,27 +94,8 @@ def conduct(model: nn.Module, task: Task, request: Request, folder: SearchFolder
         baseline = measured_baseline(evaluator, folder, model, look)
         source = with_sensitivities(source, model, task, kept)
         evaluator = replace(evaluator, encoder=Encoder(source))
-        return _Course(request, folder, settings, Bench(model, evaluator)).run(baseline)
-
-
-def _settings(
-    model: nn.Module, task: Task, request: Request, directions: Mapping[str, Direction]
-) -> Settings:
-    return Settings(
-        name=request.name,
-        metric=task.metric,
-        directions=dict(directions),
-        budget_bytes=request.budget_bytes,
-        max_rise=request.max_rise,
-        limits={one.name: one.limit for one in request.objectives if one.limit is not None},
-        sampler=request.sampler,
-        seed=request.seed,
-        model=ModelWeights.of(model).sha256,
-        data=task.fingerprint(),
-        latency_budget=None if request.latency is None else str(request.latency),
-        space=request.space_sha256,
-        layout=LAYOUT,
-    )
+        about = describe(request, model, task, folder)
+        return _Course(request, folder, settings, Bench(model, evaluator), about).run(baseline)
 
 
 def _with_losses(request: Request, model: nn.Module, task: GuardedTask) -> Request:
@@ -133,12 +114,18 @@ class _Course:
     """One call of `conduct`: the parts, and the order in which they do their work."""
 
     def __init__(
-        self, request: Request, folder: SearchFolder, settings: Settings, bench: Bench
+        self,
+        request: Request,
+        folder: SearchFolder,
+        settings: Settings,
+        bench: Bench,
+        about: About,
     ) -> None:
         self._start = time.perf_counter()
         self._request, self._folder, self._settings, self._bench = request, folder, settings, bench
+        self._about = about
         with interrupts_held():
-            self._tracker = Tracker(folder.path, settings.name, settings.described())
+            self._tracker = open_record(folder, about)
         self._seconds_before = sum(result.seconds for result in folder.trials())
         self._smallest: int | None = None
         self._records: Records | None = None
@@ -155,12 +142,12 @@ class _Course:
             self._fine_tune(judge, records, self._make_trials(judge, records))
             if self._summary(records).best is None:
                 last_resort(evaluator, records, self._settings.metric)
-            result = Conclusion(records, evaluator).reached(lambda: self._summary(records))
+            result = Conclusion(records, evaluator, self._about).reached(
+                lambda: self._summary(records)
+            )
         except BaseException as error:
             self._break_off(error)
             raise
-        if result.front or result.recovered:
-            self._show_links()
         return result
 
     def _break_off(self, error: BaseException) -> None:
@@ -255,9 +242,3 @@ class _Course:
     def _summary(self, records: Records) -> SearchResult:
         seconds = round(self._seconds_before + time.perf_counter() - self._start, 1)
         return summary(self._folder, seconds, self._smallest, records.n_without_file)
-
-    def _show_links(self) -> None:
-        progress.say(f"`autocompress ui {self._folder.path}` shows every trial in MLflow:")
-        for name, link in vars(self._tracker.links()).items():
-            if link is not None:
-                progress.say(f"  {name}: {link}")

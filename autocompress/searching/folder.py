@@ -5,6 +5,7 @@ Knows neither torch nor Optuna, so that a running search can be looked at from o
     search.json     what is searched: model, data, space, limits, seed (class `Settings`); a copy
                     lies in trials/
     baseline.json   the uncompressed model's numbers
+    about.json      what MLflow tells of the search: how it was started, data, serving
     task.json       what tells the task's data from others: numbers and batches
     trials/0007/    a trial: model.acz and trial.json, and where latency counts model.onnx;
                     `trials/baseline/` the uncompressed model
@@ -13,7 +14,8 @@ Knows neither torch nor Optuna, so that a running search can be looked at from o
     openings.json   what the search begins with, and what it should reach
     weights.json    what was found in the model
     noise.json      of the nearest plan, where none keeps the limits, how exactly it is measured
-    recovered/      the best plan fine-tuned, and its control: model.acz and trial.json
+    recovered/      the best plan fine-tuned, and its control: model.acz, trial.json, and
+                     training.json, how it went
     front.{csv,png,html}, report.md, hypervolume.png
     optuna.journal, and study.jsonl, from which it is made anew where it is lost
     mlflow.db, mlartifacts/
@@ -34,6 +36,7 @@ from autocompress.artifact import open_artifact
 from autocompress.errors import ArtifactError, PlanError, SearchError
 from autocompress.outcome.prospects import Curve
 from autocompress.outcome.results import TrialResult
+from autocompress.outcome.training import TRAINING, TrainingLog
 from autocompress.searching.claim import claimed
 from autocompress.searching.settings import Settings
 from autocompress.support.files import kept_json, numbers, put_aside, write_json
@@ -228,6 +231,11 @@ class SearchFolder:
         """Yield the paths of all fine-tuned artifacts that are finished, with their numbers."""
         for path in sorted((self.path / "recovered").glob(f"{name}-*/{TRIAL}")):
             yield path.with_name(ARTIFACT), _read_trial(path)
+
+    def training(self, artifact: Path) -> TrainingLog | None:
+        """Return how the fine-tuning of an artifact went, as far as that is known."""
+        document = kept_json(artifact.with_name(TRAINING), TrainingLog.from_json)
+        return None if document is None else TrainingLog.from_json(document)
 
     def test_scores(self) -> dict[Path, float]:
         """Return the metric on test data by the path of the artifact."""

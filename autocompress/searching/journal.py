@@ -16,11 +16,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from autocompress.errors import SearchError
 from autocompress.outcome.metric import Direction
-from autocompress.searching.ledger import MISFIT, Entry, Ledger
+from autocompress.searching.ledger import ERROR, MISFIT, Entry, Ledger
 from autocompress.support import progress
 from autocompress.support.files import put_aside
 
-ERROR = "error"
 # Optuna replays what it reads, and checks nothing.
 _REPLAYING = (OSError, ValueError, TypeError, LookupError, AttributeError, AssertionError)
 LOST = "what was asked was lost with the journal"

@@ -12,10 +12,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from autocompress.outcome.origin import SAMPLER
 from autocompress.support.files import put_aside, write_whole
 
 LEDGER, MISFIT = "study.jsonl", "misfit"
 """Its name, and the attribute of a proposal that did not fit or was known: it is no trial."""
+ORIGIN, REJECTED, ERROR = "origin", "rejected", "error"
 
 Entry = Mapping[str, Any]
 """What a line says of the trial of its "number"."""
@@ -39,6 +41,19 @@ class Ledger:
     def n_trials(self) -> int:
         """Return how many trials have ended."""
         return sum(MISFIT not in entry.get("user_attrs", ()) for entry in self.entries().values())
+
+    def given_up(self) -> dict[int, tuple[str, str]]:
+        """Return why trials were given up, or failed, and what made them, by their numbers.
+
+        Some of them have a file and a result all the same.
+        """
+        found = {}
+        for number, entry in self.entries().items():
+            attributes = entry.get("user_attrs", {})
+            reason = attributes.get(REJECTED) or attributes.get(ERROR)
+            if reason is not None:
+                found[number] = (str(reason), str(attributes.get(ORIGIN, SAMPLER)))
+        return found
 
     def append(self, entry: Entry) -> None:
         """Write one more line; it is on the disk when this returns."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
+from autocompress.outcome.about import About
+from autocompress.outcome.origin import SAMPLED, Origin
 from autocompress.outcome.results import SearchResult, TrialResult
 from autocompress.searching.folder import SearchFolder
+from autocompress.searching.record import given_up_of, write_outcome
 from autocompress.searching.study import Study
 from autocompress.support.signals import interrupts_held
 from autocompress.tracking import Tracker
@@ -47,7 +49,8 @@ class Records:
                     self.study.abandon(number)
                     folder = self.folder.artifact(number).parent
                     shutil.rmtree(folder, ignore_errors=True)
-            self._tracker.reconcile(self.folder.trials(), self.folder.artifact)
+            given_up = given_up_of(self.folder)
+            self._tracker.reconcile(self.folder.trials(), self.folder.artifact, given_up)
 
     def keep(self, result: TrialResult) -> None:
         """Make a result durable."""
@@ -57,20 +60,20 @@ class Records:
             self.study.tell(result)
             self._tracker.log_trial(result, self.folder.artifact(result.number))
 
-    def reject(self, given_up: GivenUp) -> None:
+    def reject(self, given_up: GivenUp, origin: Origin = SAMPLED) -> None:
         """Keep that a trial was given up before there was a file."""
         with interrupts_held():
             self.study.reject(given_up.number, given_up.excesses, given_up.reason)
+            self._tracker.log_given_up(given_up.number, given_up.reason, origin.label)
 
-    def fail(self, number: int, error: Exception) -> None:
+    def fail(self, number: int, error: Exception, origin: Origin = SAMPLED) -> None:
         """Keep that a trial failed."""
         with interrupts_held():
             self.study.fail(number, error)
+            self._tracker.log_given_up(number, f"failed: {error}", origin.label)
 
-    def conclude(self, result: SearchResult, files: Sequence[Path]) -> None:
+    def conclude(self, result: SearchResult, files: list[Path], about: About) -> None:
         """Say the outcome in MLflow, and that the search has finished."""
         with interrupts_held():
-            self._tracker.log_front(result, files)
-            for scored in (*result.recovered, *result.controls):
-                self._tracker.log_recovered(result, scored)
+            write_outcome(self._tracker, self.folder, result, files, about)
             self._tracker.end("FINISHED")

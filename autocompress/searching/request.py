@@ -40,6 +40,7 @@ class Request:
         recovery: How to fine-tune the best plan, or None to leave it out.
         fallback: How to fine-tune the nearest plan where no opening keeps the limits, or None to
             go on with the sampler.
+        timeout: How long trials may be begun, in seconds, as it was asked for, or None.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Request:
     seed: int = 0
     recovery: RecoverySettings | None = None
     fallback: RecoverySettings | None = None
+    timeout: float | None = None
 
     def __post_init__(self) -> None:
         """Check what does not depend on a model.

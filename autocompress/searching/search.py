@@ -138,6 +138,7 @@ def search(
         seed=seed,
         recovery=tuning,
         fallback=instead_of_samples(timeout, seed) if timeout and may_end else None,
+        timeout=None if timeout is None else parse_seconds(timeout),
     )
     ModelWeights.of(model)  # refuses what cannot be compressed, before anything is written
     model = plain(model)

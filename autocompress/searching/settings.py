@@ -78,5 +78,5 @@ class Settings(BaseModel):
             "objectives": ", ".join(self.directions),
             "sampler": self.sampler,
             "seed": str(self.seed),
-            "model_sha256": self.model,
+            "model": self.model[:16],
         }

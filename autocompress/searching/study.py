@@ -17,12 +17,12 @@ from autocompress.outcome.limits import Limit, excesses
 from autocompress.outcome.metric import Direction
 from autocompress.outcome.origin import LAST_RESORT, SAMPLED, Aim, Origin
 from autocompress.outcome.results import TrialResult
-from autocompress.searching.journal import ERROR, counts, entry_of, open_journal
-from autocompress.searching.ledger import LEDGER, MISFIT, Ledger
+from autocompress.searching.journal import counts, entry_of, open_journal
+from autocompress.searching.ledger import ERROR, LEDGER, MISFIT, ORIGIN, REJECTED, Ledger
 from autocompress.searching.settings import SamplerName
 from autocompress.searching.space.tables import Range, Scalar
 
-_ORIGIN, _FAMILY, _AIM, _REJECTED = "origin", "family", "aim", "rejected"
+_FAMILY, _AIM = "family", "aim"
 _POPULATION = 16  # small, since searches have tens to hundreds of trials
 
 
@@ -90,9 +90,17 @@ class Study:
         }
         ways = list(directions.values())
         self._study = open_journal(journal, ways, self._ledger, origins)
+        self._name_objectives()
         trials = self._study.get_trials(deepcopy=False)
         self.n_misfits = sum(MISFIT in trial.user_attrs for trial in trials)
         self.n_finished = sum(map(counts, trials)) - self.n_misfits
+
+    def _name_objectives(self) -> None:
+        """Have Optuna's own dashboard show the objectives by their names."""
+        if self._study.metric_names != self._objectives:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                self._study.set_metric_names(self._objectives)
 
     def unfinished(self) -> list[int]:
         """Return the numbers of trials that were begun and not ended."""
@@ -117,7 +125,7 @@ class Study:
                     _origin(trial.user_attrs),
                     trial.params,
                     values,
-                    trial.user_attrs.get(_REJECTED),
+                    trial.user_attrs.get(REJECTED),
                 )
 
     def ask(
@@ -192,11 +200,11 @@ class Study:
         """Say of each limit by how much it was missed; what was not measured counts as missed."""
         trial = optuna.trial.Trial(self._study, self._trial_id(number))
         missed = {name: excesses.get(name, 1.0) for name in self._limits}
-        missed[_REJECTED] = 0.0 if rejected is None else 1.0
+        missed[REJECTED] = 0.0 if rejected is None else 1.0
         for name in missed.keys() - trial.constraints.keys():  # a killed process may have told
             trial.set_constraint(name, missed[name])
         if rejected is not None:
-            trial.set_user_attr(_REJECTED, rejected)
+            trial.set_user_attr(REJECTED, rejected)
 
     def fail(self, number: int, error: Exception) -> None:
         """End a trial that raised an error, keeping the error."""
@@ -273,13 +281,11 @@ class Asking:
 
 def _attributes(origin: Origin) -> dict[str, Any]:
     aim = None if origin.aim is None else asdict(origin.aim)
-    return {_ORIGIN: origin.label, _FAMILY: origin.family, _AIM: aim}
+    return {ORIGIN: origin.label, _FAMILY: origin.family, _AIM: aim}
 
 
 def _origin(attributes: Mapping[str, Any]) -> Origin:
-    if _ORIGIN not in attributes:
+    if ORIGIN not in attributes:
         return SAMPLED
     aim = attributes.get(_AIM)
-    return Origin(
-        attributes[_ORIGIN], attributes.get(_FAMILY), None if aim is None else Aim(**aim)
-    )
+    return Origin(attributes[ORIGIN], attributes.get(_FAMILY), None if aim is None else Aim(**aim))

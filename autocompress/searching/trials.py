@@ -106,7 +106,7 @@ class Trials:
             self._records.keep(result)
             return self._note(result)
         if isinstance(outcome, GivenUp):
-            self._records.reject(outcome)
+            self._records.reject(outcome, self._origins[job.number])
             return outcome.reason
         progress.say(f"trial {job.number} failed: {outcome}")
         self._count_failure(job.number, outcome)
@@ -129,7 +129,7 @@ class Trials:
         A plan that does not fit says nothing of the plans to come.
         """
         if isinstance(error, PlanError):
-            self._records.fail(number, error)
+            self._records.fail(number, error, self._origins[number])
             return
         if self._failures and type(self._failures[-1][1]) is not type(error):
             self._keep_failures()
@@ -142,5 +142,5 @@ class Trials:
 
     def _keep_failures(self) -> None:
         for number, error in self._failures:
-            self._records.fail(number, error)
+            self._records.fail(number, error, self._origins[number])
         self._failures.clear()

@@ -4,6 +4,6 @@ MLflow is imported when a `Tracker` is made and not before, since that takes sec
 """
 
 from autocompress.tracking.tracker import Tracker
-from autocompress.tracking.view import Links
+from autocompress.tracking.yardstick import Yardstick
 
-__all__ = ["Links", "Tracker"]
+__all__ = ["Tracker", "Yardstick"]

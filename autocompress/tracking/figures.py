@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from autocompress.structures import Priced, marker
+from autocompress.tracking.yardstick import BITS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from pydantic import BaseModel
 
+    from autocompress.artifact import WeightReport
     from autocompress.outcome.results import Scored, SearchResult
+    from autocompress.plan import CompressionPlan
 
 _KEY_LENGTH = 250
 _PARAMS_PER_BATCH = 100
+_METRICS_PER_BATCH = 1000
 
 
 def mlflow_key(name: str) -> str:
@@ -21,24 +29,42 @@ def mlflow_key(name: str) -> str:
     return re.sub(r"[^\w\-. /:]", "_", name, flags=re.ASCII)[:_KEY_LENGTH]
 
 
-def plan_params(plan: Mapping[str, Any]) -> dict[str, str]:
-    """Flatten a plan's JSON object to MLflow params.
+def plan_params(plan: CompressionPlan, report: Iterable[WeightReport] = ()) -> dict[str, str]:
+    """Flatten a plan to MLflow params.
+
+    Args:
+        plan: The plan.
+        report: How the weights of its file are stored.
 
     Returns:
-        For every weight "<weight>.structure" and "<weight>.precision", their kinds, and one
-        entry per hyper-parameter, such as "<weight>.rank". Where both have one of the same name,
-        the precision's is "<weight>.precision.<name>".
+        For every entry of the plan "<entry>.structure" and "<entry>.precision", their kinds, and
+        one param per hyper-parameter, such as "<entry>.rank". Where both have one of the same
+        name, the precision's is "<entry>.precision.<name>". Those that the price of a bit sets
+        are tiny numbers, of which the decimal logarithm is told: "<entry>.log10_slope". For
+        every weight that is reported, "<weight>.bits_per_weight".
     """
     params: dict[str, str] = {}
-    for weight, treatment in plan["treatments"].items():
-        for part in ("structure", "precision"):
-            params[mlflow_key(f"{weight}.{part}")] = treatment[part]["kind"]
-            for name, value in treatment[part].items():
-                key = mlflow_key(f"{weight}.{name}")
-                if name != "kind":
-                    key = mlflow_key(f"{weight}.{part}.{name}") if key in params else key
-                    params[key] = f"{value:.6g}" if isinstance(value, float) else str(value)
+    for entry, treatment in plan.treatments.items():
+        for part, method in (
+            ("structure", treatment.structure),
+            ("precision", treatment.precision),
+        ):
+            params[mlflow_key(f"{entry}.{part}")] = method.kind
+            for name, value in method.model_dump(mode="json", exclude={"kind"}).items():
+                shown, text = _written(type(method), name, value)
+                key = mlflow_key(f"{entry}.{shown}")
+                key = mlflow_key(f"{entry}.{part}.{shown}") if key in params else key
+                params[key] = text
+    for line in report:
+        params[mlflow_key(f"{line.name}.{BITS}")] = f"{line.bits_per_weight:.2f}"
     return params
+
+
+def _written(method: type[BaseModel], name: str, value: Any) -> tuple[str, str]:
+    """Return the name and the text by which a hyper-parameter is shown."""
+    if isinstance(value, float) and value > 0 and marker(method, name, Priced) is not None:
+        return f"log10_{name}", f"{math.log10(value):.2f}"
+    return name, f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def held_out_metric(prefix: str, scored: Scored, metric: str) -> dict[str, float]:
@@ -57,13 +83,27 @@ def search_metrics(result: SearchResult) -> dict[str, float]:
     return metrics | ({"best_rise": result.rise(result.best)} if result.best else {})
 
 
-def log_metrics(client: MlflowClient, run_id: str, metrics: Mapping[str, float]) -> None:
+def log_metrics(
+    client: MlflowClient, run_id: str, metrics: Mapping[str, float], step: int = 0
+) -> None:
     """Write metrics to a run."""
+    log_series(client, run_id, {name: [(step, value)] for name, value in metrics.items()})
+
+
+def log_series(
+    client: MlflowClient, run_id: str, series: Mapping[str, Sequence[tuple[int, float]]]
+) -> None:
+    """Write metrics to a run, each by steps."""
     from mlflow.entities import Metric
 
     now = milliseconds(time.time())
-    entries = [Metric(mlflow_key(name), float(value), now, 0) for name, value in metrics.items()]
-    client.log_batch(run_id, metrics=entries)
+    entries = [
+        Metric(mlflow_key(name), float(value), now, step)
+        for name, points in series.items()
+        for step, value in points
+    ]
+    for start in range(0, len(entries), _METRICS_PER_BATCH):
+        client.log_batch(run_id, metrics=entries[start : start + _METRICS_PER_BATCH])
 
 
 def log_params(client: MlflowClient, run_id: str, params: Mapping[str, str]) -> None:

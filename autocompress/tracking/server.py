@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -11,9 +12,18 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from typing import NamedTuple
 
 from autocompress.errors import SearchError
-from autocompress.tracking.store import ARTIFACTS, database_uri, is_of_mlflow, linked, unlinked
+from autocompress.tracking.runs import EXPERIMENT
+from autocompress.tracking.store import (
+    ARTIFACTS,
+    DATABASE,
+    database_uri,
+    is_of_mlflow,
+    linked,
+    unlinked,
+)
 
 HOST = "127.0.0.1"
 _PATIENCE_S = 180.0  # of a busy machine
@@ -21,8 +31,22 @@ _OK = 200
 _PORTS_TRIED = 100
 
 
+class Server(NamedTuple):
+    """A server that was started.
+
+    Attributes:
+        process: Its process.
+        log: The file that all it says is written to.
+        port: Where it listens.
+    """
+
+    process: subprocess.Popen[bytes]
+    log: Path
+    port: int
+
+
 @contextmanager
-def server(out: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+def server(out: Path, port: int) -> Iterator[Server]:
     """Start a server that shows a search's folder, and end it with the block.
 
     Args:
@@ -33,8 +57,12 @@ def server(out: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
     process = None
     try:
         command = _command(database_uri(place), out.resolve() / ARTIFACTS, port)
-        process = subprocess.Popen(command, env=_environment(), cwd=place)
-        yield process
+        log = place / "server.log"
+        with log.open("wb") as file:
+            process = subprocess.Popen(
+                command, env=_environment(), cwd=place, stdout=file, stderr=subprocess.STDOUT
+            )
+        yield Server(process, log, port)
     finally:
         if process is not None:
             process.terminate()
@@ -42,21 +70,44 @@ def server(out: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
         unlinked(place)
 
 
-def wait_until_up(process: subprocess.Popen[bytes], port: int) -> None:
-    """Wait until a server answers.
+def wait_until_up(server: Server) -> str:
+    """Wait until a server answers, and return its address.
 
     Raises:
-        SearchError: If it ends instead, or is silent for minutes.
+        SearchError: If it ends instead, or is silent for minutes; what it said goes before.
     """
     end = time.monotonic() + _PATIENCE_S
     while time.monotonic() < end:
-        code = process.poll()
+        code = server.process.poll()
         if code is not None:
+            _show(server.log)
             raise SearchError(f"the MLflow server ended with exit code {code}; it says why above")
-        if _answers(port):
-            return
+        if _answers(server.port):
+            return f"http://{HOST}:{server.port}"
         time.sleep(0.2)
+    _show(server.log)
     raise SearchError(f"the MLflow server does not answer within {_PATIENCE_S:g} s; try again")
+
+
+def experiment_of(out: Path) -> str:
+    """Return the id of the experiment in which the runs of a search's folder lie.
+
+    Raises:
+        SearchError: If there is none.
+    """
+    try:
+        with closing(sqlite3.connect(out / DATABASE)) as connection:
+            query = "SELECT experiment_id FROM experiments WHERE name = ?"
+            found = connection.execute(query, (EXPERIMENT,)).fetchone()
+    except sqlite3.Error as error:
+        raise SearchError(f"'{out / DATABASE}' cannot be read ({error})") from error
+    if found is None:
+        raise SearchError(f"'{out}' has no trials in MLflow yet; try again when there are some")
+    return str(found[0])
+
+
+def _show(log: Path) -> None:
+    sys.stderr.write(log.read_text(encoding="utf-8", errors="replace"))
 
 
 def check_port(port: int) -> None:

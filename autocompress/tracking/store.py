@@ -23,7 +23,10 @@ DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
 
 # MLflow reports its use over the network, unless it is told not to when it is imported.
-_SILENT = {"MLFLOW_DISABLE_TELEMETRY": "true"}
+_SILENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
 _LINK, _ANEW = "search", "anew"
 # What says that the file is at fault, not the disk, the rights or another program.
 _FAULTS = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)

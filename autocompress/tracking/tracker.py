@@ -1,4 +1,4 @@
-"""MLflow: one parent run for a search, one child run for every finished trial.
+"""MLflow: one parent run for a search, one child run for every trial.
 
 All of it lies in the search's folder, and nothing leaves the machine. MLflow is imported when a
 `Tracker` is made and not before, since that takes seconds.
@@ -6,58 +6,49 @@ All of it lies in the search's folder, and nothing leaves the machine. MLflow is
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
-from urllib.parse import quote
-from weakref import finalize
+from typing import TYPE_CHECKING
 
 from autocompress.artifact import open_artifact
+from autocompress.errors import TaskError
+from autocompress.outcome.origin import SAMPLER
 from autocompress.support import progress
-from autocompress.tracking.figures import (
-    held_out_metric,
-    log_metrics,
-    log_params,
-    milliseconds,
-    mlflow_key,
-    plan_params,
-    search_metrics,
-    truth,
+from autocompress.tracking.concluding import ids_of, log_files, log_tuned, mark_front, save_view
+from autocompress.tracking.figures import log_metrics, search_metrics, truth
+from autocompress.tracking.model import register
+from autocompress.tracking.notes import (
+    FRONT_PICTURE,
+    search_note,
+    trial_headline,
+    trial_note,
 )
-from autocompress.tracking.store import (
-    ARTIFACTS,
-    close,
-    linked,
-    mlflow_errors,
-    open_database,
-    unlinked,
-)
-from autocompress.tracking.view import VIEW, Links, saved_view
+from autocompress.tracking.runs import BASELINE, ENDED, NOTE, TRIAL, Ending, Runs, trial_of
+from autocompress.tracking.standing import GIVEN_UP, STANDING, UNCOMPRESSED, standing_of
+from autocompress.tracking.store import mlflow_errors
+from autocompress.tracking.yardstick import Yardstick
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
-
+    from autocompress.outcome.about import About
     from autocompress.outcome.results import Scored, SearchResult, TrialResult
-    from autocompress.plan import CompressionPlan
-
-EXPERIMENT = "autocompress"
-_PARENT = "mlflow.parentRunId"
-_SEARCH = "autocompress.search"
-_TRIAL = "autocompress.trial"
-_RECOVERED = "autocompress.recovered"
-_RUNS_PER_SEARCH = 50_000
+    from autocompress.outcome.training import TrainingLog
 
 
 class Tracker:
     """Writes a search to an MLflow database in its folder. One process at a time may own it.
 
-    A trial's run is created, filled, and only then marked as finished. Whatever a killed process
-    left half-written is therefore told apart by its status, and `reconcile` repairs it.
+    A trial's run is created, filled, and only then marked as ended: as finished, or as failed
+    where the trial was given up. Whatever a killed process left half-written is therefore told
+    apart by its status, and `reconcile` repairs it.
     """
 
-    def __init__(self, out: Path, name: str, params: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        out: Path,
+        name: str,
+        params: Mapping[str, str],
+        yardstick: Yardstick | None = None,
+    ) -> None:
         """Open or create the database, and start or continue the search's parent run.
 
         Args:
@@ -65,44 +56,55 @@ class Tracker:
             name: The search's name; the parent run of this name is continued.
             params: What the search was started with. MLflow never changes a param, so one that
                 differs when the search is continued is recorded as a tag "continued.<param>".
+            yardstick: What trials are measured against; None leaves such figures out.
 
         Raises:
             SearchError: If the database cannot be opened or written.
         """
-        self._out = out.resolve()
-        with mlflow_errors("open its database"):
-            self._out.mkdir(parents=True, exist_ok=True)
-            place = linked(self._out)
-            finalize(self, unlinked, place)
-            self._client = open_database(self._out, place)
-            self._experiment = self._open_experiment()
-            self._parent = self._open_parent(name, params)
+        self._runs = Runs(out, name, params)
+        self._name, self._yardstick = name, yardstick
+        self._best: float | None = None
 
     def reconcile(
-        self, results: Sequence[TrialResult], artifact_of: Callable[[int], Path]
+        self,
+        results: Sequence[TrialResult],
+        artifact_of: Callable[[int], Path],
+        given_up: Mapping[int, tuple[str, str]] | None = None,
     ) -> None:
-        """Repair what a killed process left: one finished run per finished trial, no other.
+        """Repair what a killed process left: one ended run per finished trial, no other.
 
         Args:
             results: All finished trials.
             artifact_of: Gives the file of a trial by its number.
+            given_up: By number, why trials without a file were given up, and what made them.
 
         Raises:
             SearchError: If MLflow fails.
         """
-        missing = {result.number: result for result in results}
+        missing, rejected = {result.number: result for result in results}, dict(given_up or {})
         with mlflow_errors("repair the runs of the search"):
-            for run in self._children():
-                finished = run.info.status == "FINISHED"
-                known = missing.pop(_trial_of(run), None) if finished else None
+            for run in self._runs.children(TRIAL):
+                is_whole, number = run.info.status in ENDED, trial_of(run)
+                if is_whole and rejected.pop(number, None) is not None:
+                    continue
+                known = missing.pop(number, None) if is_whole else None
                 if known is not None:
-                    self._restore_files(run, known.plan, artifact_of(known.number))
+                    self._runs.restore(run, known.plan, artifact_of(known.number))
                 elif run.info.status != "KILLED":
-                    self._client.set_terminated(run.info.run_id, "KILLED")
-        if len(missing) > 1:
-            progress.say(f"MLflow lacks {len(missing)} finished trials: they are logged anew")
-        for result in missing.values():
-            self.log_trial(result, artifact_of(result.number))
+                    self._runs.end(run.info.run_id, "KILLED")
+            self._log_uncompressed()
+        if len(missing) + len(rejected) > 1:
+            progress.say(
+                f"MLflow lacks {len(missing) + len(rejected)} trials: they are logged anew"
+            )
+        self._best = None
+        for result in sorted(results, key=lambda one: one.number):
+            if result.number in missing:
+                self.log_trial(result, artifact_of(result.number))
+            else:
+                self._count(result)
+        for number, (reason, origin) in rejected.items():
+            self.log_given_up(number, reason, origin)
 
     def log_trial(self, result: TrialResult, artifact: Path) -> None:
         """Write a finished trial as a child run, with its plan and its file.
@@ -116,15 +118,31 @@ class Tracker:
         """
         with mlflow_errors(f"log trial {result.number}"):
             run_id = self._start_trial(result)
-            metrics = {**result.values, "seconds": result.seconds}
-            metrics["cpu_seconds"] = result.cpu_seconds
+            metrics = {**self._figures(result.values), **result.values}
+            metrics |= {"seconds": result.seconds, "cpu_seconds": result.cpu_seconds}
             if result.predicted is not None:
                 metrics["predicted_loss_rise"] = result.predicted
-            log_metrics(self._client, run_id, metrics)
-            self._log_plan(run_id, result.plan)
-            self._client.log_artifact(run_id, str(artifact))
-            end = milliseconds(result.started + result.seconds)
-            self._client.set_terminated(run_id, "FINISHED", end)
+            best = self._count(result)
+            log_metrics(self._runs.client, self._runs.parent, best, step=result.number)
+            log_metrics(self._runs.client, run_id, metrics | best)
+            self._runs.client.log_artifact(run_id, str(artifact))
+            report = open_artifact(artifact).report()
+            self._runs.log_plan(run_id, result.plan, report)
+            self._runs.note(run_id, trial_note(trial_headline(result, metrics), report))
+            status: Ending = "FINISHED" if result.rejected is None else "FAILED"
+            self._runs.end(run_id, status, result.started + result.seconds)
+
+    def log_given_up(self, number: int, reason: str, origin: str = SAMPLER) -> None:
+        """Write a trial of which there is no file as a child run, with the reason.
+
+        Raises:
+            SearchError: If MLflow fails.
+        """
+        tags = {TRIAL: str(number), "feasible": truth(False), "front": truth(False)}
+        tags |= {"origin": origin, "rejected": reason, STANDING: GIVEN_UP}
+        with mlflow_errors(f"log trial {number}"):
+            run_id = self._runs.start(_title(number), {**tags, NOTE: f"Given up: {reason}"})
+            self._runs.end(run_id, "FAILED")
 
     def log_front(self, result: SearchResult, files: Sequence[Path]) -> None:
         """Mark the front and the best trial, and put the figures of the search on its run.
@@ -138,163 +156,104 @@ class Tracker:
         Raises:
             SearchError: If MLflow fails.
         """
-        front = {scored.trial: scored for scored in result.front}
-        best = next((one.trial for one in result.front if one == result.best), None)
         with mlflow_errors("log the front"):
-            for run in self._children("attributes.status = 'FINISHED'"):
-                number = _trial_of(run)
-                self._mark(run, {"front": number in front, "best": number == best})
-                if number in front:
-                    test = held_out_metric("", front[number], result.metric)
-                    log_metrics(self._client, run.info.run_id, test)
-                if number == best:
-                    self._log_onnx(run.info.run_id, front[number])
-            log_metrics(self._client, self._parent, search_metrics(result))
-            for file in files:
-                self._client.log_artifact(self._parent, str(file))
-            self._save_view(result)
+            mark_front(self._runs, result)
+            log_metrics(self._runs.client, self._runs.parent, search_metrics(result))
+            log_files(self._runs, files)
 
-    def log_recovered(self, result: SearchResult, scored: Scored) -> None:
+    def log_recovered(
+        self, result: SearchResult, scored: Scored, log: TrainingLog | None = None
+    ) -> None:
         """Write a fine-tuned model as a child run with its plan, once; mark it if it is the best.
 
         Args:
             result: The search.
             scored: Its numbers and its file; the name of the file's folder names the run.
+            log: How the fine-tuning went, as far as that is known.
 
         Raises:
             SearchError: If MLflow fails.
             ArtifactError: If the file is damaged.
         """
-        name = scored.artifact.parent.name
-        with mlflow_errors(f"log {name}"):
-            parent = f"tags.`{_PARENT}` = '{self._parent}'"
-            for run in self._search(f"{parent} and tags.`{_RECOVERED}` = '{name}'"):
-                if run.info.status == "FINISHED":
-                    self._mark(run, {"best": scored == result.best})
-                    self._restore_files(run, open_artifact(scored.artifact).plan, scored.artifact)
-                    return
-                self._client.set_terminated(run.info.run_id, "KILLED")
-            tags = {_PARENT: self._parent, _RECOVERED: name, "of_trial": str(scored.trial)}
-            started = self._client.create_run(self._experiment, tags=tags, run_name=name)
-            run_id = str(started.info.run_id)
-            self._mark(started, {"best": scored == result.best})
-            test = held_out_metric("", scored, result.metric)
-            log_metrics(self._client, run_id, {**scored.values, **test})
-            self._log_plan(run_id, open_artifact(scored.artifact).plan)
-            self._client.log_artifact(run_id, str(scored.artifact))
-            self._log_onnx(run_id, scored)
-            self._client.set_terminated(run_id, "FINISHED")
+        with mlflow_errors(f"log {scored.artifact.parent.name}"):
+            metrics = {**self._figures(scored.values), **scored.values}
+            log_tuned(self._runs, result, scored, metrics, log)
 
-    def end(self, status: Literal["FINISHED", "KILLED", "FAILED"]) -> None:
+    def conclude(self, result: SearchResult, about: About) -> None:
+        """Register the best as a model, if it can be served, and say the answer on the search.
+
+        Args:
+            result: The search, of which all runs are logged.
+            about: Tells of the data, and how the model is served.
+
+        Raises:
+            SearchError: If MLflow fails.
+        """
+        with mlflow_errors("describe the search"):
+            if about.data is not None:
+                self._runs.log_data(about.data)
+            save_view(self._runs, result)
+            ids, model = ids_of(self._runs, result), None
+            if result.best is not None:
+                run_id = ids[result.best.artifact]
+                model = self._registered(run_id, result.best.artifact, about)
+            root = f"#/experiments/{self._runs.experiment}/runs"
+            runs = {path: f"{root}/{run_id}" for path, run_id in ids.items()}
+            parent, front = self._runs.parent, None
+            if self._runs.has_file(parent, FRONT_PICTURE):
+                front = f"{root}/{parent}/artifacts/{FRONT_PICTURE}"
+            self._runs.note(parent, search_note(result, runs, model, front))
+
+    def end(self, status: Ending) -> None:
         """Mark the search as ended; opening its folder again continues it."""
         with mlflow_errors("end the run of the search"):
-            self._client.set_terminated(self._parent, status)
-            close(self._client)
+            self._runs.close(status)
 
-    def links(self, port: int = 5000) -> Links:
-        """Return the pages to look at, as a server on this port shows them."""
-        with mlflow_errors("find the runs of the front"):
-            front = self._children("tags.front = 'true' and attributes.status = 'FINISHED'")
-        root = f"http://127.0.0.1:{port}/#"
-        runs = f"{root}/experiments/{self._experiment}/runs"
-        ids = quote(json.dumps([run.info.run_id for run in front]))
-        experiments = quote(json.dumps([self._experiment]))
-        compare = f"{root}/compare-runs?runs={ids}&experiments={experiments}"
-        return Links(
-            runs=f"{runs}?viewStateShareKey={VIEW}",
-            picture=f"{runs}/{self._parent}/artifacts/front.png",
-            compare=compare if front else None,
-        )
-
-    def _open_experiment(self) -> str:
-        if known := self._client.get_experiment_by_name(EXPERIMENT):
-            return str(known.experiment_id)
-        # The UI asks every visitor for the kind of an experiment that does not name it.
-        tags = {"mlflow.experimentKind": "custom_model_development"}
-        location = (self._out / ARTIFACTS).as_uri()
-        return str(self._client.create_experiment(EXPERIMENT, location, tags))
-
-    def _open_parent(self, name: str, params: Mapping[str, str]) -> str:
-        searches = self._search(f"tags.`{_SEARCH}` != ''")
-        known = next((run for run in searches if run.data.tags[_SEARCH] == name), None)
-        if known is None:
-            tags = {_SEARCH: name}
-            run = self._client.create_run(self._experiment, tags=tags, run_name=name)
-            log_params(
-                self._client,
-                run.info.run_id,
-                {mlflow_key(key): text for key, text in params.items()},
-            )
-            return str(run.info.run_id)
-        self._client.update_run(known.info.run_id, "RUNNING")
-        self._continue_params(known, params)
-        return str(known.info.run_id)
-
-    def _continue_params(self, parent: Run, params: Mapping[str, str]) -> None:
-        before = parent.data.params
-        wanted = {mlflow_key(key): text for key, text in params.items()}
-        log_params(
-            self._client,
-            parent.info.run_id,
-            {key: text for key, text in wanted.items() if key not in before},
-        )
-        for key, text in wanted.items():
-            if before.get(key, text) != text:
-                self._client.set_tag(parent.info.run_id, f"continued.{key}", text)
-
-    def _search(self, condition: str) -> list[Run]:
-        return list(self._client.search_runs([self._experiment], condition, 1, _RUNS_PER_SEARCH))
-
-    def _children(self, condition: str | None = None) -> list[Run]:
-        trials = f"tags.`{_PARENT}` = '{self._parent}' and tags.`{_TRIAL}` != ''"
-        return self._search(f"{trials} and {condition}" if condition else trials)
+    def _registered(self, run_id: str, artifact: Path, about: About) -> str | None:
+        """Register the best, or say why not."""
+        reason = about.unserved
+        if about.serving is not None:
+            try:
+                return register(self._runs, self._name, run_id, artifact, about.serving)
+            except TaskError as error:
+                reason = str(error)
+        if reason is not None:
+            progress.say(f"MLflow serves no model of this search: {reason}")
+        return None
 
     def _start_trial(self, result: TrialResult) -> str:
         tags = {
-            _PARENT: self._parent,
-            _TRIAL: str(result.number),
+            TRIAL: str(result.number),
             "feasible": truth(result.feasible),
             "front": truth(False),
             "origin": result.origin,
             "rejected": result.rejected or "no",
+            STANDING: standing_of(result),
         }
-        run = self._client.create_run(
-            self._experiment, milliseconds(result.started), tags, f"trial-{result.number:04d}"
-        )
-        return str(run.info.run_id)
+        return self._runs.start(_title(result.number), tags, result.started)
 
-    def _log_onnx(self, run_id: str, scored: Scored) -> None:
-        """Copy the exported model, if there is one, to the run."""
-        if scored.onnx is not None:
-            self._client.log_artifact(run_id, str(scored.onnx))
+    def _log_uncompressed(self) -> None:
+        """Write the uncompressed model as a child run, so that trials stand beside it."""
+        if self._yardstick is None or self._runs.children(BASELINE, "status = 'FINISHED'"):
+            return
+        tags = {BASELINE: truth(True), "rejected": "no", STANDING: UNCOMPRESSED}
+        run_id = self._runs.start("uncompressed", tags)
+        baseline = self._yardstick.baseline
+        log_metrics(self._runs.client, run_id, {**self._figures(baseline), **baseline})
+        self._runs.note(run_id, "The model before compression, in single precision.")
+        self._runs.end(run_id)
 
-    def _mark(self, run: Run, marks: Mapping[str, bool]) -> None:
-        for key, holds in marks.items():
-            if run.data.tags.get(key, truth(False)) != truth(holds):
-                self._client.set_tag(run.info.run_id, key, truth(holds))
+    def _figures(self, values: Mapping[str, float]) -> dict[str, float]:
+        return {} if self._yardstick is None else self._yardstick.figures(values)
 
-    def _log_plan(self, run_id: str, plan: CompressionPlan) -> None:
-        log_params(self._client, run_id, plan_params(plan.to_json()))
-        self._log_plan_file(run_id, plan)
-
-    def _log_plan_file(self, run_id: str, plan: CompressionPlan) -> None:
-        self._client.log_text(run_id, json.dumps(plan.to_json(), indent=2), "plan.json")
-
-    def _restore_files(self, run: Run, plan: CompressionPlan, artifact: Path) -> None:
-        """Copy the files of a run again that somebody has deleted."""
-        run_id = run.info.run_id
-        there = self._out / ARTIFACTS / run_id / "artifacts"
-        if not (there / artifact.name).is_file():
-            self._client.log_artifact(run_id, str(artifact))
-        if not (there / "plan.json").is_file():
-            self._log_plan_file(run_id, plan)
-
-    def _save_view(self, result: SearchResult) -> None:
-        """Store the columns and the order of the table that `links` leads to."""
-        view = json.dumps(saved_view(result, milliseconds(time.time())))
-        key = f"mlflow.sharedViewState.{VIEW}"
-        self._client.set_experiment_tag(self._experiment, key, view)
+    def _count(self, result: TrialResult) -> dict[str, float]:
+        """Return the best value so far under its name, a trial included."""
+        if self._yardstick is None:
+            return {}
+        if result.feasible and result.rejected is None:
+            self._best = self._yardstick.better(result.values, self._best)
+        return {} if self._best is None else {self._yardstick.best_name: self._best}
 
 
-def _trial_of(run: Run) -> int:
-    return int(run.data.tags[_TRIAL])
+def _title(number: int) -> str:
+    return f"trial-{number:04d}"

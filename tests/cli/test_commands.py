@@ -358,11 +358,11 @@ def test_a_stopped_search_continues(
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id])
     assert not [run for run in runs if run.info.status == "RUNNING"]
-    finished = [
-        run.data.tags.get("autocompress.trial") for run in runs if run.info.status == "FINISHED"
-    ]
-    logged = sorted(int(number) for number in finished if number is not None)
-    assert logged == sorted(after)
+    whole = [run for run in runs if run.info.status in ("FINISHED", "FAILED")]
+    numbers = [run.data.tags.get("autocompress.trial") for run in whole]
+    logged = sorted(int(number) for number in numbers if number is not None)
+    assert len(set(logged)) == len(logged) == trials
+    assert set(logged) >= set(after)
 
 
 def test_options_of_recovery_need_it(model: Path, corpus: Path) -> None:

@@ -21,6 +21,7 @@ from toys import Classification, teacher
 import autocompress
 from autocompress.errors import SearchError
 from autocompress.searching.folder import SearchFolder
+from autocompress.searching.ledger import LEDGER, Ledger
 from autocompress.tracking import store
 
 # Raised while MLflow's database models are imported, with SQLAlchemy 2.1.
@@ -51,11 +52,15 @@ def check_runs(out: Path) -> None:
     experiment = client.get_experiment_by_name("autocompress")
     assert experiment is not None
     found = client.search_runs([experiment.experiment_id])
-    assert {run.info.status for run in found} <= {"FINISHED", "KILLED"}
-    finished = [run.data.tags for run in found if run.info.status == "FINISHED"]
-    logged = Counter(tags.get("autocompress.trial", "the search") for tags in finished)
-    expected = ["the search", *(str(trial.number) for trial in SearchFolder(out).trials())]
-    assert logged == Counter(expected)
+    assert {run.info.status for run in found} <= {"FINISHED", "FAILED", "KILLED"}
+    whole = [run for run in found if run.info.status != "KILLED"]
+    logged = Counter(run.data.tags.get("autocompress.trial", run.info.run_name) for run in whole)
+    trials = SearchFolder(out).trials()
+    given_up = Ledger(out / LEDGER).given_up()
+    numbers = {trial.number for trial in trials} | given_up.keys()
+    assert logged == Counter(["Classifier", "uncompressed", *map(str, numbers)])
+    failed = {run.data.tags["autocompress.trial"] for run in whole if run.info.status == "FAILED"}
+    assert failed == {str(number) for number in given_up}
 
 
 def check_whole(out: Path, whole: Path) -> None:

@@ -18,9 +18,11 @@ from strategies import write_mixed
 
 from autocompress.artifact import open_artifact
 from autocompress.errors import SearchError
+from autocompress.outcome.about import About, DataDescription
 from autocompress.outcome.results import Scored, SearchResult, TrialResult
+from autocompress.outcome.training import TrainingLog
 from autocompress.plan import CompressionPlan
-from autocompress.tracking import Tracker
+from autocompress.tracking import Tracker, Yardstick
 from autocompress.tracking.figures import plan_params
 
 # Raised while MLflow's database models are imported, with SQLAlchemy 2.1.
@@ -41,6 +43,11 @@ PLAN = CompressionPlan.from_json(
     }
 )
 STARTED = 1_760_000_000.0
+BASELINE = {"size_bytes": 9000.0, "ppl": 80.0}
+
+YARDSTICK = Yardstick(
+    "ppl", {"size_bytes": "minimize", "ppl": "minimize"}, BASELINE, n_weights=500, goal="ppl"
+)
 
 
 def trial(number: int, feasible: bool = True) -> TrialResult:
@@ -51,9 +58,9 @@ def trial(number: int, feasible: bool = True) -> TrialResult:
 def search(front: Sequence[int], trials: int = 3) -> SearchResult:
     def scored(number: int) -> Scored:
         values = trial(number).values
-        return Scored(number, Path(f"{number}.acz"), values, values["ppl"] - 3, "label")
+        return Scored(number, Path("trial.acz"), values, values["ppl"] - 3, "label")
 
-    baseline = Scored(None, Path("b.acz"), {"size_bytes": 9000.0, "ppl": 80.0}, 77.0, "float32")
+    baseline = Scored(None, write_mixed(Path("b.acz")), BASELINE, 77.0, "float32")
     members = tuple(scored(number) for number in front)
     return SearchResult(
         name="small",
@@ -71,9 +78,13 @@ def search(front: Sequence[int], trials: int = 3) -> SearchResult:
 
 @pytest.fixture
 def artifact(tmp_path: Path) -> Path:
-    path = tmp_path / "trial.acz"
-    path.write_bytes(b"weights")
-    return path
+    """A file of a trial, where `search` says that all trials have theirs."""
+    return write_mixed(tmp_path / "trial.acz")
+
+
+@pytest.fixture(autouse=True)
+def in_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
 
 
 def runs(out: Path) -> list[Any]:
@@ -91,7 +102,7 @@ def parent(out: Path) -> Any:
 
 
 def children(out: Path, status: str = "FINISHED") -> dict[int, Any]:
-    found = [run for run in runs(out) if "mlflow.parentRunId" in run.data.tags]
+    found = [run for run in runs(out) if "autocompress.trial" in run.data.tags]
     found = [run for run in found if run.info.status == status]
     numbers = [int(run.data.tags["autocompress.trial"]) for run in found]
     assert len(set(numbers)) == len(numbers), "a trial has several runs"
@@ -120,7 +131,7 @@ def test_trial_is_logged_whole(out: Path, artifact: Path) -> None:
     assert run.data.tags["mlflow.parentRunId"] == parent(out).info.run_id
     assert (run.data.tags["feasible"], run.data.tags["front"]) == ("true", "false")
     stored = files(run)
-    assert stored["trial.acz"] == b"weights"
+    assert stored["trial.acz"] == artifact.read_bytes()
     assert CompressionPlan.from_json(json.loads(stored["plan.json"])) == PLAN
     assert (out / "mlartifacts").is_dir()
 
@@ -129,21 +140,31 @@ def test_plan_becomes_flat_params_with_legal_names() -> None:
     document = PLAN.to_json()
     treatments = document["treatments"]
     treatments["site(h)+x"] = treatments.pop("lstm.weight_hh_l0")
-    treatments["site(h)+x"]["structure"]["bits"] = 3
-    params = plan_params(document)
+    codebook = {"kind": "vector_quantized", "bits": 3, "dimension": 2}
+    treatments["w"] = {
+        "structure": codebook,
+        "precision": {"kind": "uniform", "bits": 4, "group": "row"},
+    }
+    slope = {"kind": "equal_slope", "slope": 2.5e-11}
+    treatments["v"] = {"structure": {"kind": "dense"}, "precision": slope}
+    params = plan_params(CompressionPlan.from_json(document))
     assert params["site_h__x.structure"] == "low_rank"
     assert params["site_h__x.rank"] == "24"
-    assert params["site_h__x.bits"] == "3"
-    assert params["site_h__x.precision.bits"] == "4"
+    assert params["w.bits"] == "3"
+    assert params["w.precision.bits"] == "4"
     assert params["embedding.weight.precision"] == "entropy"
     assert params["embedding.weight.step"] == "0.0123457"
+    assert params["v.log10_slope"] == "-10.60"
+    assert "v.slope" not in params
 
 
 def test_plans_of_many_weights_exceed_no_limit(out: Path, artifact: Path) -> None:
     treatment = PLAN.to_json()["treatments"]["lstm.weight_hh_l0"]
     plan = CompressionPlan.from_json({"treatments": {f"w{i}": treatment for i in range(70)}})
     Tracker(out, "small", {}).log_trial(replace(trial(0), plan=plan), artifact)
-    assert len(children(out)[0].data.params) == 70 * 6
+    per_weight = sum(name.startswith("w13.") for name in children(out)[0].data.params)
+    assert per_weight == 6
+    assert "w69.rank" in children(out)[0].data.params
 
 
 def test_same_folder_continues_the_same_search(out: Path, artifact: Path) -> None:
@@ -231,7 +252,7 @@ def test_front_is_marked_and_marks_are_taken_back(out: Path, artifact: Path) -> 
     }
     assert {n for n, run in found.items() if run.data.tags.get("best") == "true"} == {2}
     assert found[2].data.metrics["test_ppl"] == 85.0
-    assert files(parent(out)) == {"trial.acz": b"weights"}
+    assert set(files(parent(out))) == {"trial.acz"}
     assert parent(out).data.metrics == {
         "trials": 3.0,
         "seconds": 12.0,
@@ -245,40 +266,112 @@ def test_front_is_marked_and_marks_are_taken_back(out: Path, artifact: Path) -> 
     }
 
 
-def test_links_show_the_trials_and_compare_the_front(out: Path, artifact: Path) -> None:
-    tracker = Tracker(out, "small", {})
-    for number in range(3):
-        tracker.log_trial(trial(number), artifact)
-    assert tracker.links().compare is None
-    tracker.log_front(search([0, 2]), [])
-    links = tracker.links(port=5055)
-    found = children(out)
-    assert links.compare is not None
-    assert links.compare.startswith("http://127.0.0.1:5055/#/compare-runs?runs=%5B%22")
-    assert found[0].info.run_id in links.compare
-    assert found[1].info.run_id not in links.compare
-    assert found[2].info.run_id in links.compare
-    assert f"{parent(out).info.run_id}/artifacts/front.png" in links.picture
-    assert links.runs.endswith("/runs?viewStateShareKey=autocompress")
+def test_the_saved_view_shows_all_trials_the_best_first(out: Path, artifact: Path) -> None:
+    tracker = Tracker(out, "small", {}, YARDSTICK)
+    tracker.reconcile([trial(0)], lambda number: artifact, {3: ("too large", "sampler")})
+    for number in (1, 2):
+        tracker.log_trial(trial(number, feasible=number == 1), artifact)
+    found = search([0, 1])
+    tracker.log_front(found, [])
+    tracker.conclude(found, About())
     state = saved_view(out)
-    assert state["orderByKey"] == "metrics.`ppl`"
-    assert state["orderByAsc"] is True
-    assert "metrics.`size_bytes`" in state["selectedColumns"]
+    order = f"{state['orderByKey']} {'ASC' if state['orderByAsc'] else 'DESC'}"
+    rows = client(out).search_runs(["1"], state["searchFilter"], order_by=[order])
+    assert [(row.info.run_name, row.data.tags["standing"]) for row in rows] == [
+        ("trial-0001", "1 best"),
+        ("trial-0000", "2 front"),
+        ("uncompressed", "3 uncompressed"),
+        ("trial-0002", "5 misses a limit"),
+        ("trial-0003", "6 given up"),
+    ]
+    shown = {name.partition(".")[2].strip("`") for name in state["selectedColumns"]}
+    assert shown >= {"standing", "size_MB", "times_smaller", "rise_percent", "ppl", "rejected"}
+    kinds = [chart["type"] for chart in state["compareRunCharts"]]
+    assert {"SCATTER", "PARALLEL"} <= set(kinds)
+    sections = {section["uuid"] for section in state["compareRunSections"]}
+    assert {chart["metricSectionId"] for chart in state["compareRunCharts"]} == sections
+
+
+def client(out: Path) -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient(f"sqlite:///{out / 'mlflow.db'}")
 
 
 def saved_view(out: Path) -> dict[str, Any]:
-    """What the UI shows for a link to the runs; its filter must find the finished trials."""
-    from mlflow import MlflowClient
-
-    client = MlflowClient(f"sqlite:///{out / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("autocompress")
+    """What the UI shows for the link to the trials."""
+    experiment = client(out).get_experiment_by_name("autocompress")
     assert experiment is not None
     envelope = json.loads(experiment.tags["mlflow.sharedViewState.autocompress"])
     state: dict[str, Any] = json.loads(envelope["state"])
-    order = f"{state['orderByKey']} {'ASC' if state['orderByAsc'] else 'DESC'}"
-    rows = client.search_runs([experiment.experiment_id], state["searchFilter"], order_by=[order])
-    assert [row.info.run_name for row in rows] == ["trial-0002", "trial-0001", "trial-0000"]
     return state
+
+
+def test_figures_that_people_compare(out: Path, artifact: Path) -> None:
+    tracker = Tracker(out, "small", {}, YARDSTICK)
+    tracker.reconcile([], lambda number: artifact)
+    for number, feasible in enumerate((True, False, True)):
+        tracker.log_trial(replace(trial(number), feasible=feasible), artifact)
+    metrics = children(out)[2].data.metrics
+    assert metrics["size_MB"] == 0.001
+    assert metrics["times_smaller"] == pytest.approx(9000 / 1002, abs=0.01)
+    assert metrics["rise_percent"] == pytest.approx(10)
+    assert metrics["bits_per_weight"] == pytest.approx(8 * 1002 / 500, abs=0.001)
+    assert metrics["best_so_far_ppl"] == 88
+    history = client(out).get_metric_history(parent(out).info.run_id, "best_so_far_ppl")
+    assert [(point.step, point.value) for point in history] == [(0, 90), (1, 90), (2, 88)]
+    (uncompressed,) = (run for run in runs(out) if run.info.run_name == "uncompressed")
+    assert uncompressed.data.metrics["times_smaller"] == 1
+    assert uncompressed.data.metrics["rise_percent"] == 0
+    bits = {name for name in children(out)[0].data.params if name.endswith(".bits_per_weight")}
+    assert bits
+
+
+def test_what_was_given_up_has_failed_with_its_reason(out: Path, artifact: Path) -> None:
+    tracker = Tracker(out, "small", {})
+    tracker.log_trial(replace(trial(0), rejected="worse than trial 7"), artifact)
+    tracker.log_given_up(1, "far too large")
+    given_up = {1: ("far too large", "sampler"), 2: ("failed: an error", "opening")}
+    for _ in range(2):
+        tracker.reconcile([replace(trial(0), rejected="worse")], lambda _: artifact, given_up)
+        failed = children(out, "FAILED")
+        assert {number: run.data.tags["rejected"] for number, run in failed.items()} == {
+            0: "worse than trial 7",
+            1: "far too large",
+            2: "failed: an error",
+        }
+    assert children(out) == {}
+    assert failed[2].data.tags["origin"] == "opening"
+
+
+@pytest.mark.parametrize("front", [[0, 1], []])
+def test_the_description_begins_with_the_answer(
+    front: list[int], out: Path, artifact: Path
+) -> None:
+    tracker = Tracker(out, "small", {}, YARDSTICK)
+    tracker.reconcile([trial(0), trial(1)], lambda number: artifact)
+    found = search(front)
+    tracker.log_front(found, [])
+    tracker.conclude(found, About(data=DataDescription("corpus", "abc", {"words": 3})))
+    note = parent(out).data.tags["mlflow.note.content"]
+    first = note.splitlines()[0]
+    if front:
+        assert first.startswith("**1.001 kB, 9.0 times smaller, ppl 89 (+11.25 %)**: ")
+        assert f"runs/{children(out)[1].info.run_id}" in first
+    else:
+        assert first == "**No plan keeps the limits** among 3 trials."
+    (used,) = parent(out).inputs.dataset_inputs
+    assert used.dataset.name == "corpus"
+    assert json.loads(used.dataset.profile) == {"words": 3}
+
+
+def test_a_report_names_the_pictures_beside_it(out: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report.md"
+    report.write_text("![the curve](curve.png) and ![another](http://elsewhere/a.png)")
+    Tracker(out, "small", {}).log_front(search([]), [report])
+    shown = files(parent(out))["report.md"].decode()
+    named = "*the curve: `curve.png`, among these files*"
+    assert shown == f"{named} and ![another](http://elsewhere/a.png)"
 
 
 def test_nothing_feasible_is_no_error(out: Path) -> None:
@@ -296,15 +389,21 @@ def test_failures_are_one_line(out: Path, tmp_path: Path) -> None:
 def test_what_was_fine_tuned_shows_its_plan(out: Path, tmp_path: Path) -> None:
     tracker = Tracker(out, "small", {})
     tuned = replace(search([0]).front[0], artifact=write_mixed(tmp_path / "model.acz"))
-    tracker.log_recovered(replace(search([0]), recovered=(tuned,)), tuned)
+    log = TrainingLog(1000, 1040, 30, ((5, 4.5), (10, 4.0)), ((10, {"ppl": 88.0}),))
+    tracker.log_recovered(replace(search([0]), recovered=(tuned,)), tuned, log)
     (run,) = (run for run in runs(out) if "mlflow.parentRunId" in run.data.tags)
     plan = open_artifact(tuned.artifact).plan.to_json()
     assert json.loads(files(run)["plan.json"]) == plan
-    assert run.data.params == plan_params(plan)
+    assert run.data.params.items() >= plan_params(open_artifact(tuned.artifact).plan).items()
+    assert run.data.metrics["seconds"] == 30
+    assert (run.info.start_time, run.info.end_time) == (1000 * 1000, 1040 * 1000)
+    losses = client(out).get_metric_history(run.info.run_id, "training_loss")
+    assert [(point.step, point.value) for point in losses] == [(5, 4.5), (10, 4.0)]
 
 
 def test_what_was_fine_tuned_is_marked_while_it_is_the_best(out: Path, tmp_path: Path) -> None:
     tracker, artifact = Tracker(out, "small", {}), write_mixed(tmp_path / "model.acz")
+    write_mixed(tmp_path / "trial.acz")
     tracker.log_trial(trial(0), artifact)
     found = search([0], trials=1)
     tuned = replace(found.front[0], artifact=artifact)
