@@ -79,6 +79,7 @@ WRONG = {
         "--seed",
     ),
     "negative seed of a text": (["generate", "f.acz", "--seed", "-1"], "--seed"),
+    "empty budget of one file": (["compress", "m", "--data", "d", "--budget", ""], "3bpw"),
     "no words": (["predict", "f.acz", "the", "--top-k", "0"], "--top-k"),
     "no words exported": (["export", "f.acz", "--onnx", "o", "--top-k", "0"], "--top-k"),
     "no port": (["ui", "r", "--port", "0"], "--port"),
