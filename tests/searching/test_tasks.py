@@ -228,9 +228,9 @@ def test_faults_on_test_data_leave_all_else_whole(
     _valid_json(out)
     kept = SearchResult.from_json(json.loads((out / "result.json").read_text(encoding="utf-8")))
     assert kept.best is not None
-    told = summary_lines(kept)
-    assert told[0].startswith("best plan")
-    assert not any("nan" in line or "None" in line for line in told)
+    lines = summary_lines(kept)
+    assert lines[0].startswith("best plan")
+    assert not any("nan" in line or "None" in line for line in lines)
     task.on.clear()
     repaired = search(task, out)
     assert repaired.best is not None
