@@ -146,7 +146,7 @@ class SearchResult:
     sound: Prospect | None = None
 
     def __eq__(self, other: object) -> bool:
-        """Compare what was found; where it lies makes no difference."""
+        """Compare what was found, wherever it lies."""
         if not isinstance(other, SearchResult):
             return NotImplemented
         names = [one.name for one in fields(SearchResult)]
