@@ -41,12 +41,6 @@ class OpenedSearch(SearchResult):
         values = {one.name: getattr(result, one.name) for one in fields(SearchResult)}
         return cls(**values, folder=folder)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the JSON document of the result, as result.json has it."""
-        document = super().to_json()
-        document.pop("folder")
-        return document
-
     def trial_results(self) -> list[TrialResult]:
         """Return all finished trials that have a file, by number.
 
