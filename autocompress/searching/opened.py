@@ -6,7 +6,7 @@ import base64
 from dataclasses import dataclass, field, fields
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from autocompress.artifact import open_artifact
 from autocompress.errors import SearchError
