@@ -9,7 +9,13 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parent.parent
-SHOWN = ("benchmarks/*.py", "benchmarks/results/*.*", "examples/*.py", "tests/plugins/*.py")
+SHOWN = (
+    "benchmarks/*.py",
+    "benchmarks/results/*.*",
+    "examples/*.py",
+    "examples/*.ipynb",
+    "tests/plugins/*.py",
+)
 
 
 def on_files(files: Files, config: Any) -> Files:
