@@ -24,6 +24,7 @@ SOUND = 0.1
 """What may be lost of the metric by a file that is called sound."""
 
 _NEAR = 0.85  # of the size that is asked for: what is smaller shows too little of it
+_POOR, _SMALL = 3.0, 0.01  # times what is predicted, which is at least so much
 _PAIRS = 5  # predicted and measured ones, from which the next prediction is corrected
 _FEWEST_PAIRS = 3
 _LARGEST_LOSS = 50.0  # nats; what is predicted beyond is as good as infinite
@@ -101,9 +102,9 @@ def prospects(
 ) -> tuple[Prospect, ...]:
     """Tell what files of 2, 5, 10, 20 and 40 times fewer bytes lose.
 
-    A trial shows it whose file is as small, if hardly smaller; or if it loses less than is
-    predicted, however small it is. Predictions are corrected by what trials have shown of their
-    like.
+    A trial shows it whose file is as small, if hardly smaller, unless it loses several times what
+    is predicted; or if it loses less than that, however small it is. Predictions are corrected
+    by what trials have shown of their like.
 
     Args:
         result: The search.
@@ -146,17 +147,18 @@ def _at(
     limit = result.baseline.size_bytes // times
     small = [one for one in measured if one.size_bytes <= limit]
     best = min(small, key=lambda one: result.worsening(one.values), default=None)
-    if best is not None and (curve is None or best.size_bytes >= _NEAR * limit):
-        return _shown(result, times, best)
-    if curve is None:
-        return None
-    loss = curve.loss_rise(limit - _beside(result, curve))
-    if loss is None:
-        return Prospect(times, limit, None, None) if best is None else _shown(result, times, best)
+    loss = None if curve is None else curve.loss_rise(limit - _beside(result, curve))
+    if curve is None or loss is None:
+        if best is not None:
+            return _shown(result, times, best)
+        return None if curve is None else Prospect(times, limit, None, None)
     loss *= _correction(result, measured, loss)
     rise = math.expm1(min(loss, _LARGEST_LOSS))
-    if best is not None and result.worsening(best.values) <= rise:
-        return _shown(result, times, best)
+    # Of nearly the size, a plan tells what can be had, unless it was a poor one.
+    if best is not None:
+        is_near = best.size_bytes >= _NEAR * limit
+        if result.worsening(best.values) <= (_POOR * max(rise, _SMALL) if is_near else rise):
+            return _shown(result, times, best)
     return Prospect(times, limit, rise, None)
 
 

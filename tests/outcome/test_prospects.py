@@ -79,6 +79,12 @@ def test_what_trials_have_shown_is_measured() -> None:
     assert without[20].trial == 2
 
 
+def test_a_poor_plan_of_the_size_does_not_tell_what_can_be_had() -> None:
+    told = {one.times: one for one in prospects(found(), [trial(0, 9_900, 24.0)], CURVE)}
+    assert told[10].trial is None
+    assert told[10].rise == pytest.approx(math.expm1(0.01))
+
+
 def test_predictions_are_corrected_by_trials_of_their_like() -> None:
     trials = [trial(n, 2_000 + n, 10 * math.exp(0.8), 0.4) for n in range(3)]
     (ten,) = (one for one in prospects(found(), trials, CURVE) if one.times == 10)
