@@ -92,7 +92,7 @@ def cost_lines(
         left = width - names - len(_NUMBERS)
         room = min(max((left - len(_SHARE)) // 2 if has_rises else left, _LEAST_BAR), _BAR)
     title = f"{'weight':{names}}  {'before':>9} {'after':>9} {'bits':>5}  {'bytes':{room}}"
-    lines = [f"{title}  share of predicted loss" if has_rises else title.rstrip()]
+    lines = [f"{title}  loss, predicted" if has_rises else title.rstrip()]
     most_bytes = max(one.after for one in costs)
     loss = sum(one.rise or 0.0 for one in costs)
     for one in costs:
