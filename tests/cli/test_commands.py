@@ -260,7 +260,9 @@ def test_each_unexpected_error_has_a_log_of_its_own(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.exhaustive)]
+)
 def test_a_stopped_ui_leaves_no_server(
     how: signal.Signals, searched: tuple[Path, Done], tmp_path: Path
 ) -> None:
@@ -322,8 +324,8 @@ def wait_until(holds: Callable[[], bool], complaint: str) -> None:
         (signal.SIGINT, 130, 1),
         pytest.param(signal.SIGKILL, -9, 1, marks=pytest.mark.slow),
         pytest.param(signal.SIGINT, 130, 2, marks=pytest.mark.slow),
-        pytest.param(signal.SIGTERM, 143, 1, marks=pytest.mark.slow),
-        pytest.param(signal.SIGHUP, 129, 2, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, 143, 1, marks=pytest.mark.exhaustive),
+        pytest.param(signal.SIGHUP, 129, 2, marks=pytest.mark.exhaustive),
     ],
 )
 def test_a_stopped_search_continues(
