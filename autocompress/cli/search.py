@@ -22,7 +22,7 @@ from autocompress.cli.output import (
     width_of_stdout,
 )
 from autocompress.cli.own import how_to_load
-from autocompress.cli.subject import check_source, subject_of
+from autocompress.cli.subject import Asked
 
 if TYPE_CHECKING:
     from autocompress.outcome.results import SearchResult
@@ -143,8 +143,9 @@ def search(
     from autocompress.searching.search import search as run
     from autocompress.searching.space.language import load_space
 
-    check_source(model, data, factory, weights, task)
-    asked = None if budget is None else parse_budget(budget)
+    asked = Asked(model, data, factory, weights, task)
+    asked.check()
+    size = None if budget is None else parse_budget(budget)
     latency = None if latency_budget is None else parse_latency(latency_budget)
     if max_rise is not None:
         parse_rise(max_rise)  # refused before the model is read, as is the time
@@ -152,13 +153,13 @@ def search(
         parse_seconds(timeout)
     chosen = None if space is None else load_space(space)
     fine_tuning = _fine_tuning(recover, dropout, distillation, seed)
-    subject = subject_of(model, data, factory, weights, task)
+    subject = asked.subject()
     limits = [text.replace(" ", "") for text in (budget, max_rise, latency_budget) if text]
     folder = out or Path("runs") / "-".join([subject.name, *limits])
     result = run(
         subject.model,
         subject.task,
-        budget=asked,
+        budget=size,
         max_rise=max_rise,
         latency_budget=latency,
         space=chosen,

@@ -73,7 +73,7 @@ def _example(model: nn.Module, batch: Tensor) -> Tensor | None:
                 continue
             try:
                 twin(one)
-            except Exception:
+            except Exception:  # whatever a user's module raises
                 if one is batch:
                     raise
                 continue

@@ -176,7 +176,12 @@ def _model(title: str, told: str, scored: Scored, rises: Any) -> dict[str, Any]:
         costs = ()  # all else is known without the file
     loss = sum(cost.rise or 0.0 for cost in costs)
     weights = [_weight(cost, loss) for cost in costs]
-    return {"title": title, "told": told, "file": str(scored.artifact), "weights": weights}
+    return {
+        "title": title,
+        "told": told,
+        "file": "/".join(scored.artifact.parts[-3:]),
+        "weights": weights,
+    }
 
 
 def _weight(cost: WeightCost, loss: float) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from toys import toy_corpus, toy_model
 
 import autocompress
 from autocompress.cli import main
@@ -19,16 +18,6 @@ def run(*arguments: object, expect: int = 0) -> Result:
     result = CliRunner().invoke(main, list(map(str, arguments)))
     assert result.exit_code == expect, result.output
     return result
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return toy_corpus(tmp_path_factory.mktemp("data") / "toy")
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
-    return toy_model(tmp_path_factory.mktemp("model") / "toy-lm", corpus)
 
 
 @pytest.fixture(scope="module")
