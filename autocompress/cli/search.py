@@ -39,7 +39,7 @@ a_sampler = click.Choice(["tpe", "nsga2", "random"])
     sections={
         "Data": ("data",),
         "Limits": ("budget", "max_rise", "latency_budget"),
-        "Effort": ("trials", "timeout", "jobs", "space", "sampler", "seed"),
+        "Effort": ("trials", "timeout", "jobs", "cluster", "space", "sampler", "seed"),
         "Fine-tuning": ("recover", "dropout", "distillation"),
         "Output": ("out", "as_json"),
         "A model of your own": ("factory", "weights", "task"),
@@ -72,6 +72,11 @@ a_sampler = click.Choice(["tpe", "nsga2", "random"])
 )
 @click.option("--timeout", metavar="TIME", help="No trial begins after this time, as 30m.")
 @click.option("--jobs", type=a_count, metavar="N", default=1, show_default=True, help="At a time.")
+@click.option(
+    "--cluster",
+    metavar="ADDRESS",
+    help="Dask workers instead: tcp://host:8786, scheduler.json, or local:4.",
+)
 @click.option(
     "--space",
     metavar="SPACE",
@@ -116,6 +121,7 @@ def search(
     trials: int | None,
     timeout: str | None,
     jobs: int,
+    cluster: str | None,
     out: Path | None,
     space: str | None,
     sampler: SamplerName,
@@ -166,6 +172,7 @@ def search(
         trials=trials,
         timeout=timeout,
         jobs=jobs,
+        cluster=cluster,
         out=folder,
         seed=seed,
         sampler=sampler,

@@ -60,6 +60,7 @@ def search(
     trials: int | None = None,
     timeout: str | None = None,
     jobs: int = 1,
+    cluster: str | None = None,
     out: str | Path | None = None,
     seed: int = 0,
     sampler: SamplerName = "tpe",
@@ -98,6 +99,10 @@ def search(
             then fine-tuned.
         jobs: How many trials are made at the same time, each on one processor core. With one,
             equal seeds give equal plans and bytes.
+        cluster: Instead of `jobs`, the address of a Dask scheduler ("tcp://host:8786"), a
+            scheduler file, or "local:4" for four worker processes on this machine. Each of its
+            workers does one trial or fine-tuning at a time; with one worker, plans and bytes are
+            those of one job. Needs `pip install 'autocompress[cluster]'`.
         out: The folder; by default `runs/<name>`.
         seed: Seed of the sampler.
         sampler: "tpe", "nsga2" or "random".
@@ -115,7 +120,7 @@ def search(
     Raises:
         BudgetError, SpaceError, ModelError, TaskError, ObjectiveError, ExportError: If an argument
             cannot be used. What the code of task or objective raised is the `__cause__`.
-        SearchError: If the folder cannot be used, or three trials in a row fail.
+        SearchError: If the folder or the cluster cannot be used, or three trials in a row fail.
     """
     start = time.perf_counter()
     limit = None if latency_budget is None else parse_latency(latency_budget)
@@ -139,6 +144,7 @@ def search(
         recovery=tuning,
         fallback=instead_of_samples(timeout, seed) if timeout and may_end else None,
         timeout=None if timeout is None else parse_seconds(timeout),
+        cluster=cluster,
     )
     ModelWeights.of(model)  # refuses what cannot be compressed, before anything is written
     model = plain(model)
