@@ -15,7 +15,7 @@ from autocompress.errors import SearchError
 from autocompress.support.process import logging_at
 
 _LOCAL = re.compile(r"local:([1-9][0-9]{0,3})")
-_ADDRESS = re.compile(r"([a-z]+://)?[^\s/:]+:[0-9]+|([a-z]+://)?\[[0-9a-fA-F:]+\]:[0-9]+")
+_ADDRESS = re.compile(r"([a-z]+://)?(?!local:)([^\s/:]+|\[[0-9a-fA-F:]+\]):[0-9]+")
 _PATIENCE_S = 10.0
 _LOGGERS = ("distributed", "distributed.client", "tornado", "tornado.application", "asyncio")
 _UNHEARD = logging.CRITICAL + 1
