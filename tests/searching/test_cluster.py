@@ -408,10 +408,16 @@ def test_who_can_do_jobs_for_whom() -> None:
 def test_work_that_nobody_waits_for_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "_LOOK_S", 0.02)
     start, steps = time.monotonic(), 0
-    with pytest.raises(remote._Cancelled), stopped_when(lambda: steps > 10):
-        while time.monotonic() < start + WAIT_S:
-            steps += 1
-            time.sleep(0.001)
+
+    def work() -> None:
+        nonlocal steps
+        with stopped_when(lambda: steps > 10):
+            while time.monotonic() < start + WAIT_S:
+                steps += 1
+                time.sleep(0.001)
+
+    with pytest.raises(remote._Cancelled):
+        work()
     with stopped_when(lambda: False):
         time.sleep(0.1)
 
@@ -461,9 +467,7 @@ def test_a_scheduler_that_does_not_answer_is_told_in_seconds(
 ) -> None:
     monkeypatch.setattr(way, "_PATIENCE_S", 0.5)
     start = time.monotonic()
-    with pytest.raises(
-        SearchError, match=r"no Dask scheduler answers at '127.0.0.1:9' \(.*\); check"
-    ):
+    with pytest.raises(SearchError, match=r"no Dask scheduler answers at '127.0.0.1:9' \("):
         autocompress.search(teacher(), Classification(), cluster="127.0.0.1:9", out=tmp_path / "a")
     assert time.monotonic() < start + 10
     (tmp_path / "scheduler.json").write_text("{}")
@@ -519,7 +523,9 @@ def test_a_job_that_kills_its_workers_fails_and_the_others_do_not(
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {path.parent.name: path.read_bytes() for path in folder.rglob("model.acz")}
+    """Return the artifacts of trials and of what was fine-tuned."""
+    kept = (path for part in ("trials", "recovered") for path in (folder / part).glob("*/*.acz"))
+    return {path.parent.name: path.read_bytes() for path in kept}
 
 
 @pytest.mark.slow
@@ -532,16 +538,17 @@ def test_one_worker_makes_the_plans_of_one_job(out: Path) -> None:
 
 @pytest.mark.slow
 def test_a_search_whose_workers_are_killed_loses_and_doubles_nothing(out: Path) -> None:
-    """Every few seconds a worker is killed, while it does a trial or takes the bench."""
+    """After every third trial a worker is killed, whatever it does."""
     from mlflow import MlflowClient
 
-    over = threading.Event()
-    killed = []
+    over, ledger = threading.Event(), out / "study.jsonl"
+    killed: list[int | None] = []
 
     def kill() -> None:
-        while not over.wait(3.0):
+        while not over.wait(0.05):
+            ended = len(ledger.read_bytes().splitlines()) if ledger.exists() else 0
             workers = multiprocessing.active_children()
-            if workers:
+            if workers and ended >= 3 * (len(killed) + 1):
                 victim = workers[len(killed) % len(workers)]
                 victim.kill()
                 killed.append(victim.pid)
@@ -550,14 +557,14 @@ def test_a_search_whose_workers_are_killed_loses_and_doubles_nothing(out: Path) 
     killer.start()
     try:
         found = autocompress.search(
-            teacher(), Classification(), budget=12_000, trials=20, cluster="local:2", out=out
+            teacher(), Classification(), budget=12_000, trials=12, cluster="local:2", out=out
         )
     finally:
         over.set()
         killer.join()
     assert len(killed) > 1
-    assert found.trials == 20
-    numbers = [json.loads(line)["number"] for line in (out / "study.jsonl").open()]
+    assert found.trials == 12
+    numbers = [json.loads(line)["number"] for line in ledger.open()]
     assert len(numbers) == len(set(numbers))
     client = MlflowClient(f"sqlite:///{out}/mlflow.db")
     runs = [
@@ -567,4 +574,4 @@ def test_a_search_whose_workers_are_killed_loses_and_doubles_nothing(out: Path) 
     ]
     assert {run.info.status for run in runs} <= {"FINISHED", "FAILED"}
     names = [run.info.run_name for run in runs if str(run.info.run_name).startswith("trial-")]
-    assert len(names) == len(set(names)) == 20
+    assert len(names) == len(set(names)) == 12
