@@ -564,7 +564,7 @@ def test_a_search_whose_workers_are_killed_loses_and_doubles_nothing(out: Path) 
         killer.join()
     assert len(killed) > 1
     assert found.trials == 12
-    numbers = [json.loads(line)["number"] for line in ledger.open()]
+    numbers = [json.loads(line)["number"] for line in ledger.read_text().splitlines()]
     assert len(numbers) == len(set(numbers))
     client = MlflowClient(f"sqlite:///{out}/mlflow.db")
     runs = [
