@@ -40,7 +40,7 @@ a_sampler = click.Choice(["tpe", "nsga2", "random"])
         "Data": ("data",),
         "Limits": ("budget", "max_rise", "latency_budget"),
         "Effort": ("trials", "timeout", "jobs", "cluster", "space", "sampler", "seed"),
-        "Fine-tuning": ("recover", "dropout", "distillation"),
+        "Fine-tuning": ("recover", "recover_members", "dropout", "distillation"),
         "Output": ("out", "as_json"),
         "A model of your own": ("factory", "weights", "task"),
     },
@@ -93,6 +93,14 @@ a_sampler = click.Choice(["tpe", "nsga2", "random"])
     metavar="TIME",
     help="Fine-tune the best plan, for a time as 10m or for 2000steps.",
 )
+@click.option(
+    "--recover-members",
+    type=a_count,
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="Plans of the front to --recover, side by side.",
+)
 @click.option("--dropout", type=float, metavar="P", help="Of --recover.  [default: 0.15]")
 @click.option(
     "--distillation", type=float, metavar="P", help="Share of the loss of --recover.  [default: 0]"
@@ -126,6 +134,7 @@ def search(
     space: str | None,
     sampler: SamplerName,
     recover: str | None,
+    recover_members: int,
     dropout: float | None,
     distillation: float | None,
     seed: int,
@@ -178,6 +187,7 @@ def search(
         sampler=sampler,
         name=subject.name,
         recovery=fine_tuning,
+        recovery_members=recover_members,
     )
     conclude(result, folder, as_json, data=data, factory=factory)
 

@@ -239,9 +239,12 @@ class _Course:
             return
         evaluator = self._bench.evaluator
         name, source = self._settings.metric, evaluator.source
-        jobs = recovery_jobs(self._folder, source, name, judge.limits, promising, recovery)
-        # One fine-tuning keeps all cores of a machine busy.
-        with self._place.executing(self._bench, 1) as executor:
+        more = self._request.recovery_members - 1
+        members = [promising, *judge.members(records.results, promising, more)]
+        jobs = recovery_jobs(self._folder, source, name, judge.limits, members, recovery)
+        # One fine-tuning keeps all cores of a machine busy, and so do the two of a plan alone.
+        side_by_side = self._request.effort.jobs if more else 1
+        with self._place.executing(self._bench, min(side_by_side, len(jobs))) as executor:
             carry_out(jobs, executor)
 
     def _summary(self, records: Records) -> SearchResult:

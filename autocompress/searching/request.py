@@ -42,6 +42,7 @@ class Request:
         fallback: How to fine-tune the nearest plan where no opening keeps the limits, or None to
             go on with the sampler.
         timeout: How long trials may be begun, in seconds, as it was asked for, or None.
+        recovery_members: How many plans are fine-tuned, the best among them.
         cluster: Address of the Dask cluster that does the jobs, or None for this machine.
     """
 
@@ -58,6 +59,7 @@ class Request:
     fallback: RecoverySettings | None = None
     timeout: float | None = None
     cluster: str | None = None
+    recovery_members: int = 1
 
     def __post_init__(self) -> None:
         """Check what does not depend on a model.
@@ -68,6 +70,7 @@ class Request:
         counts: dict[str, tuple[object, int]] = {
             "trials": (self.effort.trials, 1),
             "jobs": (self.effort.jobs, 1),
+            "recovery_members": (self.recovery_members, 1),
             "seed": (self.seed, 0),
         }
         for name, (count, least) in counts.items():
@@ -86,6 +89,11 @@ class Request:
             raise ExportError(
                 f"engine '{self.engine}' measures no latency; choose another engine in the search "
                 "space, or leave the latency out"
+            )
+        if self.recovery_members > 1 and self.recovery is None:
+            raise SearchError(
+                f"`recovery_members={self.recovery_members}` (--recover-members) needs `recovery` "
+                '(--recover), such as "10m"'
             )
         if self.space.pipeline and self.recovery is not None:
             object.__setattr__(self, "recovery", replace(self.recovery, pipeline=True))

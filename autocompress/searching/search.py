@@ -66,6 +66,7 @@ def search(
     sampler: SamplerName = "tpe",
     name: str | None = None,
     recovery: str | RecoverySettings | None = None,
+    recovery_members: int = 1,
 ) -> OpenedSearch:
     """Search for the best ways to store a model's weights.
 
@@ -113,6 +114,10 @@ def search(
             fine-tuning regains that and more; with a limit on size or latency besides, the plan
             that loses least, if possible of those that stay 10 % below the limit on the latency.
             None leaves it out.
+        recovery_members: How many plans are fine-tuned: beside the promising one, members of the
+            front that lose at most ten points more than it does, spread over the sizes and each
+            kept at its own, so that the front of fine-tuned files is shown too. `jobs`, or the
+            workers of a cluster, do them side by side; there is one control for all.
 
     Returns:
         The front, the best plan within all limits (None if no plan keeps them) and the baseline.
@@ -145,6 +150,7 @@ def search(
         fallback=instead_of_samples(timeout, seed) if timeout and may_end else None,
         timeout=None if timeout is None else parse_seconds(timeout),
         cluster=cluster,
+        recovery_members=recovery_members,
     )
     ModelWeights.of(model)  # refuses what cannot be compressed, before anything is written
     model = plain(model)

@@ -531,8 +531,8 @@ def files(folder: Path) -> dict[str, bytes]:
 @pytest.mark.slow
 def test_one_worker_makes_the_plans_of_one_job(out: Path) -> None:
     asked: dict[str, Any] = {"budget": 12_000, "trials": 10, "recovery": SETTINGS}
-    for place, folder in (({}, out / "here"), ({"cluster": "local:1"}, out / "there")):
-        autocompress.search(teacher(), Classification(), out=folder, **asked, **place)
+    for cluster, folder in ((None, out / "here"), ("local:1", out / "there")):
+        autocompress.search(teacher(), Classification(), out=folder, cluster=cluster, **asked)
     assert files(out / "there") == files(out / "here")
 
 

@@ -90,7 +90,7 @@ class Crew:
     def dismiss(self, address: str) -> None:
         """Forget a worker; if it is still there, it is asked again."""
         for known in (self._known, self.usable, self.refused):
-            known.pop(address, None)  # type: ignore[attr-defined]
+            known.pop(address, None)
         self._asked.discard(address)
 
     def _there(self) -> dict[str, tuple[str, dict[str, float]]]:
@@ -112,6 +112,7 @@ class Crew:
                 continue
             self._asked.discard(address)
             if isinstance(answer, Exception):
+                progress.say(f"worker {address} does not answer ({answer}): asked again")
                 self.dismiss(address)
             elif answer is None:
                 self.usable[address] = self._known[address][1]
