@@ -119,7 +119,7 @@ def trials(folder: Path) -> None:
         client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
         name = next(one.name for one in client.search_registered_models())
         best = client.get_model_version_by_alias(model_name(name), "best")
-        parent = client.get_run(best.run_id).data.tags["mlflow.parentRunId"]
+        parent = client.get_run(str(best.run_id)).data.tags["mlflow.parentRunId"]
         runs = f"{root}/#/experiments/{experiment}/runs"
         photograph(IMAGES / "mlflow-trial.png", f"{runs}/{best.run_id}", 1280, 1000)
         photograph(IMAGES / "mlflow-search.png", f"{runs}/{parent}", 1280, 1000)
