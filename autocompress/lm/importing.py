@@ -82,8 +82,9 @@ def import_checkpoint(
         raise ModelError(_of_plain_layers(read, nonlinearity))
     words = _words_of(vocabulary, config, read)
     if end_of_sentence not in words.ids:
+        source = "the vocabulary" if isinstance(vocabulary, Vocabulary) else vocabulary
         raise CorpusError(
-            f"{'the vocabulary' if words is vocabulary else vocabulary} lacks the word {end_of_sentence!r}, which ends each line of a text; "
+            f"{source} lacks the word {end_of_sentence!r}, which ends each line of a text; "
             "name the word that does, by --end-of-sentence"
         )
     model, done = fit(read, config)
