@@ -66,7 +66,7 @@ async def adopt(digest: str, data: bytes) -> str | None:
         digest: By which jobs ask for it.
         data: The bench.
     """
-    # In a thread, since importing torch would keep the worker from answering for seconds.
+    # In a thread, since a large model would else keep the worker from answering for seconds.
     return await asyncio.get_running_loop().run_in_executor(None, _adopt, digest, data)
 
 
