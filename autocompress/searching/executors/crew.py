@@ -47,7 +47,6 @@ class Crew:
         self.usable: dict[str, dict[str, float]] = {}
         self.refused: dict[str, str] = {}
         self._client, self._bench = client, bench
-        self._here = probe.facts(_PACKAGE)
         self._known: dict[str, tuple[str, dict[str, float]]] = {}
         self._asked: set[str] = set()
         self._answers: SimpleQueue[Answers] = SimpleQueue()
@@ -135,8 +134,8 @@ class Crew:
         answers = self._run(addresses, _ByValue(probe.facts), _PACKAGE)
         for address, there in answers.items():
             if not isinstance(there, Exception):
-                answers[address] = probe.misfit(self._here, there)
-        answers |= self._run(_fit(answers), remote.lacks, self.digest, self._here["code"])
+                answers[address] = probe.misfit(remote.HERE, there)
+        answers |= self._run(_fit(answers), remote.lacks, self.digest, remote.HERE["code"])
         missing = [address for address, lacking in answers.items() if lacking is True]
         answers |= self._run(missing, remote.adopt, self.digest, self._bench)
         return {address: answer or None for address, answer in answers.items()}

@@ -29,7 +29,7 @@ Files = Mapping[str, bytes]
 
 _MOST_BENCHES = 2  # a cluster may work for two searches at a time
 _LOOK_S = 1.0
-_CODE = facts("autocompress")["code"]  # as it was imported; the disk may have another by now
+HERE = facts("autocompress")  # as it was imported; the disk may have other code by now
 _benches: OrderedDict[str, Bench] = OrderedDict()
 _alone = threading.Lock()  # threads of a process share torch's settings and random numbers
 
@@ -54,8 +54,8 @@ def lacks(digest: str, code: str) -> str | bool:
         digest: Of the bench.
         code: Hash of the package's code.
     """
-    if code != _CODE:
-        return f"it still runs another version of autocompress (code {_CODE}); restart it"
+    if code != HERE["code"]:
+        return f"it still runs another version of autocompress (code {HERE['code']}); restart it"
     return digest not in _benches
 
 
