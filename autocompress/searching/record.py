@@ -16,7 +16,7 @@ from autocompress.support.files import kept_json
 from autocompress.tracking import Tracker, Yardstick
 from autocompress.tracking.store import is_whole, relocate
 
-_REPORT = ("front.csv", "front.png", "front.html", "report.md", "hypervolume.png")
+_REPORT = ("front.csv", "front.png", "front.html", "report.md", "progress.png")
 
 
 def open_record(folder: SearchFolder, about: About) -> Tracker:
