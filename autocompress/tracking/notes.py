@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from autocompress.artifact import WeightReport
     from autocompress.outcome.results import Scored, SearchResult, TrialResult
 
-FRONT_PICTURE = "front.png"
+FRONT_PICTURE, WEIGHTS_PICTURE = "front.png", "weights.png"
 _ROWS = 20
 _LONGEST = 7500  # MLflow cuts off longer texts
 _IMAGE = re.compile(r"!\[([^\]]*)\]\(([^):]+\.png)\)")

@@ -68,6 +68,7 @@ def test_search_leaves_pictures_and_runs(searched: tuple[Path, Done]) -> None:
     assert {"report.md", "progress.png"} <= names
     (front,) = searched[0].glob("mlartifacts/**/front.png")
     assert {"report.md", "progress.png"} <= {path.name for path in front.parent.iterdir()}
+    assert len(list(searched[0].glob("mlartifacts/**/weights.png"))) == 12
 
 
 @pytest.mark.parametrize("split", ["valid", "test"])
