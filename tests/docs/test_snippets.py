@@ -39,7 +39,7 @@ def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     search = autocompress.search
 
     def briefly(*arguments: Any, **options: Any) -> Any:
-        return search(*arguments, **{**options, "trials": TRIALS, "space": "quick"})
+        return search(*arguments, **{**options, "trials": TRIALS})
 
     monkeypatch.setattr(autocompress, "search", briefly)
 
@@ -48,16 +48,16 @@ def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def of_ones_own() -> dict[str, Any]:
     """A model of one's own and its data, under the names that documents use."""
     torch.manual_seed(0)
-    inputs = torch.randn(600, 12)
-    targets = (inputs @ torch.randn(12, 3)).argmax(dim=1)
+    inputs = torch.randn(6000, 12)
+    targets = (inputs @ torch.randn(12, 3) + torch.randn(6000, 3)).argmax(dim=1)
     layers = (nn.Linear(12, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 3))
     model = nn.Sequential(*layers)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     for _ in range(50):
         optimizer.zero_grad()
-        nn.functional.cross_entropy(model(inputs[:400]), targets[:400]).backward()  # type: ignore[no-untyped-call]
+        nn.functional.cross_entropy(model(inputs[:4000]), targets[:4000]).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    batches = list(zip(inputs.split(100), targets.split(100), strict=True))
+    batches = list(zip(inputs.split(1000), targets.split(1000), strict=True))
     names = {"train_loader": batches[:4], "valid_loader": batches[4:5]}
     return {**names, "test_loader": batches[5:], "model": model, "my_model": model}
 
