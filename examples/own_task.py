@@ -23,8 +23,8 @@ class BrokenFound(autocompress.Task):
         low, high = ((model(x[part]) - x[part]).square().sum(1) for x in (sound, broken))
         return (high > low[:, None]).float().mean().item()
 
-    def calibration_batches(self) -> list[Tensor]:
-        return list(sound[:1000].split(50))
+    def calibration_batches(self) -> Iterator[Tensor]:
+        return iter(sound[:1000].split(50))
 
     def training_losses(self, model: nn.Module, *how: object) -> Iterator[Tensor]:
         yield from ((model(x) - x).square().mean() for x in self.calibration_batches())

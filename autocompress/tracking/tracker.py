@@ -204,33 +204,37 @@ class Tracker:
             if about.data is not None:
                 self._runs.log_data(about.data)
             save_view(self._runs, result)
-            ids, model = ids_of(self._runs, result), None
+            ids, model, unserved = ids_of(self._runs, result), None, None
             if result.best is not None:
                 run_id = ids[result.best.artifact]
-                model = self._registered(run_id, result.best.artifact, about)
+                model, unserved = self._registered(run_id, result.best.artifact, about)
             root = f"#/experiments/{self._runs.experiment}/runs"
             runs = {path: f"{root}/{run_id}" for path, run_id in ids.items()}
             parent, front = self._runs.parent, None
             if self._runs.has_file(parent, FRONT_PICTURE):
                 front = f"{root}/{parent}/artifacts/{FRONT_PICTURE}"
-            self._runs.note(parent, search_note(result, runs, model, front))
+            self._runs.note(parent, search_note(result, runs, model, front, unserved))
 
     def end(self, status: Ending) -> None:
         """Mark the search as ended; opening its folder again continues it."""
         with mlflow_errors("end the run of the search"):
             self._runs.close(status)
 
-    def _registered(self, run_id: str, artifact: Path, about: About) -> str | None:
-        """Register the best, or say why not."""
-        reason = about.unserved
-        if about.serving is not None:
-            try:
-                return register(self._runs, self._name, run_id, artifact, about.serving)
-            except TaskError as error:
-                reason = str(error)
-        if reason is not None:
-            progress.say(f"MLflow serves no model of this search: {reason}")
-        return None
+    def _registered(
+        self, run_id: str, artifact: Path, about: About
+    ) -> tuple[str | None, str | None]:
+        """Register the best; return its address, or why there is none.
+
+        Nobody has asked for a model who says nothing of how it is made: MLflow tells, not the
+        terminal.
+        """
+        if about.serving is None:
+            return None, about.unserved
+        try:
+            return register(self._runs, self._name, run_id, artifact, about.serving), None
+        except TaskError as error:
+            progress.say(f"MLflow serves no model of this search: {error}")
+            return None, str(error)
 
     def _start_trial(self, result: TrialResult) -> str:
         tags = {

@@ -352,12 +352,14 @@ def test_the_description_begins_with_the_answer(
     tracker.reconcile([trial(0), trial(1)], lambda number: artifact)
     found = search(front)
     tracker.log_front(found, [])
-    tracker.conclude(found, About(data=DataDescription("corpus", "abc", {"words": 3})))
+    data = DataDescription("corpus", "abc", {"words": 3})
+    tracker.conclude(found, About(data=data, unserved="nothing makes it"))
     note = parent(out).data.tags["mlflow.note.content"]
     first = note.splitlines()[0]
     if front:
         assert first.startswith("**1.001 kB, 9.0 times smaller, ppl 89 (+11.25 %)**: ")
         assert f"runs/{children(out)[1].info.run_id}" in first
+        assert note.endswith("No model is registered: nothing makes it.")
     else:
         assert first == "**No plan keeps the limits** among 3 trials."
     (used,) = parent(out).inputs.dataset_inputs
