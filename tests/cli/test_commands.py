@@ -65,9 +65,10 @@ def test_search_reports_progress_on_stderr(searched: tuple[Path, Done]) -> None:
 def test_search_leaves_pictures_and_runs(searched: tuple[Path, Done]) -> None:
     names = {path.name for path in searched[0].iterdir()}
     assert {"front.csv", "front.png", "front.html", "mlflow.db", "result.json"} <= names
-    assert {"report.md", "hypervolume.png"} <= names
+    assert {"report.md", "progress.png"} <= names
     (front,) = searched[0].glob("mlartifacts/**/front.png")
-    assert {"report.md", "hypervolume.png"} <= {path.name for path in front.parent.iterdir()}
+    assert {"report.md", "progress.png"} <= {path.name for path in front.parent.iterdir()}
+    assert len(list(searched[0].glob("mlartifacts/**/weights.png"))) == 12
 
 
 @pytest.mark.parametrize("split", ["valid", "test"])
