@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from autocompress.artifact import open_artifact
+from autocompress.artifact import Artifact, open_artifact
 from autocompress.outcome.about import ABOUT, About
 from autocompress.outcome.names import SIZE
 from autocompress.outcome.results import SearchResult
+from autocompress.reporting.costs import weight_costs
 from autocompress.searching.folder import SearchFolder
 from autocompress.searching.ledger import LEDGER, Ledger
 from autocompress.searching.summary import summary
@@ -16,7 +18,7 @@ from autocompress.support.files import kept_json
 from autocompress.tracking import Tracker, Yardstick
 from autocompress.tracking.store import is_whole, relocate
 
-_REPORT = ("front.csv", "front.png", "front.html", "report.md", "hypervolume.png")
+_REPORT = ("front.csv", "front.png", "front.html", "report.md", "progress.png")
 
 
 def open_record(folder: SearchFolder, about: About) -> Tracker:
@@ -37,7 +39,13 @@ def open_record(folder: SearchFolder, about: About) -> Tracker:
             goal=settings.metric if settings.max_rise is None else SIZE,
         )
     params = {**settings.described(), **about.params}
-    return Tracker(folder.path, settings.name, params, yardstick)
+    return Tracker(folder.path, settings.name, params, yardstick, _draw_weights)
+
+
+def _draw_weights(title: str, artifact: Artifact, rises: Mapping[str, float], path: Path) -> None:
+    from autocompress.reporting.weights_picture import save_weights
+
+    save_weights(title, weight_costs(artifact, rises), path)
 
 
 def write_outcome(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
 from weakref import finalize
 
@@ -116,6 +117,12 @@ class Runs:
     def has_file(self, run_id: str, name: str) -> bool:
         """Whether a run has a file or a folder of this name."""
         return (self._out / ARTIFACTS / run_id / "artifacts" / name).exists()
+
+    def log_drawn(self, run_id: str, name: str, draw: Callable[[Path], None]) -> None:
+        """Give a run a picture: under a name, what draws it into a file."""
+        with TemporaryDirectory() as folder:
+            draw(Path(folder) / name)
+            self.client.log_artifact(run_id, str(Path(folder) / name))
 
     def log_data(self, data: DataDescription) -> None:
         """Write what the parent run worked on."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autocompress.artifact import open_artifact
+from autocompress.artifact import Artifact, open_artifact
 from autocompress.errors import TaskError
 from autocompress.outcome.origin import SAMPLER
 from autocompress.support import progress
@@ -19,6 +19,8 @@ from autocompress.tracking.figures import log_metrics, search_metrics, truth
 from autocompress.tracking.model import register
 from autocompress.tracking.notes import (
     FRONT_PICTURE,
+    WEIGHTS_PICTURE,
+    headline,
     search_note,
     trial_headline,
     trial_note,
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from autocompress.outcome.about import About
     from autocompress.outcome.results import Scored, SearchResult, TrialResult
     from autocompress.outcome.training import TrainingLog
+
+DrawWeights = Callable[[str, Artifact, Mapping[str, float], Path], None]
+"""Draws as a PNG file what the weights of a file cost: below a title, with predicted rises."""
 
 
 class Tracker:
@@ -48,6 +53,7 @@ class Tracker:
         name: str,
         params: Mapping[str, str],
         yardstick: Yardstick | None = None,
+        draw_weights: DrawWeights | None = None,
     ) -> None:
         """Open or create the database, and start or continue the search's parent run.
 
@@ -57,12 +63,13 @@ class Tracker:
             params: What the search was started with. MLflow never changes a param, so one that
                 differs when the search is continued is recorded as a tag "continued.<param>".
             yardstick: What trials are measured against; None leaves such figures out.
+            draw_weights: Draws the picture that each run has; None leaves pictures out.
 
         Raises:
             SearchError: If the database cannot be opened or written.
         """
         self._runs = Runs(out, name, params)
-        self._name, self._yardstick = name, yardstick
+        self._name, self._yardstick, self._draw_weights = name, yardstick, draw_weights
         self._best: float | None = None
 
     def reconcile(
@@ -90,6 +97,7 @@ class Tracker:
                 known = missing.pop(number, None) if is_whole else None
                 if known is not None:
                     self._runs.restore(run, known.plan, artifact_of(known.number))
+                    self._draw_trial(run.info.run_id, known, artifact_of(known.number))
                 elif run.info.status != "KILLED":
                     self._runs.end(run.info.run_id, "KILLED")
             self._log_uncompressed()
@@ -128,6 +136,7 @@ class Tracker:
             self._runs.client.log_artifact(run_id, str(artifact))
             report = open_artifact(artifact).report()
             self._runs.log_plan(run_id, result.plan, report)
+            self._draw_trial(run_id, result, artifact)
             self._runs.note(run_id, trial_note(trial_headline(result, metrics), report))
             status: Ending = "FINISHED" if result.rejected is None else "FAILED"
             self._runs.end(run_id, status, result.started + result.seconds)
@@ -177,7 +186,9 @@ class Tracker:
         """
         with mlflow_errors(f"log {scored.artifact.parent.name}"):
             metrics = {**self._figures(scored.values), **scored.values}
-            log_tuned(self._runs, result, scored, metrics, log)
+            run_id = log_tuned(self._runs, result, scored, metrics, log)
+            title = f"{result.title(scored)}: {headline(result, scored)}"
+            self._draw(run_id, title, scored.artifact)
 
     def conclude(self, result: SearchResult, about: About) -> None:
         """Register the best as a model, if it can be served, and say the answer on the search.
@@ -193,33 +204,37 @@ class Tracker:
             if about.data is not None:
                 self._runs.log_data(about.data)
             save_view(self._runs, result)
-            ids, model = ids_of(self._runs, result), None
+            ids, model, unserved = ids_of(self._runs, result), None, None
             if result.best is not None:
                 run_id = ids[result.best.artifact]
-                model = self._registered(run_id, result.best.artifact, about)
+                model, unserved = self._registered(run_id, result.best.artifact, about)
             root = f"#/experiments/{self._runs.experiment}/runs"
             runs = {path: f"{root}/{run_id}" for path, run_id in ids.items()}
             parent, front = self._runs.parent, None
             if self._runs.has_file(parent, FRONT_PICTURE):
                 front = f"{root}/{parent}/artifacts/{FRONT_PICTURE}"
-            self._runs.note(parent, search_note(result, runs, model, front))
+            self._runs.note(parent, search_note(result, runs, model, front, unserved))
 
     def end(self, status: Ending) -> None:
         """Mark the search as ended; opening its folder again continues it."""
         with mlflow_errors("end the run of the search"):
             self._runs.close(status)
 
-    def _registered(self, run_id: str, artifact: Path, about: About) -> str | None:
-        """Register the best, or say why not."""
-        reason = about.unserved
-        if about.serving is not None:
-            try:
-                return register(self._runs, self._name, run_id, artifact, about.serving)
-            except TaskError as error:
-                reason = str(error)
-        if reason is not None:
-            progress.say(f"MLflow serves no model of this search: {reason}")
-        return None
+    def _registered(
+        self, run_id: str, artifact: Path, about: About
+    ) -> tuple[str | None, str | None]:
+        """Register the best; return its address, or why there is none.
+
+        Nobody has asked for a model who says nothing of how it is made: MLflow tells, not the
+        terminal.
+        """
+        if about.serving is None:
+            return None, about.unserved
+        try:
+            return register(self._runs, self._name, run_id, artifact, about.serving), None
+        except TaskError as error:
+            progress.say(f"MLflow serves no model of this search: {error}")
+            return None, str(error)
 
     def _start_trial(self, result: TrialResult) -> str:
         tags = {
@@ -231,6 +246,22 @@ class Tracker:
             STANDING: standing_of(result),
         }
         return self._runs.start(_title(result.number), tags, result.started)
+
+    def _draw_trial(self, run_id: str, result: TrialResult, artifact: Path) -> None:
+        figures = {**self._figures(result.values), **result.values}
+        title = f"trial {result.number}: {trial_headline(result, figures)}"
+        self._draw(run_id, title, artifact, result.rises)
+
+    def _draw(
+        self, run_id: str, title: str, artifact: Path, rises: Mapping[str, float] | None = None
+    ) -> None:
+        """Give a run its picture, if it has none."""
+        draw = self._draw_weights
+        if draw is not None and not self._runs.has_file(run_id, WEIGHTS_PICTURE):
+            opened = open_artifact(artifact)
+            self._runs.log_drawn(
+                run_id, WEIGHTS_PICTURE, lambda path: draw(title, opened, rises or {}, path)
+            )
 
     def _log_uncompressed(self) -> None:
         """Write the uncompressed model as a child run, so that trials stand beside it."""
