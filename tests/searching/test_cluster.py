@@ -485,6 +485,7 @@ def place() -> Iterator[Place]:
         yield two
 
 
+@pytest.mark.slow
 def test_a_cluster_gives_the_same_results_and_files(
     place: Place, bench: Bench, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
