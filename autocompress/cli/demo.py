@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from autocompress.cli.output import a_folder, as_json
+from autocompress.cli.output import a_folder, a_tracking_uri, as_json
 from autocompress.cli.search import conclude
 
 _TIMES_SMALLER = 10
@@ -17,8 +17,9 @@ _TRIALS = 24
 @click.option(
     "--out", type=a_folder, default=Path("runs") / "demo", show_default=True, help="Folder."
 )
+@a_tracking_uri
 @as_json
-def demo(out: Path, as_json: bool) -> None:
+def demo(out: Path, tracking_uri: str | None, as_json: bool) -> None:
     """Train a small LSTM on text that ships with Python and make it ten times smaller.
 
     Takes a few minutes on two processor cores and needs no download. Leaves the text, the model
@@ -46,5 +47,6 @@ def demo(out: Path, as_json: bool) -> None:
         trials=_TRIALS,
         out=out / "search",
         name="demo",
+        tracking_uri=tracking_uri,
     )
     conclude(result, out / "search", as_json, data=out / "corpus")

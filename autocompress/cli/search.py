@@ -16,6 +16,7 @@ from autocompress.cli.output import (
     a_folder,
     a_path,
     a_seed,
+    a_tracking_uri,
     as_json,
     print_line,
     print_result,
@@ -41,7 +42,7 @@ a_sampler = click.Choice(["tpe", "nsga2", "random"])
         "Limits": ("budget", "max_rise", "latency_budget"),
         "Effort": ("trials", "timeout", "jobs", "space", "sampler", "seed"),
         "Fine-tuning": ("recover", "dropout", "distillation"),
-        "Output": ("out", "as_json"),
+        "Output": ("out", "tracking_uri", "as_json"),
         "A model of your own": ("factory", "weights", "task"),
     },
     examples=(
@@ -93,6 +94,7 @@ a_sampler = click.Choice(["tpe", "nsga2", "random"])
     "--distillation", type=float, metavar="P", help="Share of the loss of --recover.  [default: 0]"
 )
 @click.option("--out", type=a_folder, help="Folder of the search.  [default: runs/MODEL-LIMITS]")
+@a_tracking_uri
 @as_json
 @click.option(
     "--model",
@@ -123,6 +125,7 @@ def search(
     dropout: float | None,
     distillation: float | None,
     seed: int,
+    tracking_uri: str | None,
     as_json: bool,
 ) -> None:
     """Search for the best ways to store the weights of a model.
@@ -171,6 +174,7 @@ def search(
         sampler=sampler,
         name=subject.name,
         recovery=fine_tuning,
+        tracking_uri=tracking_uri,
     )
     conclude(result, folder, as_json, data=data, factory=factory)
 

@@ -43,6 +43,7 @@ from autocompress.searching.request import (
 from autocompress.searching.settings import SamplerName
 from autocompress.searching.space.language import Space, load_space
 from autocompress.support.process import process_kept
+from autocompress.tracking.homes import chosen_uri
 
 _TRIALS = 40
 
@@ -65,6 +66,7 @@ def search(
     sampler: SamplerName = "tpe",
     name: str | None = None,
     recovery: str | RecoverySettings | None = None,
+    tracking_uri: str | None = None,
 ) -> OpenedSearch:
     """Search for the best ways to store a model's weights.
 
@@ -108,6 +110,9 @@ def search(
             fine-tuning regains that and more; with a limit on size or latency besides, the plan
             that loses least, if possible of those that stay 10 % below the limit on the latency.
             None leaves it out.
+        tracking_uri: Address of an MLflow server on which the trials are logged, by default the
+            one in `MLFLOW_TRACKING_URI`, or without that a database in `out`. What a server
+            misses while it is away is logged when it is back.
 
     Returns:
         The front, the best plan within all limits (None if no plan keeps them) and the baseline.
@@ -115,7 +120,7 @@ def search(
     Raises:
         BudgetError, SpaceError, ModelError, TaskError, ObjectiveError, ExportError: If an argument
             cannot be used. What the code of task or objective raised is the `__cause__`.
-        SearchError: If the folder cannot be used, or three trials in a row fail.
+        SearchError: If the folder or the server cannot be used, or three trials in a row fail.
     """
     start = time.perf_counter()
     limit = None if latency_budget is None else parse_latency(latency_budget)
@@ -139,6 +144,7 @@ def search(
         recovery=tuning,
         fallback=instead_of_samples(timeout, seed) if timeout and may_end else None,
         timeout=None if timeout is None else parse_seconds(timeout),
+        tracking_uri=chosen_uri(tracking_uri),
     )
     ModelWeights.of(model)  # refuses what cannot be compressed, before anything is written
     model = plain(model)
