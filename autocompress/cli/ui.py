@@ -72,9 +72,9 @@ def _serve(folder: Path, uri: str | None, host: str, port: int | None, prefix: s
     from autocompress.tracking.view import address
 
     if port is None:
-        port = free_port(host, _FIRST_PORT)
+        port = free_port(_FIRST_PORT, host)
     else:
-        check_port(host, port)
+        check_port(port, host)
     if uri is None:
         prepare_record(folder)
         page = address("", experiment_of(folder))

@@ -138,7 +138,7 @@ def _show(log: Path) -> None:
     sys.stderr.write(log.read_text(encoding="utf-8", errors="replace"))
 
 
-def check_port(host: str, port: int) -> None:
+def check_port(port: int, host: str = HOST) -> None:
     """Refuse an address on which no server could listen.
 
     Raises:
@@ -159,7 +159,7 @@ def check_port(host: str, port: int) -> None:
         ) from error
 
 
-def free_port(host: str, first: int) -> int:
+def free_port(first: int, host: str = HOST) -> int:
     """Return a port or the next one that is free.
 
     Raises:
@@ -167,7 +167,7 @@ def free_port(host: str, first: int) -> int:
     """
     for port in range(first, first + _PORTS_TRIED):
         try:
-            check_port(host, port)
+            check_port(port, host)
         except SearchError as error:
             if "--host" in str(error):
                 raise

@@ -260,7 +260,7 @@ def check_all_there(out: Path, uri: str) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="kills process groups, which are POSIX's")
 def test_a_server_may_be_killed_and_come_back(tmp_path: Path) -> None:
     """Once it comes back while the search goes on, once it does not, and a rerun reconciles."""
-    out, port = tmp_path / "search", free_port(HOST, 5600)
+    out, port = tmp_path / "search", free_port(5600)
     uri = f"http://{HOST}:{port}"
     with serving(tmp_path, port) as server:
         process = begin(out, "", MLFLOW_TRACKING_URI=uri)
@@ -304,7 +304,7 @@ def test_a_server_may_be_killed_and_come_back(tmp_path: Path) -> None:
 
 
 def test_a_search_is_not_begun_on_a_server_that_is_not_there(tmp_path: Path) -> None:
-    out, uri = tmp_path / "search", f"http://{HOST}:{free_port(HOST, 5700)}"
+    out, uri = tmp_path / "search", f"http://{HOST}:{free_port(5700)}"
     start = time.monotonic()
     with pytest.raises(SearchError, match=f"could not reach '{uri}': '{uri}' does not answer"):
         autocompress.search(teacher(), Classification(), trials=1, out=out, tracking_uri=uri)
