@@ -38,6 +38,11 @@ a_tracking_uri = click.option(
     callback=_address,
     help="MLflow server for the trials.  [default: $MLFLOW_TRACKING_URI, or in the folder]",
 )
+a_device = click.option(
+    "--device",
+    metavar="DEVICE",
+    help="Where models run: auto, cpu, cuda, cuda:1 or mps.  [default: auto]",
+)
 a_folder = click.Path(path_type=Path, file_okay=False)
 a_file = click.Path(path_type=Path, dir_okay=False)
 a_path = click.Path(path_type=Path)

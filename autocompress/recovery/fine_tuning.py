@@ -238,7 +238,7 @@ class FineTuning:
 def _read(checkpoint: Path) -> Mapping[str, Any] | None:
     """Read a checkpoint; None where there is none, or it was damaged and is now put aside."""
     try:
-        document: Mapping[str, Any] = torch.load(checkpoint, weights_only=True)
+        document: Mapping[str, Any] = torch.load(checkpoint, weights_only=True, map_location="cpu")
         json.loads(document["progress"])
     except FileNotFoundError:
         return None
