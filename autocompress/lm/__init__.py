@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from autocompress.lm.carried_words import carried_vocabulary
     from autocompress.lm.config import LanguageModelConfig
-    from autocompress.lm.corpus import Corpus, read_corpus, read_split, write_corpus
+    from autocompress.lm.corpus import (
+        Corpus,
+        read_corpus,
+        read_split,
+        words_as_they_appear,
+        write_corpus,
+    )
     from autocompress.lm.evaluate import perplexity
     from autocompress.lm.folder import load_model, save_model
     from autocompress.lm.importing import Imported, import_checkpoint
@@ -41,6 +47,7 @@ _HOMES = {
     "read_split": "corpus",
     "save_model": "folder",
     "train": "training",
+    "words_as_they_appear": "corpus",
     "write_corpus": "corpus",
 }
 
@@ -65,6 +72,7 @@ __all__ = [
     "read_split",
     "save_model",
     "train",
+    "words_as_they_appear",
     "write_corpus",
 ]
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autocompress.errors import CorpusError
-from autocompress.lm.vocabulary import END_OF_SENTENCE, Vocabulary, build_vocabulary
+from autocompress.lm.vocabulary import END_OF_SENTENCE, UNKNOWN, Vocabulary, build_vocabulary
 from autocompress.support import progress
 
 SplitName = Literal["train", "valid", "test"]
@@ -77,6 +77,27 @@ def read_split(path: str | Path, split: SplitName, vocabulary: Vocabulary) -> ND
     path = Path(path)
     _warn_of_ends(vocabulary)
     return _encoded(path, split, list(_words(path, split, vocabulary)), vocabulary)
+
+
+def words_as_they_appear(
+    path: str | Path, unknown: str = UNKNOWN, end_of_sentence: str = END_OF_SENTENCE
+) -> Vocabulary:
+    """Return the words of a text in the order in which they first appear.
+
+    So are they numbered by PyTorch's word_language_model and by AWD-LSTM, which read the
+    training, the validation and the test text one after the other.
+
+    Args:
+        path: As of `read_corpus`.
+        unknown: Stands for other words, if the text has it.
+        end_of_sentence: What each line of the text ends with.
+
+    Raises:
+        CorpusError: A file is missing, empty or not UTF-8.
+    """
+    lines = (line for split in _SPLITS for line in _lines(Path(path), split))
+    words = dict.fromkeys(word for line in lines for word in (*line.split(), end_of_sentence))
+    return Vocabulary(tuple(words), unknown, end_of_sentence)
 
 
 def write_corpus(corpus: Corpus, folder: str | Path) -> Path:

@@ -16,7 +16,7 @@ from autocompress.lm.config import LanguageModelConfig
 from autocompress.lm.folder import WEIGHTS, fit, read_vocabulary, save_model
 from autocompress.lm.model import LanguageModel
 from autocompress.lm.names import GATES, translated
-from autocompress.lm.vocabulary import END_OF_SENTENCE, UNKNOWN
+from autocompress.lm.vocabulary import END_OF_SENTENCE, UNKNOWN, Vocabulary
 from autocompress.support import progress
 
 _EMBEDDING, _DECODER, _BIAS = "embedding.weight", "decoder.weight", "decoder.bias"
@@ -45,7 +45,7 @@ class Imported:
 
 def import_checkpoint(
     checkpoint: str | Path,
-    vocabulary: str | Path,
+    vocabulary: str | Path | Vocabulary,
     out: str | Path,
     *,
     end_of_sentence: str = END_OF_SENTENCE,
@@ -59,7 +59,8 @@ def import_checkpoint(
 
     Args:
         checkpoint: What `autocompress.load_checkpoint` reads.
-        vocabulary: A text file with one word a line, in the order of the rows of the embedding.
+        vocabulary: The words in the order of the rows of the embedding, or a text file with one
+            of them a line.
         out: The model folder, which must not hold another model.
         end_of_sentence: The word of the vocabulary that ends a line of a text.
         unknown: The word that stands for others, if there is one.
@@ -79,10 +80,11 @@ def import_checkpoint(
     config, read = _config_of(read, end_of_sentence, unknown)
     if config.cell == "rnn" and nonlinearity != "tanh":
         raise ModelError(_of_plain_layers(read, nonlinearity))
-    words = read_vocabulary(Path(vocabulary), config)
+    words = _words_of(vocabulary, config, read)
     if end_of_sentence not in words.ids:
+        source = "the vocabulary" if isinstance(vocabulary, Vocabulary) else vocabulary
         raise CorpusError(
-            f"{vocabulary} lacks the word {end_of_sentence!r}, which ends each line of a text; "
+            f"{source} lacks the word {end_of_sentence!r}, which ends each line of a text; "
             "name the word that does, by --end-of-sentence"
         )
     model, done = fit(read, config)
@@ -90,6 +92,20 @@ def import_checkpoint(
         progress.say(line)
     save_model(out, model, words)
     return Imported(out, model, done)
+
+
+def _words_of(
+    vocabulary: str | Path | Vocabulary, config: LanguageModelConfig, read: Checkpoint
+) -> Vocabulary:
+    if not isinstance(vocabulary, Vocabulary):
+        return read_vocabulary(Path(vocabulary), config)
+    if len(vocabulary) != config.vocab_size:
+        raise ModelError(
+            f"{read.path} has embeddings of {config.vocab_size:,} words, but the text has "
+            f"{len(vocabulary):,} different ones; name the text that the model was trained on, "
+            "or the file of its words by --vocab"
+        )
+    return vocabulary
 
 
 def _of_plain_layers(read: Checkpoint, nonlinearity: str | None) -> str:

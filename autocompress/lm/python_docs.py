@@ -32,7 +32,7 @@ _PERIOD = 20
 _MIN_WORDS = 4
 
 
-def python_docs_corpus(max_vocabulary: int = 6000) -> Corpus:
+def python_docs_corpus(max_vocabulary: int = 5000) -> Corpus:
     """Make a corpus of the topics of `help()` and the docstrings of the standard library.
 
     The text is lower-cased; numbers become `N`; punctuation marks are words. Equal lines are

@@ -21,11 +21,11 @@ from autocompress.tracking.notes import headline, trial_note, with_named_picture
 from autocompress.tracking.runs import BASELINE, NOTE, RECOVERED, TRIAL, Runs, trial_of
 from autocompress.tracking.standing import (
     BEST,
-    FRONT,
     KEPT,
     MISSED,
     STANDING,
     standing_in,
+    standings,
 )
 from autocompress.tracking.view import saved_view
 from autocompress.tracking.yardstick import BITS
@@ -42,15 +42,15 @@ _WEIGHTS_SHOWN = 3  # in parallel coordinates
 def mark_front(runs: Runs, result: SearchResult) -> None:
     """Mark the trials of the front and the best of them, with their scores on test data."""
     front = {scored.trial: scored for scored in result.front}
-    best = next((one.trial for one in result.front if one == result.best), None)
+    standing = standings(result)
     for run in runs.children(TRIAL, "attributes.status = 'FINISHED'"):
         number = trial_of(run)
-        _mark(runs, run, is_front=number in front, is_best=number == best)
+        _mark(runs, run, standing.get(number))
         if number in front:
             _log_test(runs, run.info.run_id, front[number], result.metric)
             report = open_artifact(front[number].artifact).report()
             runs.mark(run, {NOTE: trial_note(headline(result, front[number]), report)})
-        if number == best:
+        if standing.get(number) == BEST:
             _log_onnx(runs, run.info.run_id, front[number])
     for run in runs.children(BASELINE):
         _log_test(runs, run.info.run_id, result.baseline, result.metric)
@@ -136,11 +136,11 @@ def ids_of(runs: Runs, result: SearchResult) -> dict[Path, str]:
 _WHOLE = "attributes.status = 'FINISHED'"
 
 
-def _mark(runs: Runs, run: Run, *, is_front: bool, is_best: bool) -> None:
-    tags = {"front": truth(is_front), "best": truth(is_best)}
+def _mark(runs: Runs, run: Run, on_front: str | None) -> None:
     is_kept = run.data.tags.get("feasible") == truth(True)
-    tags[STANDING] = BEST if is_best else FRONT if is_front else KEPT if is_kept else MISSED
-    runs.mark(run, tags)
+    standing = on_front or (KEPT if is_kept else MISSED)
+    tags = {"front": truth(on_front is not None), "best": truth(on_front == BEST)}
+    runs.mark(run, {**tags, STANDING: standing})
 
 
 def _log_test(runs: Runs, run_id: str, scored: Scored, metric: str) -> None:

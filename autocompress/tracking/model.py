@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from autocompress.errors import TaskError
 from autocompress.outcome.about import inputs_of, predictor_of
 from autocompress.support.blame import told
-from autocompress.tracking.runs import Runs
+from autocompress.tracking.runs import NOTE, Runs
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -50,6 +50,8 @@ def register(runs: Runs, name: str, run_id: str, artifact: Path, serving: Servin
         if not versions:
             _make(runs.client, key)
         known = runs.client.create_model_version(key, f"runs:/{run_id}/{_FOLDER}", run_id)
+    note = runs.client.get_run(run_id).data.tags.get(NOTE)
+    runs.client.update_model_version(key, known.version, note)
     runs.client.set_registered_model_alias(key, ALIAS, known.version)
     return address
 

@@ -52,11 +52,12 @@ def search_note(
     """
     lines = [_answer(result, runs), ""]
     best = [] if result.best is None else [result.best]
-    others = [one for one in (*result.recovered, *result.front) if one not in best]
+    found = [one for one in (*result.recovered, *result.ranked) if one not in best]
+    others = [one for one in found if not result.is_useless(one)]
     shown = [*best, *others[: _ROWS - 1], result.baseline, *result.controls]
     lines += _table(result, shown, runs)
-    if len(others) > _ROWS - 1:
-        lines += ["", f"{len(others) - _ROWS + 1} more of the front are in `front.csv`."]
+    if (unshown := len(found) - len(others[: _ROWS - 1])) > 0:
+        lines += ["", f"`front.csv` has {unshown} more, which are worse or of no use."]
     if picture_of_front is not None:
         lines += ["", f"[The front as a picture]({picture_of_front})"]
     if model is not None:

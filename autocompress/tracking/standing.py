@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 STANDING = "standing"
 
-BEST, FRONT = "1 best", "2 front"
+BEST, FRONT, USELESS = "1 best", "2 front {:02d}", "2 front, but of no use"
 UNCOMPRESSED, KEPT = "3 uncompressed", "4 within the limits"
 MISSED, GIVEN_UP = "5 misses a limit", "6 given up"
 
@@ -28,3 +28,15 @@ def standing_in(result: SearchResult, scored: Scored) -> str:
     if scored in result.controls:
         return UNCOMPRESSED
     return KEPT if result.keeps_limits(scored) else MISSED
+
+
+def standings(result: SearchResult) -> dict[int, str]:
+    """Tell what the trials of the front have come to, by their numbers."""
+    others = [one for one in result.ranked if one != result.best]
+    useful = [one for one in others if not result.is_useless(one)]
+    ranks = {id(one): FRONT.format(rank) for rank, one in enumerate(useful, start=1)}
+    return {
+        one.trial: BEST if one == result.best else ranks.get(id(one), USELESS)
+        for one in result.front
+        if one.trial is not None
+    }

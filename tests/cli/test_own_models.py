@@ -174,6 +174,7 @@ def test_import_makes_a_folder_that_is_searched(tmp_path: Path) -> None:
     model, _ = load_model(out)
     assert torch.equal(model.state_dict()["decoder.weight"], weights["decoder.weight"])
     assert "holds a model already" in run("import", out, *options, expect=1).stderr
+    assert "--vocab" in run("import", out, "--out", tmp_path / "new", expect=2).stderr
 
 
 def test_export_spares_its_own_input(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from autocompress.errors import AutocompressError
+from autocompress.errors import AutocompressError, ModelError
 from autocompress.lm import (
     LanguageModel,
     LanguageModelConfig,
@@ -19,6 +19,7 @@ from autocompress.lm import (
     import_checkpoint,
     load_model,
     save_model,
+    words_as_they_appear,
 )
 
 WORDS = Vocabulary((*(f"w{number}" for number in range(9)), "<unk>", "<eos>"))
@@ -193,3 +194,18 @@ def test_a_model_is_never_overwritten(tmp_path: Path) -> None:
     with pytest.raises(AutocompressError, match="holds a model already, which is not overwritten"):
         import_checkpoint(*given, tmp_path / "m")
     assert (tmp_path / "m" / "model.safetensors").read_bytes() == before
+
+
+def test_words_are_numbered_as_they_first_appear(tmp_path: Path) -> None:
+    """As PyTorch's word_language_model numbers them; the text may hold `<eos>` itself."""
+    for split, text in {"train": "b a\n\nb\n", "valid": " c b \n", "test": "<unk> d\na"}.items():
+        (tmp_path / f"{split}.txt").write_text(text)
+    words = words_as_they_appear(tmp_path)
+    assert words.words == ("b", "a", "<eos>", "c", "<unk>", "d")
+    model = LanguageModel(LanguageModelConfig("lstm", 6, 4, 4, num_layers=1))
+    torch.save(word_language_model(model), tmp_path / "model.pt")
+    imported = import_checkpoint(tmp_path / "model.pt", words, tmp_path / "ours")
+    assert load_model(imported.folder)[1] == words
+    (tmp_path / "test.txt").write_text("<unk> d e")
+    with pytest.raises(ModelError, match=r"embeddings of 6 words, but the text has 7 .*--vocab"):
+        import_checkpoint(tmp_path / "model.pt", words_as_they_appear(tmp_path), tmp_path / "no")

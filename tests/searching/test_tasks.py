@@ -338,7 +338,7 @@ def few(_: Measured) -> float:
         {"space": 3}, {"budget": True}, {"max_rise": True}, {"max_rise": "0.02"},
         {"max_rise": "-1%"},
     ],
-    ids=str,
+    ids=lambda given: next(iter(given)),
 )  # fmt: skip
 def test_arguments_of_wrong_kinds_are_refused_before_any_work(
     wrong: dict[str, Any], tmp_path: Path

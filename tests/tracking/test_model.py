@@ -114,6 +114,7 @@ def test_the_folder_tells_all_that_mlflow_does(
     tuned = [name for name in before["runs"] if "fine-tuned" in name]
     assert sorted(tuned)[1] == "uncompressed, fine-tuned"
     assert before["losses"] == 4
+    assert "times smaller" in before["described"].splitlines()[0]
     for name in ("mlflow.db", "mlartifacts"):
         path = out / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -131,6 +132,7 @@ def described(out: Path) -> dict[str, Any]:
     tuned = next(run for run in runs if "fine-tuned" in run.info.run_name)
     history = client.get_metric_history(tuned.info.run_id, "training_loss")
     assert parent.inputs is not None
+    version = client.get_model_version_by_alias("cats_dogs", "best")
     note = parent.data.tags["mlflow.note.content"]
     return {
         "params": parent.data.params,
@@ -139,7 +141,8 @@ def described(out: Path) -> dict[str, Any]:
         "standing": {run.info.run_name: run.data.tags.get("standing") for run in runs},
         "losses": len(history),
         "data": [one.dataset.name for one in parent.inputs.dataset_inputs],
-        "version": client.get_model_version_by_alias("cats_dogs", "best").version,
+        "version": version.version,
+        "described": version.description,
     }
 
 

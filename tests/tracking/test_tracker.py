@@ -279,7 +279,7 @@ def test_the_saved_view_shows_all_trials_the_best_first(out: Path, artifact: Pat
     rows = client(out).search_runs(["1"], state["searchFilter"], order_by=[order])
     assert [(row.info.run_name, row.data.tags["standing"]) for row in rows] == [
         ("trial-0001", "1 best"),
-        ("trial-0000", "2 front"),
+        ("trial-0000", "2 front 01"),
         ("uncompressed", "3 uncompressed"),
         ("trial-0002", "5 misses a limit"),
         ("trial-0003", "6 given up"),
