@@ -56,6 +56,11 @@ def device_of(model: nn.Module) -> torch.device:
     return _CPU if first is None else first.device
 
 
+def has_fused(device: torch.device) -> bool:
+    """Whether PyTorch's optimizers take a step in one operation there, in all of its versions."""
+    return device.type in ("cpu", "cuda")
+
+
 def is_on(model: nn.Module, device: torch.device) -> bool:
     """Whether all tensors of a model lie on a device."""
     tensors = chain(model.parameters(), model.buffers())
