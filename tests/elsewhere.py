@@ -1,7 +1,8 @@
 """A device that no machine has: tensors there may not be mixed with others, nor read as arrays.
 
 Their numbers lie on the processor, so that all of PyTorch can be run on them, and what a GPU would
-refuse is refused: operations on tensors of two devices, and `numpy()` without `cpu()`.
+refuse is refused: operations on tensors of two devices, and `numpy()` without `cpu()`. What
+changes a shape in place, as recurrent layers with `batch_first` do, is not followed.
 """
 
 from __future__ import annotations
@@ -96,12 +97,12 @@ def run_there(function: Any, arguments: tuple[Any, ...], named: dict[str, Any]) 
     target = named.get("device")
     makes = target is not None and torch.device(target).type == ELSEWHERE.type
     if function in _INDEXING and isinstance(arguments[0], There):
-        here = [one for one in arguments[2:] if isinstance(one, Tensor)]
-    else:
-        here = [one for one in tensors if not isinstance(one, There)]
+        tensors = [one for one in arguments[2:] if isinstance(one, Tensor)]
+    here = [one for one in tensors if not isinstance(one, There)]
     if there and function not in _CROSSING and any(one.dim() for one in here):
         raise RuntimeError(
-            f"Expected all tensors to be on the same device, but got {ELSEWHERE} and cpu ({function})"
+            "Expected all tensors to be on the same device, but found at least two devices, "
+            f"{ELSEWHERE} and cpu, in {function}"
         )
     if makes:
         named = {**named, "device": torch.device("cpu")}
