@@ -29,6 +29,7 @@ from autocompress.support.device import chosen_device, device_of, is_on, moved
 from autocompress.tasks import Classification, NextToken
 from autocompress.trial.evaluator import Evaluator
 
+Cell = type[nn.LSTM] | type[nn.GRU] | type[nn.RNN]
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
 
 
@@ -82,7 +83,7 @@ class Subject(NamedTuple):
 class Tokens(nn.Module):
     """A recurrent layer over ids (batch, time), with a convolution and a normalisation."""
 
-    def __init__(self, cell: type[nn.RNNBase]) -> None:
+    def __init__(self, cell: Cell) -> None:
         super().__init__()
         self.embedding = nn.Embedding(30, 16)
         self.convolution = nn.Conv1d(16, 16, 1)
@@ -104,7 +105,7 @@ class Last(Tokens):
         return super().forward(ids)[:, -1]
 
 
-def made(kind: type[Tokens], cell: type[nn.RNNBase]) -> Tokens:
+def made(kind: type[Tokens], cell: Cell) -> Tokens:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = kind(cell).eval()
@@ -123,7 +124,7 @@ def tokens() -> Subject:
 def labelled() -> Subject:
     ids = torch.randint(30, (240, 8), generator=torch.Generator().manual_seed(0))
     model, judge = made(Last, nn.LSTM), made(Last, nn.RNN)
-    batches = [(one, judge(one).argmax(1)) for one in ids.split(40)]
+    batches = [(one, judge(one).argmax(1)) for one in torch.split(ids, 40)]
     return Subject(model, Classification(batches[:3], batches[3:]))
 
 
