@@ -1,4 +1,4 @@
-"""What a GPU is worth: calibration, evaluation and 500 steps of recovery, and the file from either.
+"""What a GPU is worth: calibration, evaluation and recovery, and the file from either.
 
     python benchmarks/device.py [--steps 500]
 
@@ -55,13 +55,19 @@ def main() -> None:
     for device in devices:
         row, plan = measured(on_device(model, device), task, device, plan, steps)
         rows.append(row)
-    lines = [
+    about = (
         f"`ptb-medium`, {TIMES_SMALLER} times smaller, one plan; PyTorch {torch.__version__}, "
-        f"{os.cpu_count()} processor cores ({platform.processor() or platform.machine()}).",
+        f"{os.cpu_count()} processor cores ({platform.processor() or platform.machine()})."
+    )
+    columns = (
+        "| device | calibration, s | evaluation, s | perplexity | file, its perplexity "
+        f"| recovery of {steps} steps, s | recovered, its perplexity |"
+    )
+    lines = [
+        about,
         "" if len(devices) > 1 else "No GPU was there: the processor alone was measured.",
         "",
-        "| device | calibration, s | evaluation, s | perplexity | file, its perplexity "
-        f"| recovery of {steps} steps, s | recovered, its perplexity |",
+        columns,
         "|---|---:|---:|---:|---:|---:|---:|",
         *rows,
     ]

@@ -29,11 +29,11 @@ _INDEXING = (_aten.index.Tensor, _aten.index_put_.default, _aten.index_put.defau
 class There(Tensor):
     """A tensor on the device."""
 
-    inner: Tensor
+    held: Tensor
 
     @staticmethod
     def __new__(cls, inner: Tensor) -> There:
-        made: There = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        made: There = torch.Tensor._make_wrapper_subclass(
             cls,
             inner.shape,
             strides=inner.stride(),
@@ -41,47 +41,47 @@ class There(Tensor):
             dtype=inner.dtype,
             device=ELSEWHERE,
         )
-        made.inner = inner
+        made.held = inner
         return made
 
     def data_ptr(self) -> int:
         """Say where the numbers lie, by which tied weights are known."""
-        return self.inner.data_ptr()
+        return self.held.data_ptr()
 
     def untyped_storage(self) -> Any:
         """Likewise."""
-        return self.inner.untyped_storage()
+        return self.held.untyped_storage()
 
     @classmethod
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # type: ignore[override]
         cls,
-        function: Any,
+        func: Any,
         types: Any,
-        arguments: Sequence[Any] = (),
-        named: Mapping[str, Any] | None = None,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         del types
-        return run_there(function, tuple(arguments), dict(named or {}))
+        return run_there(func, tuple(args), dict(kwargs or {}))
 
 
-class Device(TorchDispatchMode):
+class Device(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Brings tensors to the device, and counts what runs there."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.counts: Counter[str] = Counter()
 
     def __torch_dispatch__(
         self,
-        function: Any,
+        func: Any,
         types: Any,
-        arguments: Sequence[Any] = (),
-        named: Mapping[str, Any] | None = None,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         del types
-        found = run_there(function, tuple(arguments), dict(named or {}))
-        if any(isinstance(one, There) for one in tree_flatten((arguments, named))[0]):
-            self.counts[function.overloadpacket.__name__] += 1
+        found = run_there(func, tuple(args), dict(kwargs or {}))
+        if any(isinstance(one, There) for one in tree_flatten((args, kwargs))[0]):
+            self.counts[func.overloadpacket.__name__] += 1
         return found
 
 
@@ -119,7 +119,7 @@ def _is_in_place(function: Any) -> bool:
 
 
 def _inner(value: Any) -> Any:
-    return value.inner if isinstance(value, There) else value
+    return value.held if isinstance(value, There) else value
 
 
 def _outer(value: Any) -> Any:
