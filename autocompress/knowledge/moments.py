@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -95,7 +95,15 @@ class MomentSum:
         return np.zeros(self._cols if self.is_diagonal else (self._cols, self._cols))
 
 
-def vectors_of(values: Tensor) -> Tensor:
-    """Return vectors as (n, width), at least in single precision."""
+def joined(values: Iterable[Tensor]) -> Tensor:
+    """Return the vectors (n, width) of some tensors where they can be added up.
+
+    At least in single precision, and contiguous. Those of a single tensor are not copied.
+    """
+    parts = [_vectors_of(one) for one in values]
+    return parts[0].contiguous() if len(parts) == 1 else torch.cat(parts)
+
+
+def _vectors_of(values: Tensor) -> Tensor:
     values = values.reshape(-1, values.shape[-1])
     return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from autocompress.artifact import open_artifact
+from autocompress.artifact import Artifact, open_artifact
 from autocompress.outcome.about import ABOUT, About
 from autocompress.outcome.names import SIZE
 from autocompress.outcome.results import SearchResult
+from autocompress.reporting.costs import weight_costs
 from autocompress.searching.claim import ClaimedError
 from autocompress.searching.folder import TRACKING, SearchFolder
 from autocompress.searching.ledger import LEDGER, Ledger
@@ -21,7 +23,7 @@ from autocompress.tracking import AnyTracker, Kept, Outcome, PatientTracker, Tra
 from autocompress.tracking.homes import UsersServer, is_web, shown
 from autocompress.tracking.store import is_whole, relocate
 
-_REPORT = ("front.csv", "front.png", "front.html", "report.md", "hypervolume.png")
+_REPORT = ("front.csv", "front.png", "front.html", "report.md", "progress.png")
 
 
 def open_record(folder: SearchFolder, about: About, uri: str | None = None) -> AnyTracker:
@@ -96,7 +98,14 @@ def _tracker(folder: SearchFolder, about: About, home: Path | UsersServer) -> Tr
             n_weights=sum(line.n_weights for line in weights),
             goal=settings.metric if settings.max_rise is None else SIZE,
         )
-    return Tracker(home, settings.name, {**settings.described(), **about.params}, yardstick)
+    params = {**settings.described(), **about.params}
+    return Tracker(home, settings.name, params, yardstick, _draw_weights)
+
+
+def _draw_weights(title: str, artifact: Artifact, rises: Mapping[str, float], path: Path) -> None:
+    from autocompress.reporting.weights_picture import save_weights
+
+    save_weights(title, weight_costs(artifact, rises), path)
 
 
 def outcome_of(

@@ -86,8 +86,12 @@ def log_tuned(
     scored: Scored,
     metrics: Mapping[str, float],
     log: TrainingLog | None,
-) -> None:
-    """Write a fine-tuned model as a run of its own, once, and mark what it has come to."""
+) -> str:
+    """Write a fine-tuned model as a run of its own, once, and mark what it has come to.
+
+    Returns:
+        The id of the run.
+    """
     name, artifact = scored.artifact.parent.name, open_artifact(scored.artifact)
     marks = {"best": truth(scored == result.best), STANDING: standing_in(result, scored)}
     for run in runs.children(RECOVERED):
@@ -96,7 +100,7 @@ def log_tuned(
         if run.info.status == "FINISHED":
             runs.mark(run, marks)
             runs.restore(run, artifact.plan, scored.artifact)
-            return
+            return str(run.info.run_id)
         runs.end(run.info.run_id, "KILLED")
     report = artifact.report()
     tags = {RECOVERED: name, "of_trial": str(scored.trial), "rejected": "no", **marks}
@@ -116,6 +120,7 @@ def log_tuned(
     runs.client.log_artifact(run_id, str(scored.artifact))
     _log_onnx(runs, run_id, scored)
     runs.end(run_id, "FINISHED", None if log is None else log.ended)
+    return run_id
 
 
 def ids_of(runs: Runs, result: SearchResult) -> dict[Path, str]:

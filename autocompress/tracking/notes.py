@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from autocompress.artifact import WeightReport
     from autocompress.outcome.results import Scored, SearchResult, TrialResult
 
-FRONT_PICTURE = "front.png"
+FRONT_PICTURE, WEIGHTS_PICTURE = "front.png", "weights.png"
 _ROWS = 20
 _LONGEST = 7500  # MLflow cuts off longer texts
 _IMAGE = re.compile(r"!\[([^\]]*)\]\(([^):]+\.png)\)")
@@ -41,6 +41,7 @@ def search_note(
     runs: Mapping[Path, str],
     model: str | None,
     picture_of_front: str | None = None,
+    unserved: str | None = None,
 ) -> str:
     """Describe what a search found.
 
@@ -49,6 +50,7 @@ def search_note(
         runs: By the file of a model, the address of its run.
         model: The address of the registered model, or None where there is none.
         picture_of_front: Its address, or None where there is none.
+        unserved: Why there is no registered model, if there might be one.
     """
     lines = [_answer(result, runs), ""]
     best = [] if result.best is None else [result.best]
@@ -62,6 +64,8 @@ def search_note(
         lines += ["", f"[The front as a picture]({picture_of_front})"]
     if model is not None:
         lines += ["", f'In Python: `mlflow.pyfunc.load_model("{model}")`']
+    elif unserved is not None:
+        lines += ["", f"No model is registered: {unserved}."]
     return "\n".join(lines)[:_LONGEST]
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
 
 from autocompress.tracking.figures import log_params, milliseconds, mlflow_key, plan_params
@@ -108,6 +109,12 @@ class Runs:
     def has_file(self, run_id: str, name: str) -> bool:
         """Whether a run has a file or a folder of this name."""
         return self._home.has_file(self.client, run_id, name)
+
+    def log_drawn(self, run_id: str, name: str, draw: Callable[[Path], None]) -> None:
+        """Give a run a picture: under a name, what draws it into a file."""
+        with TemporaryDirectory() as folder:
+            draw(Path(folder) / name)
+            self.client.log_artifact(run_id, str(Path(folder) / name))
 
     def log_data(self, data: DataDescription) -> None:
         """Write what the parent run worked on."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from autocompress.artifact import open_artifact
+from autocompress.artifact import Artifact, open_artifact
 from autocompress.errors import TaskError
 from autocompress.outcome.origin import SAMPLER
 from autocompress.support import progress
@@ -20,10 +20,13 @@ from autocompress.tracking.homes import OwnFolder, UsersServer
 from autocompress.tracking.model import register
 from autocompress.tracking.notes import (
     FRONT_PICTURE,
+    WEIGHTS_PICTURE,
+    headline,
     search_note,
     trial_headline,
     trial_note,
 )
+from autocompress.tracking.outcome import Outcome
 from autocompress.tracking.runs import BASELINE, ENDED, NOTE, TRIAL, Ending, Runs, trial_of
 from autocompress.tracking.standing import GIVEN_UP, STANDING, UNCOMPRESSED, standing_of
 from autocompress.tracking.view import address
@@ -34,21 +37,8 @@ if TYPE_CHECKING:
     from autocompress.outcome.results import Scored, SearchResult, TrialResult
     from autocompress.outcome.training import TrainingLog
 
-
-class Outcome(NamedTuple):
-    """What a search has come to.
-
-    Attributes:
-        result: The search.
-        files: Stored with it, such as its picture.
-        tuned: What was fine-tuned, and how that went, as far as it is known.
-        about: Tells of the data, and how the best is served.
-    """
-
-    result: SearchResult
-    files: Sequence[Path]
-    tuned: Sequence[tuple[Scored, TrainingLog | None]]
-    about: About
+DrawWeights = Callable[[str, Artifact, Mapping[str, float], Path], None]
+"""Draws as a PNG file what the weights of a file cost: below a title, with predicted rises."""
 
 
 class Tracker:
@@ -65,6 +55,7 @@ class Tracker:
         name: str,
         params: Mapping[str, str],
         yardstick: Yardstick | None = None,
+        draw_weights: DrawWeights | None = None,
     ) -> None:
         """Open or create the database, and start or continue the search's parent run.
 
@@ -74,12 +65,13 @@ class Tracker:
             params: What the search was started with. MLflow never changes a param, so one that
                 differs when the search is continued is recorded as a tag "continued.<param>".
             yardstick: What trials are measured against; None leaves such figures out.
+            draw_weights: Draws the picture that each run has; None leaves pictures out.
 
         Raises:
             SearchError: If the database cannot be opened or written, or the server not reached.
         """
         self._runs = Runs(OwnFolder(home) if isinstance(home, Path) else home, name, params)
-        self._name, self._yardstick = name, yardstick
+        self._name, self._yardstick, self._draw_weights = name, yardstick, draw_weights
         self._best: float | None = None
 
     def reconcile(
@@ -107,6 +99,7 @@ class Tracker:
                 known = missing.pop(number, None) if is_whole else None
                 if known is not None:
                     self._runs.restore(run, known.plan, artifact_of(known.number))
+                    self._draw_trial(run.info.run_id, known, artifact_of(known.number))
                 elif run.info.status != "KILLED":
                     self._runs.end(run.info.run_id, "KILLED")
             self._log_uncompressed()
@@ -145,6 +138,7 @@ class Tracker:
             self._runs.client.log_artifact(run_id, str(artifact))
             report = open_artifact(artifact).report()
             self._runs.log_plan(run_id, result.plan, report)
+            self._draw_trial(run_id, result, artifact)
             self._runs.note(run_id, trial_note(trial_headline(result, metrics), report))
             status: Ending = "FINISHED" if result.rejected is None else "FAILED"
             self._runs.end(run_id, status, result.started + result.seconds)
@@ -194,7 +188,9 @@ class Tracker:
         """
         with self._runs.errors(f"log {scored.artifact.parent.name}"):
             metrics = {**self._figures(scored.values), **scored.values}
-            log_tuned(self._runs, result, scored, metrics, log)
+            run_id = log_tuned(self._runs, result, scored, metrics, log)
+            title = f"{result.title(scored)}: {headline(result, scored)}"
+            self._draw(run_id, title, scored.artifact)
 
     def conclude(self, result: SearchResult, about: About) -> None:
         """Register the best as a model, if it can be served, and say the answer on the search.
@@ -210,28 +206,20 @@ class Tracker:
             if about.data is not None:
                 self._runs.log_data(about.data)
             save_view(self._runs, result)
-            ids, model = ids_of(self._runs, result), None
+            ids, model, unserved = ids_of(self._runs, result), None, None
             if result.best is not None:
                 run_id = ids[result.best.artifact]
-                model = self._registered(run_id, result.best.artifact, about)
+                model, unserved = self._registered(run_id, result.best.artifact, about)
             root = f"#/experiments/{self._runs.experiment}/runs"
             runs = {path: f"{root}/{run_id}" for path, run_id in ids.items()}
             parent, front = self._runs.parent, None
             if self._runs.has_file(parent, FRONT_PICTURE):
                 front = f"{root}/{parent}/artifacts/{FRONT_PICTURE}"
-            self._runs.note(parent, search_note(result, runs, model, front))
+            self._runs.note(parent, search_note(result, runs, model, front, unserved))
 
     def log_outcome(self, outcome: Outcome) -> None:
-        """Write all that a search has come to; again, if some of it is there.
-
-        Raises:
-            SearchError: If MLflow fails.
-            ArtifactError: If a file is damaged.
-        """
-        self.log_front(outcome.result, outcome.files)
-        for scored, log in outcome.tuned:
-            self.log_recovered(outcome.result, scored, log)
-        self.conclude(outcome.result, outcome.about)
+        """Write all that a search has come to; again, if some of it is there."""
+        outcome.write(self)
 
     def page(self, root: str) -> str:
         """Return the page of the UI that shows the trials, below the address of a server."""
@@ -242,17 +230,21 @@ class Tracker:
         with self._runs.errors("end the run of the search"):
             self._runs.close(status)
 
-    def _registered(self, run_id: str, artifact: Path, about: About) -> str | None:
-        """Register the best, or say why not."""
-        reason = about.unserved
-        if about.serving is not None:
-            try:
-                return register(self._runs, self._name, run_id, artifact, about.serving)
-            except TaskError as error:
-                reason = str(error)
-        if reason is not None:
-            progress.say(f"MLflow serves no model of this search: {reason}")
-        return None
+    def _registered(
+        self, run_id: str, artifact: Path, about: About
+    ) -> tuple[str | None, str | None]:
+        """Register the best; return its address, or why there is none.
+
+        Nobody has asked for a model who says nothing of how it is made: MLflow tells, not the
+        terminal.
+        """
+        if about.serving is None:
+            return None, about.unserved
+        try:
+            return register(self._runs, self._name, run_id, artifact, about.serving), None
+        except TaskError as error:
+            progress.say(f"MLflow serves no model of this search: {error}")
+            return None, str(error)
 
     def _start_trial(self, result: TrialResult) -> str:
         tags = {
@@ -264,6 +256,22 @@ class Tracker:
             STANDING: standing_of(result),
         }
         return self._runs.start(_title(result.number), tags, result.started)
+
+    def _draw_trial(self, run_id: str, result: TrialResult, artifact: Path) -> None:
+        figures = {**self._figures(result.values), **result.values}
+        title = f"trial {result.number}: {trial_headline(result, figures)}"
+        self._draw(run_id, title, artifact, result.rises)
+
+    def _draw(
+        self, run_id: str, title: str, artifact: Path, rises: Mapping[str, float] | None = None
+    ) -> None:
+        """Give a run its picture, if it has none."""
+        draw = self._draw_weights
+        if draw is not None and not self._runs.has_file(run_id, WEIGHTS_PICTURE):
+            opened = open_artifact(artifact)
+            self._runs.log_drawn(
+                run_id, WEIGHTS_PICTURE, lambda path: draw(title, opened, rises or {}, path)
+            )
 
     def _log_uncompressed(self) -> None:
         """Write the uncompressed model as a child run, so that trials stand beside it."""
