@@ -92,7 +92,7 @@ def trial_headline(
     if TIMES_SMALLER in figures:
         parts.append(f"{figures[TIMES_SMALLER]:.1f} times smaller")
     change = f"{figures[RISE]:+.2f} %" if RISE in figures else ""
-    if metric in figures:
+    if metric is not None and metric in figures:
         change = f"{metric} {figures[metric]:.4g}" + (f" ({change})" if change else "")
     parts += [change] if change else []
     if result.rejected is not None:

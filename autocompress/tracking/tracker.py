@@ -253,7 +253,8 @@ class Tracker:
 
     def _headline(self, result: TrialResult) -> str:
         figures = {**self._figures(result.values), **result.values}
-        return trial_headline(result, figures, self._yardstick and self._yardstick.metric)
+        metric = None if self._yardstick is None else self._yardstick.metric
+        return trial_headline(result, figures, metric)
 
     def _draw(
         self, run_id: str, title: str, artifact: Path, rises: Mapping[str, float] | None = None
