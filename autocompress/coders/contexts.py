@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from array import array
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -72,7 +73,7 @@ class ContextCoder(Coder):
             return None
         coder = constriction.stream.stack.AnsCoder()
         # A stack: what is decoded first is encoded last.
-        for col in reversed(np.flatnonzero(means).tolist()):
+        for col in (col for col in reversed(range(means.size)) if means[col]):
             column = codes[:, col].astype(np.int64)
             negative, magnitudes = column[column != 0] < 0, np.abs(column)
             _encode_bits(coder, negative.astype(np.int64), 1)
@@ -110,7 +111,7 @@ def _decode(data: bytes | memoryview, shape: tuple[int, int]) -> Codes:
     del words  # the coder has its own
     expectation = _Expectation(n_rows, means)
     codes = Growing(shape)
-    for col in np.flatnonzero(means).tolist():
+    for col in (col for col in range(n_cols) if means[col]):
         order, parts = _by_context(expectation.contexts(col))
         column = np.empty(n_rows, dtype=np.int64)
         for context, part in parts:
@@ -175,7 +176,7 @@ class _Expectation:
     """
 
     def __init__(self, n_rows: int, means: NDArray[np.int64]) -> None:
-        self._means = _MEANS[means].tolist()
+        self._means = array("d", _MEANS[means].tobytes())
         self._prior = _PRIOR_COLUMNS * sum(self._means) / max(len(self._means), 1)
         self._sums = np.zeros(n_rows, dtype=np.int64)
         self._sum_of_means, self._columns = 0.0, 0

@@ -265,7 +265,7 @@ def _encode_factor(
         record, data = encode_stream("codes", as_integers(factor.values))
         return (record,), data
     if factor.mask is not None and not precision.has_zero_level:
-        streams["mask"] = factor.mask.astype(np.int64)
+        streams["mask"] = factor.mask.astype(np.int8)
     elif factor.mask is not None:
         factor = replace(factor, mask=None)
     streams |= precision.encode(factor)

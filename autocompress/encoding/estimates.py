@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 from autocompress.artifact.decoding import decode_blocks
 from autocompress.encoding.encoder import Encoder, encode_factors
+from autocompress.encoding.parts import Factors, Part
 from autocompress.knowledge.prediction import errors, predicted_loss_rise
 from autocompress.plan import CompressionPlan, Treatment
-from autocompress.structures import Curvature, Factor, Structure, stacked_shape
+from autocompress.structures import Factor, Structure
 
 
 class Estimate(NamedTuple):
@@ -32,19 +33,24 @@ class Outlook(NamedTuple):
     Attributes:
         size_bytes: Bytes of all numbers; header and vocabulary come on top.
         loss_rise: Rise of the loss; those of single weights add up.
-        factors: By the entries that had to be factorized for it, their factors.
+        factors: The factors of the entry that was factorized last, if it is to be encoded.
     """
 
     size_bytes: float
     loss_rise: float
-    factors: dict[str, dict[str, Factor]]
+    factors: dict[str, Factors]
+
+
+_Represented = tuple[Part, dict[str, Factor], dict[str, float]]
+"""A part of a weight, its factors, and how many times as large each is of the whole weight."""
 
 
 class Estimator:
     """Encodes some hundred rows of a weight's factors, evenly spread, and extrapolates to all.
 
-    Structures with factors of whole numbers have no part that stands for the whole; they are
-    encoded as they are, and so are sites. What was estimated once is remembered.
+    Of a weight that is large and wider than tall, some columns are encoded. Structures with
+    factors of whole numbers have no part that stands for the whole; they are encoded as they are,
+    and so are sites. What was estimated once is remembered.
     """
 
     def __init__(self, encoder: Encoder, rows: int) -> None:
@@ -56,7 +62,8 @@ class Estimator:
         """
         self._encoder, self._rows = encoder, rows
         self._source = encoder.source
-        self._factorized: tuple[str, dict[Structure, dict[str, Factor]]] = ("", {})
+        self._whole: tuple[str, Structure, Factors] | None = None
+        self._parts: tuple[str, dict[Structure, _Represented]] = ("", {})
         self._known: dict[tuple[str, Treatment], Estimate] = {}
 
     def estimate(self, name: str, treatment: Treatment) -> Estimate:
@@ -72,19 +79,9 @@ class Estimator:
 
     def _estimate(self, name: str, treatment: Treatment) -> Estimate:
         members = self._source.members(name)
-        n_rows, n_cols = stacked_shape([weight.values.shape for weight in members])
-        stride = max(1, n_rows // max(self._rows, n_cols))
-        if len(members) > 1 or treatment.structure.integer_shapes((n_rows, n_cols)):
-            stride = 1
-        part = tuple(replace(weight, values=weight.matrix[::stride]) for weight in members)
-        share = n_rows / sum(len(weight.matrix) for weight in part)
-        factors, shares = {}, {}
-        for key, factor in self._factorize(name, treatment).items():
-            # With fewer columns than rows, a factor of as many rows has the weight's own.
-            is_thinned = stride > 1 and len(factor.values) == n_rows
-            factors[key] = _thinned(factor, stride) if is_thinned else factor
-            shares[key] = share if is_thinned else 1.0
-        record, data = encode_factors(part, name, treatment, factors)
+        part, factors, shares = self._represented(name, treatment)
+        own = tuple(replace(weight, values=part.of_matrix(weight.matrix)) for weight in members)
+        record, data = encode_factors(own, name, treatment, factors)
         size = sum(
             shares[key] * sum(stream.length for stream in streams)
             for key, streams in record.factors.items()
@@ -92,18 +89,41 @@ class Estimator:
         if len(members) > 1:
             return Estimate(size, math.nan)
         blocks = decode_blocks(record, data)
-        rise = predicted_loss_rise(self._source, name, errors(blocks, part[0].matrix), stride)
-        return Estimate(size, share * rise)
+        error = errors(blocks, own[0].matrix)
+        rise = predicted_loss_rise(self._source, name, error, part.of_curvature)
+        return Estimate(size, members[0].values.size / own[0].values.size * rise)
 
-    def _factorize(self, name: str, treatment: Treatment) -> dict[str, Factor]:
-        """Factorize a weight; the factors of one weight are kept while it is the one asked for."""
-        known, factors = self._factorized
+    def _represented(self, name: str, treatment: Treatment) -> _Represented:
+        """Represent a part of a weight by factors.
+
+        Those of one weight are kept while it is the one asked for, and whole those made last.
+        """
+        known, parts = self._parts
         if known != name:
-            factors = {}
-            self._factorized = name, factors
-        if treatment.structure not in factors:
-            factors[treatment.structure] = self._encoder.factorize(name, treatment)
-        return factors[treatment.structure]
+            parts = {}
+            self._parts = name, parts
+        structure = treatment.structure
+        if structure not in parts:
+            self._whole = None  # it may be large
+            whole = self._encoder.factorize(name, treatment)
+            self._whole = name, structure, whole
+            part = self._part(name, structure)
+            factors, shares = part.of_factors(whole)
+            if not part.suits(structure, factors):
+                part = Part(part.shape)
+                factors, shares = part.of_factors(whole)
+            parts[structure] = part, factors, shares
+        return parts[structure]
+
+    def _part(self, name: str, structure: Structure) -> Part:
+        shape = self._source.shape(name)
+        if len(self._source.members(name)) > 1 or structure.integer_shapes(shape):
+            return Part(shape)
+        return Part.of(shape, self._rows, self._source.curvature(name))
+
+    def forget(self) -> None:
+        """Let go of all factors; what was estimated is still known."""
+        self._whole, self._parts = None, ("", {})
 
     def size(self, plan: CompressionPlan) -> float:
         """Estimate the bytes of all numbers of a plan; header and vocabulary come on top.
@@ -120,27 +140,12 @@ class Estimator:
             PlanError: If the plan does not fit the model.
         """
         size = loss_rise = 0.0
-        factors: dict[str, dict[str, Factor]] = {}
+        factors: dict[str, Factors] = {}
         for name, treatment in plan.treatments.items():
             estimate = self.estimate(name, treatment)
             loss_rise += estimate.loss_rise
             known = self._encoder.known_bytes(name, treatment)
             size += estimate.size_bytes if known is None else known
-            of, factorized = self._factorized
-            if known is None and of == name and treatment.structure in factorized:
-                factors[name] = factorized[treatment.structure]
+            if known is None and self._whole and self._whole[:2] == (name, treatment.structure):
+                factors[name] = self._whole[2]
         return Outlook(size, loss_rise, factors)
-
-
-def _thinned(factor: Factor, stride: int) -> Factor:
-    """Return every so-manieth row of a factor, with what is known of them."""
-    mask, frequencies = factor.mask, factor.row_frequencies
-    # Steps that depend on the whole factor must not change with the part that is looked at.
-    curvature = factor.curvature or Curvature.relative(factor.values)
-    return replace(
-        factor,
-        values=factor.values[::stride],
-        mask=None if mask is None else mask[::stride],
-        row_frequencies=None if frequencies is None else frequencies[::stride],
-        curvature=curvature.of_rows(slice(None, None, stride)),
-    )

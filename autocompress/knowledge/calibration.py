@@ -19,6 +19,7 @@ from autocompress.knowledge.weights import Site, find_sites
 from autocompress.layers.copies import untouched
 from autocompress.layers.memory import first_names
 from autocompress.structures import Curvature, matrix_shape
+from autocompress.support.memory import give_back
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ def calibrate(model: nn.Module, task: Task, kept: Kept | None = None) -> Calibra
         ModelError: If frequencies do not match the rows of their weight.
     """
     sites = _sites(model, task)
+    give_back()  # what this took comes not on top of what follows
     frequencies = _row_frequencies(model, task)
     curvatures = None if kept is None else kept.known_curvatures()
     if curvatures is None:

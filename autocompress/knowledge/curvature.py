@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from autocompress.knowledge.guarded import differentiate
-from autocompress.knowledge.moments import MomentSum, vectors_of, widths_of
+from autocompress.knowledge.moments import MomentSum, joined, widths_of
 from autocompress.knowledge.task import Task
 from autocompress.knowledge.tensors import tensors_of
 from autocompress.layers.base import ALL, Plain
@@ -76,6 +76,7 @@ def measure_curvatures(
         with one_thread(), alone, as_written(), watching, bar as shown:
             for loss in islice(task.training_losses(watched, teacher, 0.0, 0), _BATCHES):
                 losses.append(_backwards(loss))
+                del loss  # else what it was made of stays until the next one is there
                 for account in accounts.values():
                     account.end_batch()
                 shown.advance()
@@ -157,17 +158,16 @@ class _Account(Plain):
         for x, gradient, rows in self._multiplied:
             uses.setdefault((rows.start, rows.stop), []).append((x, gradient))
         for (first, last), pairs in uses.items():
-            inputs = torch.cat([vectors_of(x) for x, _ in pairs])
-            gradients = torch.cat([vectors_of(gradient) for _, gradient in pairs])
+            inputs, gradients = joined(x for x, _ in pairs), joined(g for _, g in pairs)
             n, share = len(inputs), len(uses)
             # Gradients are of the mean over the batch; of each vector's own loss, n times that.
             squares = gradients.square()
-            self._sensitivities[first:last] += (squares.sum(dim=0) * n).double().numpy()
+            self._sensitivities[first:last] += (squares.sum(dim=0) * n).cpu().double().numpy()
             self._spread.add(squares.sum(dim=1), n)
             self._inputs.add(inputs, partial(_mean, n=n, share=share))
             self._vectors += max(n // share, 1)  # groups may be many, and inputs few
         if self._looked_up:
-            gradients = torch.cat([vectors_of(gradient) for gradient in self._looked_up])
+            gradients = joined(self._looked_up)
             n = len(gradients)
             self._spread.add(gradients.square().sum(dim=1), n)
             self._gradients.add(gradients, partial(_times, n=n))
@@ -241,7 +241,7 @@ class _Spread:
 
     def add(self, energies: Tensor, n: int) -> None:
         """Add the squared gradients of the vectors of a batch of n, shape (n,)."""
-        own = energies.double() * float(n) ** 2  # gradients are of the mean over the batch
+        own = energies.cpu().double() * float(n) ** 2  # gradients are of the mean over the batch
         self._count += n
         self._sum += float(own.sum())
         self._squares += float(own.square().sum())

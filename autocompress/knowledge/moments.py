@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -63,19 +63,20 @@ class MomentSum:
 
         Args:
             vectors: At least in single precision.
-            weigh: Turns the sum of their products into what is to be added, in any precision.
+            weigh: Turns the sum of their products, on the processor, into what is to be added, in
+                any precision.
         """
         if self._sum is None:
             self._sum = self._zeros()
         if self.is_diagonal:
-            self._sum += weigh(vectors.square().sum(dim=0)).numpy()
+            self._sum += weigh(vectors.square().sum(dim=0).cpu()).numpy()
         elif not self.widths:
-            self._sum += weigh(vectors.T @ vectors).numpy()
+            self._sum += weigh((vectors.T @ vectors).cpu()).numpy()
         col = first = 0
         for width in self.widths:
             block = vectors[:, col : col + width]
             last = first + width * width
-            self._sum[first:last] += weigh(block.T @ block).numpy().ravel()
+            self._sum[first:last] += weigh((block.T @ block).cpu()).numpy().ravel()
             col, first = col + width, last
 
     def curvature(self, rows: NDArray[np.float64], batches: int) -> Curvature:
@@ -94,7 +95,15 @@ class MomentSum:
         return np.zeros(self._cols if self.is_diagonal else (self._cols, self._cols))
 
 
-def vectors_of(values: Tensor) -> Tensor:
-    """Return vectors (n, width) where they can be added up, at least in single precision."""
-    values = values.reshape(-1, values.shape[-1]).cpu()
+def joined(values: Iterable[Tensor]) -> Tensor:
+    """Return the vectors (n, width) of some tensors where they can be added up.
+
+    At least in single precision, and contiguous. Those of a single tensor are not copied.
+    """
+    parts = [_vectors_of(one) for one in values]
+    return parts[0].contiguous() if len(parts) == 1 else torch.cat(parts)
+
+
+def _vectors_of(values: Tensor) -> Tensor:
+    values = values.reshape(-1, values.shape[-1])
     return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -20,17 +20,24 @@ def errors(blocks: Blocks, exact: Matrix) -> Iterator[tuple[slice, Matrix]]:
         yield rows, values - exact[rows]
 
 
-def predicted_loss_rise(source: Source, name: str, error: Blocks, stride: int = 1) -> float:
+def predicted_loss_rise(
+    source: Source,
+    name: str,
+    error: Blocks,
+    part: Callable[[Curvature], Curvature] | None = None,
+) -> float:
     """Return by how much the loss should rise for an error in a weight.
 
     Args:
         source: The model, calibrated.
         name: The weight.
         error: Float32 of shape (rows, cols), by blocks of rows.
-        stride: Only every so-manieth row of the weight is in `error`.
+        part: Where only a part of the weight is in `error`: gives that of its curvature.
     """
     weight, calibration = source.weights.weights[name], source.calibration
     curvature = calibration.curvatures.get(name) or Curvature.relative(weight.matrix)
+    if part is not None:
+        curvature = part(curvature)
     blocks: Iterable[Matrix] = (values for _, values in error)
     # How products of matrices are rounded depends a little on the number of rows.
     if curvature.moment.ndim == 2:
@@ -38,7 +45,7 @@ def predicted_loss_rise(source: Source, name: str, error: Blocks, stride: int = 
     costs = [
         curvature.row_costs(values[rows]) for values in blocks for rows in row_blocks(values.shape)
     ]
-    rise = float(curvature.rows[::stride] @ np.concatenate(costs)) / 2
+    rise = float(curvature.rows @ np.concatenate(costs)) / 2
     return calibration.sensitivities.get(name, 1.0) * rise
 
 

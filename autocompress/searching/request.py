@@ -41,6 +41,7 @@ class Request:
         fallback: How to fine-tune the nearest plan where no opening keeps the limits, or None to
             go on with the sampler.
         timeout: How long trials may be begun, in seconds, as it was asked for, or None.
+        tracking_uri: Of the user's MLflow server; None is a database in the folder.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Request:
     recovery: RecoverySettings | None = None
     fallback: RecoverySettings | None = None
     timeout: float | None = None
+    tracking_uri: str | None = None
 
     def __post_init__(self) -> None:
         """Check what does not depend on a model.

@@ -114,8 +114,16 @@ class Curvature:
             function: Takes the columns and a part; keeps its shape.
             rows: Other sensitivities, or None.
         """
-        parts = [function(cols, part) for cols, part in self.parts]
-        moment = np.concatenate([part.ravel() for part in parts]) if self.widths else parts[0]
+        moment, first = self.moment, 0
+        for cols, part in self.parts:
+            mapped = function(cols, part)
+            if not self.widths:
+                moment = mapped
+                break
+            if not first:
+                moment = np.empty(self.moment.shape, mapped.dtype)
+            moment[first : first + part.size] = mapped.ravel()
+            first += part.size
         return Curvature(self.rows if rows is None else rows, moment, self.widths)
 
     def damped(self, share: float) -> Curvature:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autocompress.structures.factors import AT_ONCE, Curvature, Matrix, Shape
-from autocompress.structures.roots import Root
+from autocompress.structures.roots import Root, undone
 
 _WIDEST = 2**15
 _AT_ONCE = 2**18
@@ -44,20 +44,16 @@ def fitted(
     values, vectors = np.linalg.eigh(parts.gram(tall=tall))
     energies, basis = np.maximum(values[::-1][:rank], 0), vectors[:, ::-1][:, :rank]
     norms = np.sqrt(np.maximum(energies, (energies[0] * _LEAST) or 1.0))
+    split = np.sqrt(norms) if known is None else np.ones(len(norms))
     if tall:
         basis = basis * np.where(basis.sum(axis=0) < 0, -1.0, 1.0)
-        left, right = parts.times(basis), parts.root.undone(basis.T)
+        left = parts.times(basis) / split
+        right = (parts.root.undone(basis.T) * split[:, None]).astype(np.float32)
     else:
-        right_basis = parts.back(basis / norms)
-        signs = np.where(right_basis.sum(axis=0) < 0, -1.0, 1.0)
+        right, signs = parts.back(basis / norms, split)
         left = basis * (signs * norms)
-        if roots is not None:
-            left /= roots[:, None]
-        right = parts.root.undone((right_basis * signs).T)
-    if known is None:
-        split = np.sqrt(norms)
-        left, right = left / split, right * split[:, None]
-    return left.astype(np.float32), right.astype(np.float32), energies
+        left = left / split if roots is None else left / roots[:, None]
+    return left.astype(np.float32), right, energies
 
 
 class _Parts:
@@ -70,46 +66,56 @@ class _Parts:
         """Return that of the columns, (cols, cols), of a tall weight; else that of the rows."""
         size = self._weight.shape[1 if tall else 0]
         gram = np.zeros((size, size))
-        for rows, _, block in self._blocks(tall=tall):
+        for rows, block in self._rows() if tall else ():
             block = self._weighted(block, rows)
-            gram += block.T @ block if tall else block @ block.T
+            gram += block.T @ block
+        for _, block, _ in () if tall else self._columns():
+            block = self._weighted(block)
+            gram += block @ block.T
         return gram
 
     def times(self, basis: Floats) -> Matrix:
         """Return the rows, not weighted, times a basis of shape (cols, rank)."""
         product = np.empty((self._weight.shape[0], basis.shape[1]), np.float32)
-        for rows, _, block in self._blocks(tall=True):
+        for rows, block in self._rows():
             product[rows] = block @ basis
         return product
 
-    def back(self, vectors: Floats) -> Floats:
-        """Return the transpose of the weighted rows times vectors of shape (rows, rank)."""
-        product = np.empty((self._weight.shape[1], vectors.shape[1]))
-        for rows, cols, block in self._blocks(tall=False):
-            product[cols] = self._weighted(block, rows).T @ vectors
-        return product
+    def back(self, vectors: Floats, scales: Floats) -> tuple[Matrix, Floats]:
+        """Return the right factor whose left one has vectors of shape (rows, rank).
 
-    def _weighted(self, block: Floats, rows: slice) -> Floats:
+        Returns:
+            The transpose of the weighted rows times the vectors, undone, its rows scaled, of
+            shape (rank, cols), and the signs, of shape (rank,), with which they were multiplied.
+        """
+        product = np.empty((vectors.shape[1], self._weight.shape[1]), np.float32)
+        sums = np.zeros(vectors.shape[1])
+        for cols, block, root in self._columns():
+            found = self._weighted(block).T @ vectors
+            sums += found.sum(axis=0)
+            product[:, cols] = undone(found.T, root) * scales[:, None]
+        signs = np.where(sums < 0, -1.0, 1.0)
+        product *= signs[:, None].astype(np.float32)
+        return product, signs
+
+    def _weighted(self, block: Floats, rows: slice = slice(None)) -> Floats:
         return block if self._roots is None else block * self._roots[rows, None]
 
-    def _blocks(self, *, tall: bool) -> Iterator[tuple[slice, slice, Floats]]:
-        """Yield blocks of rows of a tall weight; of another one, blocks of columns."""
+    def _rows(self) -> Iterator[tuple[slice, Floats]]:
+        """Yield blocks of rows."""
+        step = max(_AT_ONCE // self._weight.shape[1], 1)
+        for first in range(0, len(self._weight), step):
+            rows = slice(first, first + step)
+            yield rows, self.root.after(self._weight[rows])
+
+    def _columns(self) -> Iterator[tuple[slice, Floats, Floats]]:
+        """Yield blocks of columns, and the root by which they are turned."""
         n_rows, n_cols = self._weight.shape
-        everything = slice(None)
-        if tall:
-            step = max(_AT_ONCE // n_cols, 1)
-            for first in range(0, n_rows, step):
-                rows = slice(first, first + step)
-                yield rows, everything, self.root.after(self._weight[rows])
-            return
         for cols, part in self.root.parts:
             step = n_cols if part.ndim == 2 else max(_AT_ONCE // n_rows, 1)
             for first in range(cols.start, cols.stop, step):
                 some = slice(first, min(first + step, cols.stop))
                 inner = slice(some.start - cols.start, some.stop - cols.start)
                 root = part if part.ndim == 2 else part[inner]
-                yield (
-                    everything,
-                    some,
-                    Root(((slice(0, len(root)), root),)).after(self._weight[:, some]),
-                )
+                turned = Root(((slice(0, len(root)), root),)).after(self._weight[:, some])
+                yield some, turned, root

@@ -124,12 +124,26 @@ def pruned(factor: Factor, sparsity: float) -> Factor:
 
     At least one element survives, however small the factor.
     """
-    if factor.integers:
+    size = factor.values.size
+    if factor.integers or not size:
         return factor
-    mask = np.ones(factor.values.shape, dtype=np.bool_)
-    order = np.argsort(np.abs(factor.values), axis=None, kind="stable")
-    mask.flat[order[: min(round(sparsity * order.size), order.size - 1)]] = False
+    mask = _survivors(factor.values, min(round(sparsity * size), size - 1))
     return replace(factor, values=np.where(mask, factor.values, np.float32(0)), mask=mask)
+
+
+def _survivors(values: Matrix, n_pruned: int) -> NDArray[np.bool_]:
+    """Return where a matrix is not among its smallest magnitudes; of equal ones go the first."""
+    if not n_pruned:
+        return np.ones(values.shape, np.bool_)
+    magnitudes = np.abs(values).ravel()
+    magnitudes.partition(n_pruned - 1)
+    threshold = magnitudes[n_pruned - 1]
+    n_smaller = int(np.count_nonzero(magnitudes[: n_pruned - 1] < threshold))
+    del magnitudes  # they may be many
+    mask = (values > threshold) | (values < -threshold)
+    equal = np.flatnonzero((values == threshold) | (values == -threshold))
+    mask.flat[equal[n_pruned - n_smaller :]] = True
+    return mask
 
 
 def global_sparsities(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,12 +24,12 @@ class Root:
         parts: The columns of each part, and its root; of shape (width,) where it is diagonal.
     """
 
-    parts: tuple[tuple[slice, Floats], ...]
+    parts: Collection[tuple[slice, Floats]]
 
     def after(self, weight: NDArray[Any]) -> Floats:
         """Return `weight @ L`, float64 of the shape of the weight, (rows, cols)."""
         if len(self.parts) == 1:
-            return _product(weight, self.parts[0][1])
+            return _product(weight, next(iter(self.parts))[1])
         turned = np.empty(weight.shape)
         for cols, part in self.parts:
             turned[:, cols] = _product(weight[:, cols], part)
@@ -36,12 +37,7 @@ class Root:
 
     def undone(self, rows: Floats) -> Floats:
         """Return what `after` turns into these rows, float64 of shape (rows, cols)."""
-        found: list[Floats] = [
-            np.asarray(rows[:, cols] / part, np.float64)
-            if part.ndim == 1
-            else np.asarray(np.linalg.solve(part.T, rows[:, cols].T).T, np.float64)
-            for cols, part in self.parts
-        ]
+        found = [undone(rows[:, cols], part) for cols, part in self.parts]
         return found[0] if len(found) == 1 else np.concatenate(found, axis=1)
 
 
@@ -58,7 +54,7 @@ def rooted(curvature: Curvature) -> tuple[Curvature, Root]:
     for damping in (_DAMPING * 10.0**power for power in range(_DAMPINGS)):
         damped = curvature.damped(damping)
         try:
-            return damped, Root(tuple((cols, _root(part)) for cols, part in damped.parts))
+            return damped, Root(_parts(damped))
         except np.linalg.LinAlgError:
             continue
     lowest = min(_lowest(part) for _, part in damped.parts)
@@ -66,6 +62,38 @@ def rooted(curvature: Curvature) -> tuple[Curvature, Root]:
         f"the moment must be positive semidefinite, but damped by {damping:g} of its diagonal it "
         f"still has the eigenvalue {lowest:.3g}"
     )
+
+
+class _Parts(Collection[tuple[slice, Floats]]):
+    """The roots of many parts, found whenever they are gone through."""
+
+    def __init__(self, curvature: Curvature) -> None:
+        self._curvature = curvature
+
+    def __len__(self) -> int:
+        return len(self._curvature.widths)
+
+    def __contains__(self, part: object) -> bool:
+        return any(part is one for one in self)
+
+    def __iter__(self) -> Iterator[tuple[slice, Floats]]:
+        return ((cols, _root(part)) for cols, part in self._curvature.parts)
+
+
+def _parts(damped: Curvature) -> Collection[tuple[slice, Floats]]:
+    """Return the roots of all parts; of a weight wider than tall they take half its memory."""
+    if sum(damped.widths) <= len(damped.rows):
+        return tuple((cols, _root(part)) for cols, part in damped.parts)
+    for _, part in damped.parts:
+        _root(part)  # which fails where the damping is too little
+    return _Parts(damped)
+
+
+def undone(rows: Floats, root: Floats) -> Floats:
+    """Return what times a root of one part gives these rows, of shape (rows, width)."""
+    if root.ndim == 1:
+        return np.asarray(rows / root, np.float64)
+    return np.asarray(np.linalg.solve(root.T, rows.T).T, np.float64)
 
 
 def _product(weight: NDArray[Any], root: Floats) -> Floats:

@@ -1,14 +1,14 @@
 """MLflow: one parent run for a search, one child run for every trial.
 
-All of it lies in the search's folder, and nothing leaves the machine. MLflow is imported when a
-`Tracker` is made and not before, since that takes seconds.
+All of it lies in the search's folder, and nothing leaves the machine, unless the user names a
+server. MLflow is imported when a `Tracker` is made and not before, since that takes seconds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from autocompress.artifact import Artifact, open_artifact
 from autocompress.errors import TaskError
@@ -16,6 +16,7 @@ from autocompress.outcome.origin import SAMPLER
 from autocompress.support import progress
 from autocompress.tracking.concluding import ids_of, log_files, log_tuned, mark_front, save_view
 from autocompress.tracking.figures import log_metrics, search_metrics, truth
+from autocompress.tracking.homes import OwnFolder, UsersServer
 from autocompress.tracking.model import register
 from autocompress.tracking.notes import (
     FRONT_PICTURE,
@@ -27,7 +28,7 @@ from autocompress.tracking.notes import (
 )
 from autocompress.tracking.runs import BASELINE, ENDED, NOTE, TRIAL, Ending, Runs, trial_of
 from autocompress.tracking.standing import GIVEN_UP, STANDING, UNCOMPRESSED, standing_of
-from autocompress.tracking.store import mlflow_errors
+from autocompress.tracking.view import address
 from autocompress.tracking.yardstick import Yardstick
 
 if TYPE_CHECKING:
@@ -39,8 +40,24 @@ DrawWeights = Callable[[str, Artifact, Mapping[str, float], Path], None]
 """Draws as a PNG file what the weights of a file cost: below a title, with predicted rises."""
 
 
+class Outcome(NamedTuple):
+    """What a search has come to.
+
+    Attributes:
+        result: The search.
+        files: Stored with it, such as its picture.
+        tuned: What was fine-tuned, and how that went, as far as it is known.
+        about: Tells of the data, and how the best is served.
+    """
+
+    result: SearchResult
+    files: Sequence[Path]
+    tuned: Sequence[tuple[Scored, TrainingLog | None]]
+    about: About
+
+
 class Tracker:
-    """Writes a search to an MLflow database in its folder. One process at a time may own it.
+    """Writes a search to MLflow. One process at a time may own the runs of a search.
 
     A trial's run is created, filled, and only then marked as ended: as finished, or as failed
     where the trial was given up. Whatever a killed process left half-written is therefore told
@@ -49,7 +66,7 @@ class Tracker:
 
     def __init__(
         self,
-        out: Path,
+        home: Path | UsersServer,
         name: str,
         params: Mapping[str, str],
         yardstick: Yardstick | None = None,
@@ -58,7 +75,7 @@ class Tracker:
         """Open or create the database, and start or continue the search's parent run.
 
         Args:
-            out: The search's folder.
+            home: The search's folder, in which a database is kept, or a server.
             name: The search's name; the parent run of this name is continued.
             params: What the search was started with. MLflow never changes a param, so one that
                 differs when the search is continued is recorded as a tag "continued.<param>".
@@ -66,9 +83,9 @@ class Tracker:
             draw_weights: Draws the picture that each run has; None leaves pictures out.
 
         Raises:
-            SearchError: If the database cannot be opened or written.
+            SearchError: If the database cannot be opened or written, or the server not reached.
         """
-        self._runs = Runs(out, name, params)
+        self._runs = Runs(OwnFolder(home) if isinstance(home, Path) else home, name, params)
         self._name, self._yardstick, self._draw_weights = name, yardstick, draw_weights
         self._best: float | None = None
 
@@ -89,7 +106,7 @@ class Tracker:
             SearchError: If MLflow fails.
         """
         missing, rejected = {result.number: result for result in results}, dict(given_up or {})
-        with mlflow_errors("repair the runs of the search"):
+        with self._runs.errors("repair the runs of the search"):
             for run in self._runs.children(TRIAL):
                 is_whole, number = run.info.status in ENDED, trial_of(run)
                 if is_whole and rejected.pop(number, None) is not None:
@@ -124,7 +141,7 @@ class Tracker:
         Raises:
             SearchError: If MLflow fails.
         """
-        with mlflow_errors(f"log trial {result.number}"):
+        with self._runs.errors(f"log trial {result.number}"):
             run_id = self._start_trial(result)
             metrics = {**self._figures(result.values), **result.values}
             metrics |= {"seconds": result.seconds, "cpu_seconds": result.cpu_seconds}
@@ -149,7 +166,7 @@ class Tracker:
         """
         tags = {TRIAL: str(number), "feasible": truth(False), "front": truth(False)}
         tags |= {"origin": origin, "rejected": reason, STANDING: GIVEN_UP}
-        with mlflow_errors(f"log trial {number}"):
+        with self._runs.errors(f"log trial {number}"):
             run_id = self._runs.start(_title(number), {**tags, NOTE: f"Given up: {reason}"})
             self._runs.end(run_id, "FAILED")
 
@@ -165,7 +182,7 @@ class Tracker:
         Raises:
             SearchError: If MLflow fails.
         """
-        with mlflow_errors("log the front"):
+        with self._runs.errors("log the front"):
             mark_front(self._runs, result)
             log_metrics(self._runs.client, self._runs.parent, search_metrics(result))
             log_files(self._runs, files)
@@ -184,7 +201,7 @@ class Tracker:
             SearchError: If MLflow fails.
             ArtifactError: If the file is damaged.
         """
-        with mlflow_errors(f"log {scored.artifact.parent.name}"):
+        with self._runs.errors(f"log {scored.artifact.parent.name}"):
             metrics = {**self._figures(scored.values), **scored.values}
             run_id = log_tuned(self._runs, result, scored, metrics, log)
             title = f"{result.title(scored)}: {headline(result, scored)}"
@@ -200,7 +217,7 @@ class Tracker:
         Raises:
             SearchError: If MLflow fails.
         """
-        with mlflow_errors("describe the search"):
+        with self._runs.errors("describe the search"):
             if about.data is not None:
                 self._runs.log_data(about.data)
             save_view(self._runs, result)
@@ -215,9 +232,25 @@ class Tracker:
                 front = f"{root}/{parent}/artifacts/{FRONT_PICTURE}"
             self._runs.note(parent, search_note(result, runs, model, front, unserved))
 
+    def log_outcome(self, outcome: Outcome) -> None:
+        """Write all that a search has come to; again, if some of it is there.
+
+        Raises:
+            SearchError: If MLflow fails.
+            ArtifactError: If a file is damaged.
+        """
+        self.log_front(outcome.result, outcome.files)
+        for scored, log in outcome.tuned:
+            self.log_recovered(outcome.result, scored, log)
+        self.conclude(outcome.result, outcome.about)
+
+    def page(self, root: str) -> str:
+        """Return the page of the UI that shows the trials, below the address of a server."""
+        return address(root, self._runs.experiment, self._runs.view)
+
     def end(self, status: Ending) -> None:
         """Mark the search as ended; opening its folder again continues it."""
-        with mlflow_errors("end the run of the search"):
+        with self._runs.errors("end the run of the search"):
             self._runs.close(status)
 
     def _registered(

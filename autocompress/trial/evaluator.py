@@ -140,6 +140,7 @@ class Evaluator:
         if limit is None and not hurdles:
             return None
         outlook = self._estimator.outlook(plan)
+        self._estimator.forget()  # what is still of use, the outlook has
         if limit is not None:
             known[SIZE] = limit.excess(int(outlook.size_bytes))
         reason = foreseen(outlook, limit, hurdles)

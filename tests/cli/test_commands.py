@@ -322,7 +322,7 @@ def wait_until(holds: Callable[[], bool], complaint: str) -> None:
 @pytest.mark.parametrize(
     ("how", "code", "jobs"),
     [
-        (signal.SIGINT, 130, 1),
+        pytest.param(signal.SIGINT, 130, 1, marks=pytest.mark.slow),
         pytest.param(signal.SIGKILL, -9, 1, marks=pytest.mark.slow),
         pytest.param(signal.SIGINT, 130, 2, marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, 143, 1, marks=pytest.mark.exhaustive),

@@ -149,6 +149,7 @@ def test_a_plan_that_cannot_be_loaded_there_is_told(tmp_path: Path) -> None:
             executor.next()
 
 
+@pytest.mark.slow
 def test_a_recovery_is_a_job_for_any_executor(tmp_path: Path) -> None:
     bench = bench_of(Classification())
     settings = RecoverySettings(RecoveryBudget(steps=6), segments=2)
