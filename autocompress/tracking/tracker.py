@@ -139,7 +139,7 @@ class Tracker:
             report = open_artifact(artifact).report()
             self._runs.log_plan(run_id, result.plan, report)
             self._draw_trial(run_id, result, artifact)
-            self._runs.note(run_id, trial_note(trial_headline(result, metrics), report))
+            self._runs.note(run_id, trial_note(self._headline(result), report))
             status: Ending = "FINISHED" if result.rejected is None else "FAILED"
             self._runs.end(run_id, status, result.started + result.seconds)
 
@@ -258,9 +258,13 @@ class Tracker:
         return self._runs.start(_title(result.number), tags, result.started)
 
     def _draw_trial(self, run_id: str, result: TrialResult, artifact: Path) -> None:
-        figures = {**self._figures(result.values), **result.values}
-        title = f"trial {result.number}: {trial_headline(result, figures)}"
+        title = f"trial {result.number}: {self._headline(result)}"
         self._draw(run_id, title, artifact, result.rises)
+
+    def _headline(self, result: TrialResult) -> str:
+        figures = {**self._figures(result.values), **result.values}
+        metric = None if self._yardstick is None else self._yardstick.metric
+        return trial_headline(result, figures, metric)
 
     def _draw(
         self, run_id: str, title: str, artifact: Path, rises: Mapping[str, float] | None = None
