@@ -13,9 +13,11 @@ import click
 from autocompress.cli.helping import Command
 from autocompress.cli.output import (
     NOTHING_FEASIBLE,
+    a_device,
     a_folder,
     a_path,
     a_seed,
+    a_tracking_uri,
     as_json,
     print_line,
     print_result,
@@ -39,9 +41,9 @@ a_sampler = click.Choice(["tpe", "nsga2", "random"])
     sections={
         "Data": ("data",),
         "Limits": ("budget", "max_rise", "latency_budget"),
-        "Effort": ("trials", "timeout", "jobs", "cluster", "space", "sampler", "seed"),
+        "Effort": ("trials", "timeout", "jobs", "cluster", "device", "space", "sampler", "seed"),
         "Fine-tuning": ("recover", "recover_members", "dropout", "distillation"),
-        "Output": ("out", "as_json"),
+        "Output": ("out", "tracking_uri", "as_json"),
         "A model of your own": ("factory", "weights", "task"),
     },
     examples=(
@@ -106,6 +108,8 @@ a_sampler = click.Choice(["tpe", "nsga2", "random"])
     "--distillation", type=float, metavar="P", help="Share of the loss of --recover.  [default: 0]"
 )
 @click.option("--out", type=a_folder, help="Folder of the search.  [default: runs/MODEL-LIMITS]")
+@a_tracking_uri
+@a_device
 @as_json
 @click.option(
     "--model",
@@ -138,6 +142,8 @@ def search(
     dropout: float | None,
     distillation: float | None,
     seed: int,
+    tracking_uri: str | None,
+    device: str | None,
     as_json: bool,
 ) -> None:
     """Search for the best ways to store the weights of a model.
@@ -151,7 +157,8 @@ def search(
 
     A model of your own is made by --model, filled with --weights and judged by --task: functions
     without arguments (or classes) that return an nn.Module and an autocompress.Task. They are
-    imported as by python -m, from the current directory too.
+    imported as by python -m, from the current directory too. Without --device, it runs where its
+    factory puts it.
     """
     from autocompress.outcome.budgets import parse_budget
     from autocompress.outcome.limits import parse_latency, parse_rise, parse_seconds
@@ -168,6 +175,7 @@ def search(
         parse_seconds(timeout)
     chosen = None if space is None else load_space(space)
     fine_tuning = _fine_tuning(recover, dropout, distillation, seed)
+    place = asked.device(device)
     subject = asked.subject()
     limits = [text.replace(" ", "") for text in (budget, max_rise, latency_budget) if text]
     folder = out or Path("runs") / "-".join([subject.name, *limits])
@@ -187,6 +195,8 @@ def search(
         sampler=sampler,
         name=subject.name,
         recovery=fine_tuning,
+        tracking_uri=tracking_uri,
+        device=place,
         recovery_members=recover_members,
     )
     conclude(result, folder, as_json, data=data, factory=factory)

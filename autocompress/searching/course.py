@@ -37,7 +37,7 @@ from autocompress.searching.openings.guide import Guide
 from autocompress.searching.openings.planning import Goals
 from autocompress.searching.openings.uniform import file_size
 from autocompress.searching.proposing import Proposer
-from autocompress.searching.record import open_record
+from autocompress.searching.record import check_server, open_record
 from autocompress.searching.records import Records
 from autocompress.searching.recovering import carry_out, is_begun, recovery_jobs
 from autocompress.searching.request import Request
@@ -79,6 +79,7 @@ def conduct(model: nn.Module, task: Task, request: Request, folder: SearchFolder
         folder.check(settings)
         place = stack.enter_context(place_of(request.cluster))
         folder.heal()
+        check_server(folder, request.tracking_uri)
         look = first_look(model, task, folder, settings.metric)
         if look is not None:
             check_rise(settings, look.score)
@@ -129,7 +130,7 @@ class _Course:
         self._request, self._folder, self._settings, self._bench = request, folder, settings, bench
         self._about, self._place = about, place
         with interrupts_held():
-            self._tracker = open_record(folder, about)
+            self._tracker = open_record(folder, about, request.tracking_uri)
         self._seconds_before = sum(result.seconds for result in folder.trials())
         self._smallest: int | None = None
         self._records: Records | None = None

@@ -19,6 +19,7 @@ Knows neither torch nor Optuna, so that a running search can be looked at from o
     front.{csv,png,html}, report.md, progress.png
     optuna.journal, and study.jsonl, from which it is made anew where it is lost
     mlflow.db, mlartifacts/
+    tracking.json   the server of MLflow's record, and the search's key there; a copy in trials/
     *.damaged       what was found damaged and has been made anew
 """
 
@@ -45,6 +46,7 @@ TRIAL, ARTIFACT = "trial.json", "model.acz"
 SETTINGS, COPY = "search.json", "trials/search.json"
 BASELINE, TESTS = "baseline.json", "test.json"
 WEIGHTS, NOISE = "weights.json", "noise.json"
+TRACKING = ("tracking.json", "trials/tracking.json")
 OPENINGS = ("openings.json", "openings-recovery.json")
 
 

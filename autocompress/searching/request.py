@@ -42,6 +42,7 @@ class Request:
         fallback: How to fine-tune the nearest plan where no opening keeps the limits, or None to
             go on with the sampler.
         timeout: How long trials may be begun, in seconds, as it was asked for, or None.
+        tracking_uri: Of the user's MLflow server; None is a database in the folder.
         recovery_members: How many plans are fine-tuned, the best among them.
         cluster: Address of the Dask cluster that does the jobs, or None for this machine.
     """
@@ -58,6 +59,7 @@ class Request:
     recovery: RecoverySettings | None = None
     fallback: RecoverySettings | None = None
     timeout: float | None = None
+    tracking_uri: str | None = None
     cluster: str | None = None
     recovery_members: int = 1
 

@@ -27,7 +27,7 @@ from autocompress.tracking.standing import (
     standing_in,
     standings,
 )
-from autocompress.tracking.view import VIEW, saved_view
+from autocompress.tracking.view import saved_view
 from autocompress.tracking.yardstick import BITS
 
 if TYPE_CHECKING:
@@ -68,8 +68,9 @@ def log_files(runs: Runs, files: Sequence[Path]) -> None:
 
 def save_view(runs: Runs, result: SearchResult) -> None:
     """Store what the UI's page of the search shows."""
-    view = saved_view(result, milliseconds(time.time()), _bits_of_most(result))
-    key = f"mlflow.sharedViewState.{VIEW}"
+    now = milliseconds(time.time())
+    view = saved_view(result, now, runs.parent, _bits_of_most(result))
+    key = f"mlflow.sharedViewState.{runs.view}"
     runs.client.set_experiment_tag(runs.experiment, key, json.dumps(view))
 
 

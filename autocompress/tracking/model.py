@@ -15,6 +15,8 @@ from autocompress.support.blame import told
 from autocompress.tracking.runs import NOTE, Runs
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
     from autocompress.outcome.about import Serving
 
 ALIAS = "best"
@@ -46,12 +48,22 @@ def register(runs: Runs, name: str, run_id: str, artifact: Path, serving: Servin
         _log(runs, run_id, artifact, serving)
     if known is None:
         if not versions:
-            runs.client.create_registered_model(key)
+            _make(runs.client, key)
         known = runs.client.create_model_version(key, f"runs:/{run_id}/{_FOLDER}", run_id)
     note = runs.client.get_run(run_id).data.tags.get(NOTE)
     runs.client.update_model_version(key, known.version, note)
     runs.client.set_registered_model_alias(key, ALIAS, known.version)
     return address
+
+
+def _make(client: MlflowClient, key: str) -> None:
+    """Make a registered model, unless there is one that has no versions."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(key)
+    except MlflowException:
+        client.get_registered_model(key)
 
 
 def model_name(name: str) -> str:

@@ -78,18 +78,23 @@ def headline(result: SearchResult, scored: Scored) -> str:
     )
 
 
-def trial_headline(result: TrialResult, figures: Mapping[str, float]) -> str:
+def trial_headline(
+    result: TrialResult, figures: Mapping[str, float], metric: str | None = None
+) -> str:
     """Say on one line what a trial is worth, while the search goes on.
 
     Args:
         result: The trial.
         figures: What is logged of it.
+        metric: The task's, or None where that is not known.
     """
     parts = [format_bytes(result.size_bytes)]
     if TIMES_SMALLER in figures:
         parts.append(f"{figures[TIMES_SMALLER]:.1f} times smaller")
-    if RISE in figures:
-        parts.append(f"{figures[RISE]:+.2f} %")
+    change = f"{figures[RISE]:+.2f} %" if RISE in figures else ""
+    if metric is not None and metric in figures:
+        change = f"{metric} {figures[metric]:.4g}" + (f" ({change})" if change else "")
+    parts += [change] if change else []
     if result.rejected is not None:
         parts.append(f"given up: {result.rejected}")
     return ", ".join(parts)

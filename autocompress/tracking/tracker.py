@@ -1,7 +1,7 @@
 """MLflow: one parent run for a search, one child run for every trial.
 
-All of it lies in the search's folder, and nothing leaves the machine. MLflow is imported when a
-`Tracker` is made and not before, since that takes seconds.
+All of it lies in the search's folder, and nothing leaves the machine, unless the user names a
+server. MLflow is imported when a `Tracker` is made and not before, since that takes seconds.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from autocompress.outcome.origin import SAMPLER
 from autocompress.support import progress
 from autocompress.tracking.concluding import ids_of, log_files, log_tuned, mark_front, save_view
 from autocompress.tracking.figures import log_metrics, search_metrics, truth
+from autocompress.tracking.homes import OwnFolder, UsersServer
 from autocompress.tracking.model import register
 from autocompress.tracking.notes import (
     FRONT_PICTURE,
@@ -25,9 +26,10 @@ from autocompress.tracking.notes import (
     trial_headline,
     trial_note,
 )
+from autocompress.tracking.outcome import Outcome
 from autocompress.tracking.runs import BASELINE, ENDED, NOTE, TRIAL, Ending, Runs, trial_of
 from autocompress.tracking.standing import GIVEN_UP, STANDING, UNCOMPRESSED, standing_of
-from autocompress.tracking.store import mlflow_errors
+from autocompress.tracking.view import address
 from autocompress.tracking.yardstick import Yardstick
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ DrawWeights = Callable[[str, Artifact, Mapping[str, float], Path], None]
 
 
 class Tracker:
-    """Writes a search to an MLflow database in its folder. One process at a time may own it.
+    """Writes a search to MLflow. One process at a time may own the runs of a search.
 
     A trial's run is created, filled, and only then marked as ended: as finished, or as failed
     where the trial was given up. Whatever a killed process left half-written is therefore told
@@ -49,7 +51,7 @@ class Tracker:
 
     def __init__(
         self,
-        out: Path,
+        home: Path | UsersServer,
         name: str,
         params: Mapping[str, str],
         yardstick: Yardstick | None = None,
@@ -58,7 +60,7 @@ class Tracker:
         """Open or create the database, and start or continue the search's parent run.
 
         Args:
-            out: The search's folder.
+            home: The search's folder, in which a database is kept, or a server.
             name: The search's name; the parent run of this name is continued.
             params: What the search was started with. MLflow never changes a param, so one that
                 differs when the search is continued is recorded as a tag "continued.<param>".
@@ -66,9 +68,9 @@ class Tracker:
             draw_weights: Draws the picture that each run has; None leaves pictures out.
 
         Raises:
-            SearchError: If the database cannot be opened or written.
+            SearchError: If the database cannot be opened or written, or the server not reached.
         """
-        self._runs = Runs(out, name, params)
+        self._runs = Runs(OwnFolder(home) if isinstance(home, Path) else home, name, params)
         self._name, self._yardstick, self._draw_weights = name, yardstick, draw_weights
         self._best: float | None = None
 
@@ -89,7 +91,7 @@ class Tracker:
             SearchError: If MLflow fails.
         """
         missing, rejected = {result.number: result for result in results}, dict(given_up or {})
-        with mlflow_errors("repair the runs of the search"):
+        with self._runs.errors("repair the runs of the search"):
             for run in self._runs.children(TRIAL):
                 is_whole, number = run.info.status in ENDED, trial_of(run)
                 if is_whole and rejected.pop(number, None) is not None:
@@ -124,7 +126,7 @@ class Tracker:
         Raises:
             SearchError: If MLflow fails.
         """
-        with mlflow_errors(f"log trial {result.number}"):
+        with self._runs.errors(f"log trial {result.number}"):
             run_id = self._start_trial(result)
             metrics = {**self._figures(result.values), **result.values}
             metrics |= {"seconds": result.seconds, "cpu_seconds": result.cpu_seconds}
@@ -137,7 +139,7 @@ class Tracker:
             report = open_artifact(artifact).report()
             self._runs.log_plan(run_id, result.plan, report)
             self._draw_trial(run_id, result, artifact)
-            self._runs.note(run_id, trial_note(trial_headline(result, metrics), report))
+            self._runs.note(run_id, trial_note(self._headline(result), report))
             status: Ending = "FINISHED" if result.rejected is None else "FAILED"
             self._runs.end(run_id, status, result.started + result.seconds)
 
@@ -149,7 +151,7 @@ class Tracker:
         """
         tags = {TRIAL: str(number), "feasible": truth(False), "front": truth(False)}
         tags |= {"origin": origin, "rejected": reason, STANDING: GIVEN_UP}
-        with mlflow_errors(f"log trial {number}"):
+        with self._runs.errors(f"log trial {number}"):
             run_id = self._runs.start(_title(number), {**tags, NOTE: f"Given up: {reason}"})
             self._runs.end(run_id, "FAILED")
 
@@ -165,7 +167,7 @@ class Tracker:
         Raises:
             SearchError: If MLflow fails.
         """
-        with mlflow_errors("log the front"):
+        with self._runs.errors("log the front"):
             mark_front(self._runs, result)
             log_metrics(self._runs.client, self._runs.parent, search_metrics(result))
             log_files(self._runs, files)
@@ -184,7 +186,7 @@ class Tracker:
             SearchError: If MLflow fails.
             ArtifactError: If the file is damaged.
         """
-        with mlflow_errors(f"log {scored.artifact.parent.name}"):
+        with self._runs.errors(f"log {scored.artifact.parent.name}"):
             metrics = {**self._figures(scored.values), **scored.values}
             run_id = log_tuned(self._runs, result, scored, metrics, log)
             title = f"{result.title(scored)}: {headline(result, scored)}"
@@ -200,7 +202,7 @@ class Tracker:
         Raises:
             SearchError: If MLflow fails.
         """
-        with mlflow_errors("describe the search"):
+        with self._runs.errors("describe the search"):
             if about.data is not None:
                 self._runs.log_data(about.data)
             save_view(self._runs, result)
@@ -215,9 +217,17 @@ class Tracker:
                 front = f"{root}/{parent}/artifacts/{FRONT_PICTURE}"
             self._runs.note(parent, search_note(result, runs, model, front, unserved))
 
+    def log_outcome(self, outcome: Outcome) -> None:
+        """Write all that a search has come to; again, if some of it is there."""
+        outcome.write(self)
+
+    def page(self, root: str) -> str:
+        """Return the page of the UI that shows the trials, below the address of a server."""
+        return address(root, self._runs.experiment, self._runs.view)
+
     def end(self, status: Ending) -> None:
         """Mark the search as ended; opening its folder again continues it."""
-        with mlflow_errors("end the run of the search"):
+        with self._runs.errors("end the run of the search"):
             self._runs.close(status)
 
     def _registered(
@@ -248,9 +258,13 @@ class Tracker:
         return self._runs.start(_title(result.number), tags, result.started)
 
     def _draw_trial(self, run_id: str, result: TrialResult, artifact: Path) -> None:
-        figures = {**self._figures(result.values), **result.values}
-        title = f"trial {result.number}: {trial_headline(result, figures)}"
+        title = f"trial {result.number}: {self._headline(result)}"
         self._draw(run_id, title, artifact, result.rises)
+
+    def _headline(self, result: TrialResult) -> str:
+        figures = {**self._figures(result.values), **result.values}
+        metric = None if self._yardstick is None else self._yardstick.metric
+        return trial_headline(result, figures, metric)
 
     def _draw(
         self, run_id: str, title: str, artifact: Path, rises: Mapping[str, float] | None = None
