@@ -160,7 +160,8 @@ class OnProcessor(cloudpickle.Pickler):  # type: ignore[misc]
     def reducer_override(self, obj: Any) -> Any:
         """Copy a tensor from where it lies; all else, of parameters too, as always."""
         if type(obj) is Tensor and is_elsewhere(obj):
-            return obj.detach().cpu().__reduce_ex__(pickle.HIGHEST_PROTOCOL)
+            here: Any = obj.detach().cpu()
+            return here.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
         return super().reducer_override(obj)
 
 

@@ -79,7 +79,8 @@ async def adopt(digest: str, data: bytes, dask_worker: Any) -> str | None:
 def _adopt(digest: str, data: bytes, device: str) -> str | None:
     try:
         bench: Bench = cloudpickle.loads(data)
-        bench.model.to(device)  # which the engine of its evaluator runs as well
+        bench.model.to(device)
+        bench.evaluator.engine.run_on(device)
         _benches[digest] = bench
     except Exception as error:  # whatever a user's classes raise
         return f"it cannot load the task ({error}); install there what the task needs"
