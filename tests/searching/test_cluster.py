@@ -104,7 +104,7 @@ def bench() -> Bench:
 class Cluster:
     """Stands for a client of Dask; keeps what is submitted until a test answers it."""
 
-    status = "running"
+    status, is_cut_off = "running", False
 
     def __init__(self, *addresses: str) -> None:
         self._directories = 0
@@ -119,9 +119,18 @@ class Cluster:
         directory = f"worker-{self._directories}"
         return {"status": "running", "local_directory": directory, "resources": resources}
 
-    def scheduler_info(self, n_workers: int) -> dict[str, Any]:
+    @property
+    def scheduler(self) -> "Cluster":
+        return self
+
+    def identity(self, n_workers: int) -> dict[str, Any]:
         assert n_workers == -1
+        if self.is_cut_off:
+            raise OSError("no connection")
         return {"workers": dict(self.workers)}
+
+    def sync(self, function: Callable[..., Any], **settings: Any) -> Any:
+        return function(**settings)
 
     def run(
         self, function: Any, *arguments: Any, workers: list[str], on_error: str
@@ -297,6 +306,16 @@ def test_the_job_of_a_lost_worker_is_done_by_another(
     assert "the worker of trial 0 was lost" in capsys.readouterr().err
 
 
+def test_workers_are_not_lost_while_the_scheduler_is_not_heard(tmp_path: Path) -> None:
+    cluster = Cluster("a")
+    executor = executor_on(cluster)
+    executor.begin(trial(0, tmp_path))
+    cluster.is_cut_off = True
+    threading.Timer(0.3, lambda: cluster.answer(0, done(0))).start()
+    assert executor.next()[1] == GivenUp(0, "hopeless", {})
+    assert len(cluster.submitted) == 1
+
+
 def test_a_job_that_three_workers_do_not_survive_has_failed(tmp_path: Path) -> None:
     cluster = Cluster("a", "b", "c", "d")
     executor = executor_on(cluster)
@@ -386,17 +405,12 @@ def test_a_scheduler_that_is_gone_ends_the_search(tmp_path: Path) -> None:
 
 
 def test_the_probe_needs_no_package_of_ours() -> None:
-    class Taking:
-        def run(self, function: Any, *_: Any, workers: list[str], **__: Any) -> dict[str, Any]:
+    class Taking(Cluster):
+        def run(self, function: Any, *_: Any, workers: list[str], on_error: str) -> dict[str, Any]:
             self.function = pickle.dumps(function)
             return dict.fromkeys(workers, OSError())
 
-        status = "running"
-
-        def scheduler_info(self, n_workers: int) -> dict[str, Any]:
-            return {"workers": {"a": Cluster().worker()}}
-
-    taking = Taking()
+    taking = Taking("a")
     Crew(taking, b"")
     code = (
         "import sys, pickle; sys.modules['autocompress'] = None; "

@@ -99,7 +99,12 @@ class Crew:
             raise SearchError(
                 "the scheduler of the cluster is gone; the same search again continues this one"
             )
-        workers = self._client.scheduler_info(n_workers=-1)["workers"]
+        client = self._client
+        try:
+            # Not `scheduler_info`: the client itself may overwrite that, without any workers.
+            workers = client.sync(client.scheduler.identity, n_workers=-1)["workers"]
+        except OSError:  # the connection is lost for a moment
+            return dict(self._known)
         return {
             address: (str(worker["local_directory"]), dict(worker["resources"]))
             for address, worker in workers.items()
