@@ -1,7 +1,8 @@
 """A device that no machine has: tensors there may not be mixed with others, nor read as arrays.
 
 Their numbers lie on the processor, so that all of PyTorch can be run on them, and what a GPU would
-refuse is refused: operations on tensors of two devices, and `numpy()` without `cpu()`.
+refuse is refused: operations on tensors of two devices, and `numpy()` without `cpu()`. What
+changes a shape in place, as recurrent layers with `batch_first` do, is not followed.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ _INDEXING = (_aten.index.Tensor, _aten.index_put_.default, _aten.index_put.defau
 class There(Tensor):
     """A tensor on the device."""
 
-    inner: Tensor
+    held: Tensor
 
     @staticmethod
     def __new__(cls, inner: Tensor) -> There:
-        made: There = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        made: There = torch.Tensor._make_wrapper_subclass(
             cls,
             inner.shape,
             strides=inner.stride(),
@@ -40,47 +41,47 @@ class There(Tensor):
             dtype=inner.dtype,
             device=ELSEWHERE,
         )
-        made.inner = inner
+        made.held = inner
         return made
 
     def data_ptr(self) -> int:
         """Say where the numbers lie, by which tied weights are known."""
-        return self.inner.data_ptr()
+        return self.held.data_ptr()
 
     def untyped_storage(self) -> Any:
         """Likewise."""
-        return self.inner.untyped_storage()
+        return self.held.untyped_storage()
 
     @classmethod
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # type: ignore[override]
         cls,
-        function: Any,
+        func: Any,
         types: Any,
-        arguments: Sequence[Any] = (),
-        named: Mapping[str, Any] | None = None,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         del types
-        return run_there(function, tuple(arguments), dict(named or {}))
+        return run_there(func, tuple(args), dict(kwargs or {}))
 
 
-class Device(TorchDispatchMode):
+class Device(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Brings tensors to the device, and counts what runs there."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.counts: Counter[str] = Counter()
 
     def __torch_dispatch__(
         self,
-        function: Any,
+        func: Any,
         types: Any,
-        arguments: Sequence[Any] = (),
-        named: Mapping[str, Any] | None = None,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         del types
-        found = run_there(function, tuple(arguments), dict(named or {}))
-        if any(isinstance(one, There) for one in tree_flatten((arguments, named))[0]):
-            self.counts[function.overloadpacket.__name__] += 1
+        found = run_there(func, tuple(args), dict(kwargs or {}))
+        if any(isinstance(one, There) for one in tree_flatten((args, kwargs))[0]):
+            self.counts[func.overloadpacket.__name__] += 1
         return found
 
 
@@ -96,13 +97,12 @@ def run_there(function: Any, arguments: tuple[Any, ...], named: dict[str, Any]) 
     target = named.get("device")
     makes = target is not None and torch.device(target).type == ELSEWHERE.type
     if function in _INDEXING and isinstance(arguments[0], There):
-        here = [one for one in arguments[2:] if isinstance(one, Tensor)]
-    else:
-        here = [one for one in tensors if not isinstance(one, There)]
+        tensors = [one for one in arguments[2:] if isinstance(one, Tensor)]
+    here = [one for one in tensors if not isinstance(one, There)]
     if there and function not in _CROSSING and any(one.dim() for one in here):
         raise RuntimeError(
-            f"Expected all tensors to be on the same device, but got {ELSEWHERE} and cpu "
-            f"({function})"
+            "Expected all tensors to be on the same device, but found at least two devices, "
+            f"{ELSEWHERE} and cpu, in {function}"
         )
     if makes:
         named = {**named, "device": torch.device("cpu")}
@@ -119,7 +119,7 @@ def _is_in_place(function: Any) -> bool:
 
 
 def _inner(value: Any) -> Any:
-    return value.inner if isinstance(value, There) else value
+    return value.held if isinstance(value, There) else value
 
 
 def _outer(value: Any) -> Any:

@@ -41,8 +41,8 @@ a_sampler = click.Choice(["tpe", "nsga2", "random"])
     sections={
         "Data": ("data",),
         "Limits": ("budget", "max_rise", "latency_budget"),
-        "Effort": ("trials", "timeout", "jobs", "device", "space", "sampler", "seed"),
-        "Fine-tuning": ("recover", "dropout", "distillation"),
+        "Effort": ("trials", "timeout", "jobs", "cluster", "device", "space", "sampler", "seed"),
+        "Fine-tuning": ("recover", "recover_members", "dropout", "distillation"),
         "Output": ("out", "tracking_uri", "as_json"),
         "A model of your own": ("factory", "weights", "task"),
     },
@@ -75,6 +75,11 @@ a_sampler = click.Choice(["tpe", "nsga2", "random"])
 @click.option("--timeout", metavar="TIME", help="No trial begins after this time, as 30m.")
 @click.option("--jobs", type=a_count, metavar="N", default=1, show_default=True, help="At a time.")
 @click.option(
+    "--cluster",
+    metavar="ADDRESS",
+    help="Dask workers instead: tcp://host:8786, scheduler.json, or local:4.",
+)
+@click.option(
     "--space",
     metavar="SPACE",
     help="Name or file.  [default: size; with a latency budget, balanced]",
@@ -89,6 +94,14 @@ a_sampler = click.Choice(["tpe", "nsga2", "random"])
     "--recover",
     metavar="TIME",
     help="Fine-tune the best plan, for a time as 10m or for 2000steps.",
+)
+@click.option(
+    "--recover-members",
+    type=a_count,
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="Plans of the front to --recover, side by side.",
 )
 @click.option("--dropout", type=float, metavar="P", help="Of --recover.  [default: 0.15]")
 @click.option(
@@ -120,10 +133,12 @@ def search(
     trials: int | None,
     timeout: str | None,
     jobs: int,
+    cluster: str | None,
     out: Path | None,
     space: str | None,
     sampler: SamplerName,
     recover: str | None,
+    recover_members: int,
     dropout: float | None,
     distillation: float | None,
     seed: int,
@@ -174,6 +189,7 @@ def search(
         trials=trials,
         timeout=timeout,
         jobs=jobs,
+        cluster=cluster,
         out=folder,
         seed=seed,
         sampler=sampler,
@@ -181,6 +197,7 @@ def search(
         recovery=fine_tuning,
         tracking_uri=tracking_uri,
         device=place,
+        recovery_members=recover_members,
     )
     conclude(result, folder, as_json, data=data, factory=factory)
 

@@ -139,10 +139,10 @@ def _draw_points(axes: Axes, view: FrontView) -> None:
     inside = [dot for dot in view.trials if not view.is_outside(dot)]
     _scatter(axes, inside, s=14, color=_TRIAL, linewidths=0, zorder=2, label="other trials")
     _draw_beyond(axes, view)
-    corners = [dot.point for dot in view.steps]
-    if corners:
-        xs, ys = zip(*corners, strict=True)
-        axes.plot(xs, ys, drawstyle="steps-post", color=_FRONT, linewidth=1.6, zorder=3)
+    for steps, color in ((view.steps, _FRONT), (view.tuned_steps, _TUNED)):
+        if steps:
+            xs, ys = zip(*(dot.point for dot in steps), strict=True)
+            axes.plot(xs, ys, drawstyle="steps-post", color=color, linewidth=1.6, zorder=3)
     if view.front:
         _scatter(axes, view.front, s=28, color=_FRONT, edgecolors="white", zorder=4, label="front")
     if view.tuned:

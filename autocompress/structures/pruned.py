@@ -140,7 +140,7 @@ def _survivors(values: Matrix, n_pruned: int) -> NDArray[np.bool_]:
     threshold = magnitudes[n_pruned - 1]
     n_smaller = int(np.count_nonzero(magnitudes[: n_pruned - 1] < threshold))
     del magnitudes  # they may be many
-    mask = (values > threshold) | (values < -threshold)
+    mask: NDArray[np.bool_] = (values > threshold) | (values < -threshold)
     equal = np.flatnonzero((values == threshold) | (values == -threshold))
     mask.flat[equal[n_pruned - n_smaller :]] = True
     return mask

@@ -3,8 +3,9 @@
 MLflow is imported when a `Tracker` is made and not before, since that takes seconds.
 """
 
+from autocompress.tracking.outcome import Outcome
 from autocompress.tracking.patient import Kept, PatientTracker
-from autocompress.tracking.tracker import Outcome, Tracker
+from autocompress.tracking.tracker import Tracker
 from autocompress.tracking.yardstick import Yardstick
 
 AnyTracker = Tracker | PatientTracker

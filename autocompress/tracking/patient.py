@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from autocompress.errors import SearchError
 from autocompress.outcome.origin import SAMPLER
 from autocompress.support import progress
-from autocompress.tracking.tracker import Outcome, Tracker
+from autocompress.tracking.outcome import Outcome
+from autocompress.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
     from autocompress.outcome.results import TrialResult

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from autocompress.artifact import Artifact, open_artifact
 from autocompress.errors import TaskError
@@ -26,6 +26,7 @@ from autocompress.tracking.notes import (
     trial_headline,
     trial_note,
 )
+from autocompress.tracking.outcome import Outcome
 from autocompress.tracking.runs import BASELINE, ENDED, NOTE, TRIAL, Ending, Runs, trial_of
 from autocompress.tracking.standing import GIVEN_UP, STANDING, UNCOMPRESSED, standing_of
 from autocompress.tracking.view import address
@@ -38,22 +39,6 @@ if TYPE_CHECKING:
 
 DrawWeights = Callable[[str, Artifact, Mapping[str, float], Path], None]
 """Draws as a PNG file what the weights of a file cost: below a title, with predicted rises."""
-
-
-class Outcome(NamedTuple):
-    """What a search has come to.
-
-    Attributes:
-        result: The search.
-        files: Stored with it, such as its picture.
-        tuned: What was fine-tuned, and how that went, as far as it is known.
-        about: Tells of the data, and how the best is served.
-    """
-
-    result: SearchResult
-    files: Sequence[Path]
-    tuned: Sequence[tuple[Scored, TrainingLog | None]]
-    about: About
 
 
 class Tracker:
@@ -233,16 +218,8 @@ class Tracker:
             self._runs.note(parent, search_note(result, runs, model, front, unserved))
 
     def log_outcome(self, outcome: Outcome) -> None:
-        """Write all that a search has come to; again, if some of it is there.
-
-        Raises:
-            SearchError: If MLflow fails.
-            ArtifactError: If a file is damaged.
-        """
-        self.log_front(outcome.result, outcome.files)
-        for scored, log in outcome.tuned:
-            self.log_recovered(outcome.result, scored, log)
-        self.conclude(outcome.result, outcome.about)
+        """Write all that a search has come to; again, if some of it is there."""
+        outcome.write(self)
 
     def page(self, root: str) -> str:
         """Return the page of the UI that shows the trials, below the address of a server."""

@@ -29,6 +29,7 @@ from autocompress.support.device import chosen_device, device_of, is_on, moved
 from autocompress.tasks import Classification, NextToken
 from autocompress.trial.evaluator import Evaluator
 
+Cell = type[nn.LSTM] | type[nn.GRU] | type[nn.RNN]
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
 
 
@@ -79,37 +80,52 @@ class Subject(NamedTuple):
     task: Task
 
 
-def labelled() -> Subject:
-    generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(30, (240, 8), generator=generator)
-    batches = [(one, teacher()(one).argmax(1)) for one in ids.split(40)]
-    return Subject(teacher(), Classification(batches[:3], batches[3:]))
-
-
 class Tokens(nn.Module):
-    """A GRU over ids, with dropout, a convolution and a normalisation."""
+    """A recurrent layer over ids (batch, time), with a convolution and a normalisation."""
 
-    def __init__(self) -> None:
+    def __init__(self, cell: Cell) -> None:
         super().__init__()
         self.embedding = nn.Embedding(30, 16)
         self.convolution = nn.Conv1d(16, 16, 1)
-        self.gru = nn.GRU(16, 16, batch_first=True)
+        self.cell = cell(16, 16)
         self.norm = nn.LayerNorm(16)
         self.head = nn.Linear(16, 30)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         looked_up = self.convolution(self.embedding(ids).mT).mT
-        logits: torch.Tensor = self.head(self.norm(self.gru(looked_up)[0]))
+        hidden, _ = self.cell(looked_up.transpose(0, 1))
+        logits: torch.Tensor = self.head(self.norm(hidden.transpose(0, 1)))
         return logits
 
 
-def tokens() -> Subject:
-    generator = torch.Generator().manual_seed(0)
-    train, valid, test = torch.randint(30, (3, 400), generator=generator)
+class Last(Tokens):
+    """Classes, by the last of the ids."""
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return super().forward(ids)[:, -1]
+
+
+def made(kind: type[Tokens], cell: Cell) -> Tokens:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = Tokens().eval()
-    return Subject(model, NextToken(train, valid, test, length=12, batch=8))
+        model = kind(cell).eval()
+        with torch.no_grad():
+            for weight in model.parameters():
+                weight.mul_(2)
+        return model
+
+
+def tokens() -> Subject:
+    train, valid, test = torch.randint(30, (3, 400), generator=torch.Generator().manual_seed(0))
+    task = NextToken(train, valid, test, length=12, batch=8)
+    return Subject(made(Tokens, nn.GRU), task)
+
+
+def labelled() -> Subject:
+    ids = torch.randint(30, (240, 8), generator=torch.Generator().manual_seed(0))
+    model, judge = made(Last, nn.LSTM), made(Last, nn.RNN)
+    batches = [(one, judge(one).argmax(1)) for one in torch.split(ids, 40)]
+    return Subject(model, Classification(batches[:3], batches[3:]))
 
 
 @pytest.fixture(scope="module")
@@ -122,9 +138,8 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> Subject:
 
 @pytest.fixture(
     params=[
-        "labelled",
         "tokens",
-        pytest.param("words", marks=pytest.mark.slow),
+        *(pytest.param(one, marks=pytest.mark.slow) for one in ("labelled", "words")),
     ]
 )
 def subject(request: pytest.FixtureRequest) -> Subject:
