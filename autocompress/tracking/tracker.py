@@ -28,7 +28,7 @@ from autocompress.tracking.notes import (
 )
 from autocompress.tracking.outcome import Outcome
 from autocompress.tracking.runs import BASELINE, ENDED, NOTE, TRIAL, Ending, Runs, trial_of
-from autocompress.tracking.standing import GIVEN_UP, STANDING, UNCOMPRESSED, standing_of
+from autocompress.tracking.standing import GIVEN_UP, STANDING, UNCOMPRESSED, tags_of
 from autocompress.tracking.view import address
 from autocompress.tracking.yardstick import Yardstick
 
@@ -127,7 +127,8 @@ class Tracker:
             SearchError: If MLflow fails.
         """
         with self._runs.errors(f"log trial {result.number}"):
-            run_id = self._start_trial(result)
+            tags = {TRIAL: str(result.number), **tags_of(result)}
+            run_id = self._runs.start(_title(result.number), tags, result.started)
             metrics = {**self._figures(result.values), **result.values}
             metrics |= {"seconds": result.seconds, "cpu_seconds": result.cpu_seconds}
             if result.predicted is not None:
@@ -245,17 +246,6 @@ class Tracker:
         except TaskError as error:
             progress.say(f"MLflow serves no model of this search: {error}")
             return None, str(error)
-
-    def _start_trial(self, result: TrialResult) -> str:
-        tags = {
-            TRIAL: str(result.number),
-            "feasible": truth(result.feasible),
-            "front": truth(False),
-            "origin": result.origin,
-            "rejected": result.rejected or "no",
-            STANDING: standing_of(result),
-        }
-        return self._runs.start(_title(result.number), tags, result.started)
 
     def _draw_trial(self, run_id: str, result: TrialResult, artifact: Path) -> None:
         title = f"trial {result.number}: {self._headline(result)}"
