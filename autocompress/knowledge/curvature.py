@@ -65,8 +65,7 @@ def measure_curvatures(
             Curvature. ICML 2015, arXiv 1503.05671; with the gradients of the true labels.
     """
     with untouched(model) as watched:
-        teacher = beside(watched)
-        tensors = tensors_of(watched)
+        teacher, tensors = beside(watched), tensors_of(watched)
         firsts = {n: f for n, f in first_names(tensors).items() if tensors[n].dim() > 1}
         accounts = {name: _Account(tensors[name]) for name in dict.fromkeys(firsts.values())}
         losses: list[float] = []

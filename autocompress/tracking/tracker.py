@@ -27,7 +27,7 @@ from autocompress.tracking.notes import (
 from autocompress.tracking.outcome import Outcome
 from autocompress.tracking.pictures import DrawWeights, Pictures
 from autocompress.tracking.runs import BASELINE, ENDED, NOTE, TRIAL, Ending, Runs, trial_of
-from autocompress.tracking.standing import GIVEN_UP, STANDING, UNCOMPRESSED, standing_of
+from autocompress.tracking.standing import GIVEN_UP, STANDING, UNCOMPRESSED, tags_of
 from autocompress.tracking.view import address
 from autocompress.tracking.yardstick import Yardstick
 
@@ -124,7 +124,8 @@ class Tracker:
             SearchError: If MLflow fails.
         """
         with self._runs.errors(f"log trial {result.number}"):
-            run_id = self._start_trial(result)
+            tags = {TRIAL: str(result.number), **tags_of(result)}
+            run_id = self._runs.start(_title(result.number), tags, result.started)
             metrics = {**self._figures(result.values), **result.values}
             metrics |= {"seconds": result.seconds, "cpu_seconds": result.cpu_seconds}
             if result.predicted is not None:
@@ -228,17 +229,6 @@ class Tracker:
         """Mark the search as ended; opening its folder again continues it."""
         with self._runs.errors("end the run of the search"):
             self._runs.close(status)
-
-    def _start_trial(self, result: TrialResult) -> str:
-        tags = {
-            TRIAL: str(result.number),
-            "feasible": truth(result.feasible),
-            "front": truth(False),
-            "origin": result.origin,
-            "rejected": result.rejected or "no",
-            STANDING: standing_of(result),
-        }
-        return self._runs.start(_title(result.number), tags, result.started)
 
     def _draw_trial(self, run_id: str, result: TrialResult, artifact: Path) -> None:
         title = f"trial {result.number}: {self._headline(result)}"
