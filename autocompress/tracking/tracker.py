@@ -124,8 +124,7 @@ class Tracker:
             SearchError: If MLflow fails.
         """
         with self._runs.errors(f"log trial {result.number}"):
-            tags = {TRIAL: str(result.number), **tags_of(result)}
-            run_id = self._runs.start(_title(result.number), tags, result.started)
+            run_id = self._start_trial(result)
             metrics = {**self._figures(result.values), **result.values}
             metrics |= {"seconds": result.seconds, "cpu_seconds": result.cpu_seconds}
             if result.predicted is not None:
@@ -229,6 +228,10 @@ class Tracker:
         """Mark the search as ended; opening its folder again continues it."""
         with self._runs.errors("end the run of the search"):
             self._runs.close(status)
+
+    def _start_trial(self, result: TrialResult) -> str:
+        tags = {TRIAL: str(result.number), **tags_of(result)}
+        return self._runs.start(_title(result.number), tags, result.started)
 
     def _draw_trial(self, run_id: str, result: TrialResult, artifact: Path) -> None:
         title = f"trial {result.number}: {self._headline(result)}"
