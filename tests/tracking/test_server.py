@@ -129,6 +129,7 @@ def test_trials_wait_for_a_server_that_is_away(
     out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(patient, "_SHORTEST_S", 0.0)
+    monkeypatch.chdir(tmp_path)  # where such a store has its files
     artifact, kept = write_mixed(tmp_path / "model.acz"), list[TrialResult]()
     given_up = {7: ("far too large", "sampler")}
     server = Away(database(out))
