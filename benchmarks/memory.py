@@ -1,6 +1,6 @@
 """How much memory compressing a wide model takes, as a multiple of the model's own.
 
-    python benchmarks/memory.py [NAME...] > benchmarks/results/memory.md
+    python benchmarks/memory.py [MODEL|STEP...] > benchmarks/results/memory.md
 
 Each row is a process of its own. What it held at most, less what one holds that goes through the
 same steps with a model of no size, is told as a multiple of the model in single precision: the
@@ -10,6 +10,7 @@ model itself is one of them.
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -25,8 +26,9 @@ from torch.nn import functional
 
 import autocompress as ac
 
-_LINEAR, _EMBEDDING = "Linear(50000, 64)", "Embedding(200000, 512)"
-_SIZES = {_LINEAR: (50_000, 64), _EMBEDDING: (200_000, 512)}
+_LINEAR, _WIDER = "Linear(50000, 64)", "Linear(50000, 512)"
+_EMBEDDING = "Embedding(200000, 512)"
+_SIZES = {_LINEAR: (50_000, 64), _WIDER: (50_000, 512), _EMBEDDING: (200_000, 512)}
 _Batch = tuple[Any, Any]
 _TREATMENTS: dict[str, list[dict[str, Any]]] = {
     "uniform": [{"kind": "dense"}, {"kind": "uniform", "bits": 8}],
@@ -57,7 +59,7 @@ class Classifier(nn.Module):
 
     def __init__(self, kind: str, first: int, second: int) -> None:
         super().__init__()
-        self.is_linear = kind == _LINEAR
+        self.is_linear = kind != _EMBEDDING
         self.wide = nn.Linear(first, second) if self.is_linear else nn.Embedding(first, second)
         self.narrow = nn.Linear(second, 4)
 
@@ -111,6 +113,7 @@ def _child(step: str, first: int, second: int, kind: str) -> None:
     model = Classifier(kind, first, second)
     task = Classes(model, first, has_losses="without" not in step)
     with tempfile.TemporaryDirectory() as folder:
+        os.environ["XDG_CACHE_HOME"] = folder  # what was measured before must be measured again
         if step in _TREATMENTS:
             _compress(model, task, step, _file(kind, first))
         elif step.startswith("search"):
@@ -130,7 +133,7 @@ def _compress(model: nn.Module, task: ac.Task, name: str, path: Path) -> None:
 
 
 def _file(kind: str, first: int) -> Path:
-    return Path(tempfile.gettempdir()) / f"memory-{kind[:4]}-{first}.acz"
+    return Path(tempfile.gettempdir()) / f"memory-{kind}-{first}.acz"
 
 
 def main(chosen: list[str]) -> None:
@@ -140,7 +143,8 @@ def main(chosen: list[str]) -> None:
     for kind, (first, second) in _SIZES.items():
         n_bytes = 4.0 * first * second
         for step in _STEPS:
-            if chosen and not {kind[:4].lower(), step} & set(chosen):
+            models = set(_SIZES) & set(chosen) or set(_SIZES)
+            if kind not in models or step not in (set(_STEPS) & set(chosen) or set(_STEPS)):
                 continue
             empty = _measured(step, (16, 8), kind)
             most = _measured(step, (first, second), kind)

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from autocompress.artifact.decoding import decode_blocks
 from autocompress.encoding.encoder import Encoder, encode_factors
-from autocompress.encoding.parts import Factors, Part
-from autocompress.knowledge.prediction import errors, predicted_loss_rise
+from autocompress.encoding.parts import Ends, Factors, Part
+from autocompress.knowledge.prediction import Blocks, errors, predicted_loss_rise
 from autocompress.plan import CompressionPlan, Treatment
 from autocompress.structures import Factor, Structure
 
@@ -41,8 +41,9 @@ class Outlook(NamedTuple):
     factors: dict[str, Factors]
 
 
-_Represented = tuple[Part, dict[str, Factor], dict[str, float]]
-"""A part of a weight, its factors, and how many times as large each is of the whole weight."""
+_Represented = tuple[Part, dict[str, Factor], dict[str, float], dict[str, Ends]]
+"""A part of a weight, its factors, how many times as large each is of the whole weight, and the
+ends of their rows."""
 
 
 class Estimator:
@@ -79,7 +80,10 @@ class Estimator:
 
     def _estimate(self, name: str, treatment: Treatment) -> Estimate:
         members = self._source.members(name)
-        part, factors, shares = self._represented(name, treatment)
+        part, factors, shares, ends = self._represented(name, treatment)
+        n_spared = 0
+        if treatment.precision.spans and ends:
+            factors, n_spared = part.spanning(factors, ends), part.n_spared
         own = tuple(replace(weight, values=part.of_matrix(weight.matrix)) for weight in members)
         record, data = encode_factors(own, name, treatment, factors)
         size = sum(
@@ -89,9 +93,11 @@ class Estimator:
         if len(members) > 1:
             return Estimate(size, math.nan)
         blocks = decode_blocks(record, data)
-        error = errors(blocks, own[0].matrix)
+        exact = own[0].matrix
+        error = _without_last(errors(blocks, exact), n_spared)
         rise = predicted_loss_rise(self._source, name, error, part.of_curvature)
-        return Estimate(size, members[0].values.size / own[0].values.size * rise)
+        counted = len(exact) * (exact.shape[1] - n_spared)
+        return Estimate(size, members[0].values.size / counted * rise)
 
     def _represented(self, name: str, treatment: Treatment) -> _Represented:
         """Represent a part of a weight by factors.
@@ -112,7 +118,7 @@ class Estimator:
             if not part.suits(structure, factors):
                 part = Part(part.shape)
                 factors, shares = part.of_factors(whole)
-            parts[structure] = part, factors, shares
+            parts[structure] = part, factors, shares, part.ends(whole)
         return parts[structure]
 
     def _part(self, name: str, structure: Structure) -> Part:
@@ -149,3 +155,11 @@ class Estimator:
             if known is None and self._whole and self._whole[:2] == (name, treatment.structure):
                 factors[name] = self._whole[2]
         return Outlook(size, loss_rise, factors)
+
+
+def _without_last(error: Blocks, n_cols: int) -> Blocks:
+    """Yield errors, but zero in the last columns."""
+    for rows, values in error:
+        if n_cols:
+            values[:, -n_cols:] = 0
+        yield rows, values

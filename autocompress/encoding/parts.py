@@ -17,6 +17,8 @@ _NUMBERS, _FEWEST_COLS = 2**18, 512
 _TOGETHER = 64
 
 Factors = Mapping[str, Factor]
+Ends = NDArray[np.float32]
+"""The smallest and the largest value of each row, (rows, 2)."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,28 @@ class Part:
             shares[name] = factor.values.size / found[name].values.size
         return found, shares
 
+    @property
+    def n_spared(self) -> int:
+        """Columns at the end of the part whose errors count for nothing, where levels span all."""
+        return _TOGETHER if self.blocks else 0
+
+    def spanning(self, factors: Factors, whole: Mapping[str, Ends]) -> dict[str, Factor]:
+        """Put the smallest and the largest value of each row in the place of the last two.
+
+        Args:
+            factors: What `of_factors` gave.
+            whole: The ends of the rows of those that were thinned.
+        """
+        found = dict(factors)
+        for name, ends in whole.items():
+            values, mask = factors[name].values.copy(), factors[name].mask
+            values[:, -2:] = ends
+            if mask is not None:
+                mask = mask.copy()
+                mask[:, -2:] = ends != 0
+            found[name] = replace(factors[name], values=values, mask=mask)
+        return found
+
     def suits(self, structure: Structure, factors: Factors) -> bool:
         """Whether factors, thinned, are those of a narrower weight."""
         if not self.blocks:
@@ -102,6 +126,16 @@ class Part:
         shape = self.shape[0], n_cols
         shapes = {name: factor.values.shape for name, factor in factors.items()}
         return structure.misfit(shape) is None and shapes == structure.factor_shapes(shape, {})
+
+    def ends(self, factors: Factors) -> dict[str, Ends]:
+        """Return those of the factors that some of their columns stand for."""
+        if not self.blocks:
+            return {}
+        return {
+            name: np.stack([one.values.min(axis=1), one.values.max(axis=1)], axis=1)
+            for name, one in factors.items()
+            if one.values.shape[1] == self.shape[1] and not one.integers
+        }
 
     def _thinned(self, factor: Factor) -> Factor:
         mask, frequencies = factor.mask, factor.row_frequencies

@@ -27,8 +27,7 @@ from autocompress.structures import Curvature, Matrix, matrix_shape
 from autocompress.support import progress
 from autocompress.support.threads import one_thread
 
-_BATCHES = 64
-_PRIOR_COUNT = 10.0
+_BATCHES, _PRIOR_COUNT = 64, 10.0
 _LEAST_EVEN, _BY_HEART = 0.1, 0.01
 _FLOOR = 1e-6
 _SMALLEST_RISE = 1e-9
@@ -73,9 +72,8 @@ def measure_curvatures(
         # Steps through time are too small to be shared by threads.
         bar, alone = progress.bar("calibration", _BATCHES), torch.random.fork_rng(devices=[])
         with one_thread(), alone, as_written(), watching, bar as shown:
-            for loss in islice(task.training_losses(watched, teacher, 0.0, 0), _BATCHES):
-                losses.append(_backwards(loss))
-                del loss  # else what it was made of stays until the next one is there
+            for loss in _backwards(task.training_losses(watched, teacher, 0.0, 0)):
+                losses.append(loss)
                 for account in accounts.values():
                     account.end_batch()
                 shown.advance()
@@ -88,11 +86,14 @@ def measure_curvatures(
     return {name: curvature for name, curvature in found.items() if curvature is not None}
 
 
-def _backwards(loss: Tensor) -> float:
-    """Have a loss tell its gradients, and return it."""
-    if loss.requires_grad:
-        differentiate(loss)
-    return float(loss.detach().mean())
+def _backwards(losses: Iterator[Tensor]) -> Iterator[float]:
+    """Have losses tell their gradients, and yield them; none is held while the next is made."""
+    for loss in islice(losses, _BATCHES):
+        if loss.requires_grad:
+            differentiate(loss)
+        value = float(loss.detach().mean())
+        del loss
+        yield value
 
 
 def _is_by_heart(accounts: Collection[_Account], losses: Sequence[float]) -> bool:

@@ -46,6 +46,8 @@ class Precision(BaseModel, ABC):
         is_exact: Whether every factor comes back bit for bit.
         trains_levels: Whether elements that share a level are trained as one: the codes stay, and
             the level is the mean of its elements.
+        spans: Whether the levels reach from the smallest value of a row, or of all, to the
+            largest: where some columns of a wide weight stand for all, they are told both.
         frugal: Whether `decode` takes whole numbers of any signed type; else they are made
             int64.
     """
@@ -59,6 +61,7 @@ class Precision(BaseModel, ABC):
     has_steps: ClassVar[bool] = False
     is_exact: ClassVar[bool] = False
     trains_levels: ClassVar[bool] = False
+    spans: ClassVar[bool] = False
     frugal: ClassVar[bool] = False
 
     @property

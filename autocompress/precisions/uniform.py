@@ -41,6 +41,7 @@ class Uniform(Precision):
 
     kind: Literal["uniform"] = "uniform"
     since: ClassVar[str] = "0.1.0"
+    spans: ClassVar[bool] = True
     frugal: ClassVar[bool] = True
     bits: Annotated[int, Field(ge=2, le=8)]
     group: Literal["tensor", "row"] | Annotated[int, Field(ge=2)] = "row"

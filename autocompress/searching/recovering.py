@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from autocompress.encoding.encoder import uncompressed_plan
 from autocompress.errors import AutocompressError
 from autocompress.knowledge.source import Source
-from autocompress.outcome.limits import Budget, Limit
+from autocompress.outcome.limits import Budget, Limit, format_bytes
 from autocompress.outcome.names import LATENCY, SIZE
 from autocompress.outcome.results import TrialResult
 from autocompress.plan import CompressionPlan
@@ -81,12 +81,13 @@ def carry_out(jobs: Mapping[str, RecoveryJob], executor: Executor) -> None:
         ObjectiveError: If an objective of the user's own is no finite number.
         SearchError: If a process dies.
     """
-    waiting = [(name, job) for name, job in jobs.items() if not job.path.with_name(TRIAL).exists()]
+    waiting = [job for job in jobs.values() if not job.path.with_name(TRIAL).exists()]
+    names = {job.path: _told(name) for name, job in jobs.items()}
     fault: AutocompressError | None = None
     while waiting or executor.n_begun:
         while waiting and executor.n_begun < executor.capacity:
-            name, job = waiting.pop(0)
-            progress.say(f"fine-tuning {_told(name)} for {job.settings.label()}")
+            job = waiting.pop(0)
+            progress.say(f"fine-tuning {names[job.path]} for {job.settings.label()}")
             executor.begin(job)
         done, outcome = executor.next()
         if isinstance(outcome, AutocompressError):
@@ -99,6 +100,10 @@ def carry_out(jobs: Mapping[str, RecoveryJob], executor: Executor) -> None:
             progress.say(f"{done.title}: no file counts: {outcome.rejected}")
         write_json(done.path.with_name(TRIAL), outcome.to_json())
         clean_up(done.path.parent)
+        if executor.capacity > 1:  # whose progress nobody sees
+            values = (f"{key} {value:.4g}" for key, value in outcome.values.items() if key != SIZE)
+            numbers = ", ".join([format_bytes(outcome.size_bytes), *values])
+            progress.say(f"fine-tuned: {names[done.path]}: {numbers}")
     if fault is not None:
         raise fault
 

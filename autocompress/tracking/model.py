@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 from autocompress.errors import TaskError
 from autocompress.outcome.about import inputs_of, predictor_of
+from autocompress.support import progress
 from autocompress.support.blame import told
 from autocompress.tracking.runs import NOTE, Runs
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from autocompress.outcome.about import Serving
+    from autocompress.outcome.about import About, Serving
 
 ALIAS = "best"
 _FOLDER = "model"
@@ -95,3 +96,20 @@ def _log(runs: Runs, run_id: str, artifact: Path, serving: Serving) -> None:
             code_paths=None if serving.code is None else [serving.code],
         )
         runs.client.log_artifacts(run_id, str(path), _FOLDER)
+
+
+def registered(
+    runs: Runs, name: str, run_id: str, artifact: Path, about: About
+) -> tuple[str | None, str | None]:
+    """Register the best of a search; return its address, or why there is none.
+
+    Nobody has asked for a model who says nothing of how it is made: MLflow tells, not the
+    terminal.
+    """
+    if about.serving is None:
+        return None, about.unserved
+    try:
+        return register(runs, name, run_id, artifact, about.serving), None
+    except TaskError as error:
+        progress.say(f"MLflow serves no model of this search: {error}")
+        return None, str(error)

@@ -10,23 +10,22 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autocompress.artifact import Artifact, open_artifact
-from autocompress.errors import TaskError
+from autocompress.artifact import open_artifact
 from autocompress.outcome.origin import SAMPLER
 from autocompress.support import progress
 from autocompress.tracking.concluding import ids_of, log_files, log_tuned, mark_front, save_view
 from autocompress.tracking.figures import log_metrics, search_metrics, truth
 from autocompress.tracking.homes import OwnFolder, UsersServer
-from autocompress.tracking.model import register
+from autocompress.tracking.model import registered
 from autocompress.tracking.notes import (
     FRONT_PICTURE,
-    WEIGHTS_PICTURE,
     headline,
     search_note,
     trial_headline,
     trial_note,
 )
 from autocompress.tracking.outcome import Outcome
+from autocompress.tracking.pictures import DrawWeights, Pictures
 from autocompress.tracking.runs import BASELINE, ENDED, NOTE, TRIAL, Ending, Runs, trial_of
 from autocompress.tracking.standing import GIVEN_UP, STANDING, UNCOMPRESSED, tags_of
 from autocompress.tracking.view import address
@@ -36,9 +35,6 @@ if TYPE_CHECKING:
     from autocompress.outcome.about import About
     from autocompress.outcome.results import Scored, SearchResult, TrialResult
     from autocompress.outcome.training import TrainingLog
-
-DrawWeights = Callable[[str, Artifact, Mapping[str, float], Path], None]
-"""Draws as a PNG file what the weights of a file cost: below a title, with predicted rises."""
 
 
 class Tracker:
@@ -71,7 +67,8 @@ class Tracker:
             SearchError: If the database cannot be opened or written, or the server not reached.
         """
         self._runs = Runs(OwnFolder(home) if isinstance(home, Path) else home, name, params)
-        self._name, self._yardstick, self._draw_weights = name, yardstick, draw_weights
+        self._name, self._yardstick = name, yardstick
+        self._pictures = Pictures(self._runs, draw_weights)
         self._best: float | None = None
 
     def reconcile(
@@ -129,8 +126,7 @@ class Tracker:
             SearchError: If MLflow fails.
         """
         with self._runs.errors(f"log trial {result.number}"):
-            tags = {TRIAL: str(result.number), **tags_of(result)}
-            run_id = self._runs.start(_title(result.number), tags, result.started)
+            run_id = self._start_trial(result)
             metrics = {**self._figures(result.values), **result.values}
             metrics |= {"seconds": result.seconds, "cpu_seconds": result.cpu_seconds}
             if result.predicted is not None:
@@ -193,7 +189,7 @@ class Tracker:
             metrics = {**self._figures(scored.values), **scored.values}
             run_id = log_tuned(self._runs, result, scored, metrics, log)
             title = f"{result.title(scored)}: {headline(result, scored)}"
-            self._draw(run_id, title, scored.artifact)
+            self._pictures.add(run_id, title, scored.artifact)
 
     def conclude(self, result: SearchResult, about: About) -> None:
         """Register the best as a model, if it can be served, and say the answer on the search.
@@ -212,7 +208,9 @@ class Tracker:
             ids, model, unserved = ids_of(self._runs, result), None, None
             if result.best is not None:
                 run_id = ids[result.best.artifact]
-                model, unserved = self._registered(run_id, result.best.artifact, about)
+                model, unserved = registered(
+                    self._runs, self._name, run_id, result.best.artifact, about
+                )
             root = f"#/experiments/{self._runs.experiment}/runs"
             runs = {path: f"{root}/{run_id}" for path, run_id in ids.items()}
             parent, front = self._runs.parent, None
@@ -233,41 +231,18 @@ class Tracker:
         with self._runs.errors("end the run of the search"):
             self._runs.close(status)
 
-    def _registered(
-        self, run_id: str, artifact: Path, about: About
-    ) -> tuple[str | None, str | None]:
-        """Register the best; return its address, or why there is none.
-
-        Nobody has asked for a model who says nothing of how it is made: MLflow tells, not the
-        terminal.
-        """
-        if about.serving is None:
-            return None, about.unserved
-        try:
-            return register(self._runs, self._name, run_id, artifact, about.serving), None
-        except TaskError as error:
-            progress.say(f"MLflow serves no model of this search: {error}")
-            return None, str(error)
+    def _start_trial(self, result: TrialResult) -> str:
+        tags = {TRIAL: str(result.number), **tags_of(result)}
+        return self._runs.start(_title(result.number), tags, result.started)
 
     def _draw_trial(self, run_id: str, result: TrialResult, artifact: Path) -> None:
         title = f"trial {result.number}: {self._headline(result)}"
-        self._draw(run_id, title, artifact, result.rises)
+        self._pictures.add(run_id, title, artifact, result.rises)
 
     def _headline(self, result: TrialResult) -> str:
         figures = {**self._figures(result.values), **result.values}
         metric = None if self._yardstick is None else self._yardstick.metric
         return trial_headline(result, figures, metric)
-
-    def _draw(
-        self, run_id: str, title: str, artifact: Path, rises: Mapping[str, float] | None = None
-    ) -> None:
-        """Give a run its picture, if it has none."""
-        draw = self._draw_weights
-        if draw is not None and not self._runs.has_file(run_id, WEIGHTS_PICTURE):
-            opened = open_artifact(artifact)
-            self._runs.log_drawn(
-                run_id, WEIGHTS_PICTURE, lambda path: draw(title, opened, rises or {}, path)
-            )
 
     def _log_uncompressed(self) -> None:
         """Write the uncompressed model as a child run, so that trials stand beside it."""

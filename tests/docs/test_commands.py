@@ -79,6 +79,7 @@ def test_most_commands_are_told_of() -> None:
 def test_options_that_documents_name_are_there() -> None:
     own = {name for one in main.commands.values() for item in one.params for name in item.opts}
     own |= {"--help", "--version"}
+    own |= {"--nthreads"}  # of Dask's workers
     for path in DOCUMENTS:
         text = FENCED.sub("", path.read_text(encoding="utf-8"))
         told = {code for code in INLINE.findall(text) if re.match(r"--[a-z]", code)}

@@ -6,14 +6,26 @@ import torch
 from strategies import TinyTask
 from torch import nn
 
+from autocompress.encoding import parts
 from autocompress.encoding.encoder import Encoder
 from autocompress.encoding.estimates import Estimator
+from autocompress.encoding.parts import Part
 from autocompress.errors import PlanError
+from autocompress.knowledge.calibration import Calibration
 from autocompress.knowledge.prediction import predicted_loss_rise
 from autocompress.knowledge.source import Source
+from autocompress.knowledge.weights import ModelWeights
 from autocompress.plan import Treatment
 from autocompress.precisions import EqualSlope, Precision, Uniform
-from autocompress.structures import Dense, LowRank, Matrix, Pruned, Structure, VectorQuantized
+from autocompress.structures import (
+    Curvature,
+    Dense,
+    LowRank,
+    Matrix,
+    Pruned,
+    Structure,
+    VectorQuantized,
+)
 
 ROWS, COLS = 4000, 24
 NAME = "weight"
@@ -77,3 +89,41 @@ def test_a_misfit_is_named(source: Source) -> None:
     treatment = Treatment(structure=LowRank(rank=COLS + 1), precision=Uniform(bits=8, group="row"))
     with pytest.raises(PlanError, match=f"does not fit '{NAME}'"):
         Estimator(Encoder(source), 400).estimate(NAME, treatment)
+
+
+@pytest.fixture(scope="module")
+def wide() -> Source:
+    """A matrix wider than tall, some numbers of which are far out."""
+    rows, cols = 32, 8_000
+    generator = np.random.default_rng(1)
+    model = nn.Linear(cols, rows, bias=False)
+    values = generator.normal(size=(rows, cols)) * np.exp(generator.normal(size=cols) / 2)
+    values[:, 17] *= 8
+    with torch.no_grad():
+        model.weight.copy_(torch.from_numpy(values))
+    curvature = Curvature(np.full(rows, 1e-3), np.full(cols // 8 * 64, 1e-4), (8,) * (cols // 8))
+    calibration = Calibration({}, (), {NAME: curvature.damped(0.5)})
+    return Source(ModelWeights.of(model), calibration)
+
+
+@pytest.mark.parametrize("structure", [Dense(), Pruned(sparsity=0.5), LowRank(rank=6, fit="loss")])
+@pytest.mark.parametrize(
+    "precision", [EqualSlope(slope=1e-5), Uniform(bits=4), Uniform(bits=4, group="tensor")]
+)
+def test_some_columns_of_a_wide_weight_stand_for_all(
+    wide: Source, structure: Structure, precision: Precision, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "_LARGE", 2**17)
+    monkeypatch.setattr(parts, "_NUMBERS", 2**15)
+    treatment = Treatment(structure=structure, precision=precision)
+    part = Estimator(Encoder(wide), 256).estimate(NAME, treatment)
+    monkeypatch.setattr(Part, "of", classmethod(lambda cls, shape, *_: cls(shape)))
+    whole = Estimator(Encoder(wide), 256).estimate(NAME, treatment)
+    assert part.size_bytes == pytest.approx(whole.size_bytes, rel=0.2)
+    assert part.loss_rise == pytest.approx(whole.loss_rise, rel=0.25)
+    assert part != whole
+
+
+@pytest.mark.parametrize("shape", [(1, 2**20), (64, 2**12), (2**13, 2**13 - 1), (300, 300)])
+def test_what_is_small_or_not_wide_keeps_all_columns(shape: tuple[int, int]) -> None:
+    assert not Part.of(shape, 256, None).blocks

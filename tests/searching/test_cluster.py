@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from toys import Classification, teacher
 
 import autocompress
@@ -23,8 +24,17 @@ from autocompress.outcome.results import TrialResult
 from autocompress.plan import CompressionPlan, Treatment
 from autocompress.precisions import EntropyStep
 from autocompress.recovery import RecoveryBudget, RecoverySettings
-from autocompress.searching.executors import Executor, Outcome, Place, ThisProcess, places, remote
+from autocompress.searching.executors import (
+    Executor,
+    Outcome,
+    Place,
+    ThisProcess,
+    crew,
+    places,
+    remote,
+)
 from autocompress.searching.executors import connecting as way
+from autocompress.searching.executors.base import pickled
 from autocompress.searching.executors.cluster import OnCluster
 from autocompress.searching.executors.crew import Crew
 from autocompress.searching.executors.probe import facts, misfit
@@ -56,7 +66,8 @@ def deadly() -> Objective:
 
 
 def bench_of(*own: Objective) -> Bench:
-    return Bench(teacher(), Evaluator.of(teacher(), Classification(), {}, own))
+    model = teacher()
+    return Bench(model, Evaluator.of(model, Classification(), {}, own))
 
 
 def plan_of(bench: Bench, step: float) -> CompressionPlan:
@@ -396,6 +407,23 @@ def test_the_probe_needs_no_package_of_ours() -> None:
     assert said.stdout.strip() == f"{facts('json')} {facts('no_such_package')}"
 
 
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_tensors_go_out_as_if_they_lay_in_ordinary_memory(
+    elsewhere: bool, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[torch.Tensor] = []
+
+    def is_elsewhere(tensor: torch.Tensor) -> bool:
+        asked.append(tensor)
+        return elsewhere
+
+    monkeypatch.setattr(crew, "is_elsewhere", is_elsewhere)
+    copy: Bench = pickle.loads(pickled(bench, crew.OnProcessor))
+    assert len(asked) >= 2 * len([*bench.model.parameters()])  # of the model and its engine
+    for name, tensor in bench.model.state_dict().items():
+        assert torch.equal(copy.model.state_dict()[name], tensor)
+
+
 def test_who_can_do_jobs_for_whom() -> None:
     here = {"python": "3.11", "code": "a"}
     assert misfit(here, dict(here)) is None
@@ -485,6 +513,7 @@ def place() -> Iterator[Place]:
         yield two
 
 
+@pytest.mark.slow
 def test_a_cluster_gives_the_same_results_and_files(
     place: Place, bench: Bench, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Protocol
 
 import cloudpickle
@@ -46,20 +47,25 @@ def outcome_of(bench: Bench, job: Job) -> Outcome:
         return error
 
 
-def pickled(bench: Bench) -> bytes:
+def pickled(bench: Bench, pickler: type[cloudpickle.Pickler] = cloudpickle.Pickler) -> bytes:
     """Make a bench ready to be copied to other processes.
+
+    Args:
+        bench: What jobs work with.
+        pickler: Copies it.
 
     Raises:
         SearchError: If it cannot be copied.
     """
+    data = io.BytesIO()
     try:
-        data: bytes = cloudpickle.dumps(bench)
+        pickler(data).dump(bench)
     except Exception as error:
         raise SearchError(
             f"several jobs need a model, a task and objectives that can be copied to other "
             f"processes, but: {error}; use one job"
         ) from error
-    return data
+    return data.getvalue()
 
 
 def received(outcome: Outcome | Sent) -> Outcome:

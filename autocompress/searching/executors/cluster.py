@@ -18,14 +18,13 @@ from autocompress.errors import SearchError
 from autocompress.outcome.results import TrialResult
 from autocompress.searching.executors.base import Outcome, received
 from autocompress.searching.executors.crew import Crew
-from autocompress.searching.executors.remote import Done, carry_out, files_in
+from autocompress.searching.executors.remote import GPU, Done, carry_out, files_in
 from autocompress.searching.jobs import Job
 from autocompress.support import progress
 from autocompress.support.files import write_whole
 
 _WAIT_S = 0.1
 _MOST_KILLED = 3
-_GPU = "GPU"
 
 
 @dataclass
@@ -118,7 +117,7 @@ class OnCluster:
 
     def _free_for(self, job: Job) -> str | None:
         usable = self._crew.usable
-        suited = [address for address in usable if job.trains and usable[address].get(_GPU)]
+        suited = [address for address in usable if job.trains and usable[address].get(GPU)]
         free = (address for address in suited or usable if address not in self._busy)
         return next(free, None)
 
@@ -133,7 +132,7 @@ class OnCluster:
             pure=False,
             workers=[address],
             allow_other_workers=False,
-            resources={_GPU: 1} if task.job.trains and offers.get(_GPU) else None,
+            resources={GPU: 1} if task.job.trains and offers.get(GPU) else None,
         )
         self._busy[address] = task
 

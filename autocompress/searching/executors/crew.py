@@ -11,6 +11,7 @@ from queue import SimpleQueue
 from typing import Any
 
 import cloudpickle
+from torch import Tensor
 
 from autocompress.errors import SearchError
 from autocompress.searching.executors import probe, remote
@@ -151,6 +152,22 @@ class Crew:
 
 def _fit(answers: Answers) -> list[str]:
     return [address for address, answer in answers.items() if answer is None]
+
+
+class OnProcessor(cloudpickle.Pickler):  # type: ignore[misc]
+    """Copies tensors as if they lay in ordinary memory: a worker need not have another."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Copy a tensor from where it lies; all else, of parameters too, as always."""
+        if type(obj) is Tensor and is_elsewhere(obj):
+            here: Any = obj.detach().cpu()
+            return here.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
+        return super().reducer_override(obj)
+
+
+def is_elsewhere(tensor: Tensor) -> bool:
+    """Whether a tensor lies on a device beside the processor."""
+    return tensor.device.type != "cpu"
 
 
 class _ByValue:

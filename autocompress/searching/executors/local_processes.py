@@ -14,6 +14,7 @@ from autocompress.errors import AutocompressError, SearchError
 from autocompress.searching.executors.base import Outcome, outcome_of, pickled, received
 from autocompress.searching.jobs import Bench, Job
 from autocompress.searching.sending import Sent
+from autocompress.support import progress
 from autocompress.support.signals import interrupts_ignored
 
 _DYING_S = 10  # of a busy machine, from the end of a pipe to that of its process
@@ -108,6 +109,7 @@ class LocalProcesses:
 
 def _work(pipe: Connection, bench: bytes) -> None:
     """Do jobs in a process of its own until the other end is closed."""
+    progress.console.quiet = True  # several would write over each other
     with suppress(EOFError, ConnectionError):
         try:
             own: Bench = cloudpickle.loads(bench)

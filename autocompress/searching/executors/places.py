@@ -82,11 +82,11 @@ class _Cluster:
             executor.cancel()
 
     def _crew(self, bench: Bench) -> Crew:
-        from autocompress.searching.executors.crew import Crew
+        from autocompress.searching.executors.crew import Crew, OnProcessor
 
         for known, crew in self._crews:
             if known is bench:
                 return crew
-        crew = Crew(self._client, pickled(bench))
+        crew = Crew(self._client, pickled(bench, OnProcessor))
         self._crews[:] = [(bench, crew)]
         return crew

@@ -24,6 +24,8 @@ from autocompress.searching.jobs import Bench, Job
 from autocompress.searching.sending import Sent
 from autocompress.support import progress
 
+GPU = "GPU"
+"""The resource that workers offer which have a graphics processor."""
 Files = Mapping[str, bytes]
 """The content of files of one folder, by their names."""
 
@@ -59,20 +61,27 @@ def lacks(digest: str, code: str) -> str | bool:
     return digest not in _benches
 
 
-async def adopt(digest: str, data: bytes) -> str | None:
+async def adopt(digest: str, data: bytes, dask_worker: Any) -> str | None:
     """Keep a bench; say why that fails, or return None.
 
     Args:
         digest: By which jobs ask for it.
         data: The bench.
+        dask_worker: This worker, which Dask adds. Where it offers "GPU", models run on that.
     """
+    takes_gpu = bool(dask_worker.state.total_resources.get(GPU)) and torch.cuda.is_available()
     # In a thread, since a large model would else keep the worker from answering for seconds.
-    return await asyncio.get_running_loop().run_in_executor(None, _adopt, digest, data)
+    return await asyncio.get_running_loop().run_in_executor(
+        None, _adopt, digest, data, "cuda" if takes_gpu else "cpu"
+    )
 
 
-def _adopt(digest: str, data: bytes) -> str | None:
+def _adopt(digest: str, data: bytes, device: str) -> str | None:
     try:
-        _benches[digest] = cloudpickle.loads(data)
+        bench: Bench = cloudpickle.loads(data)
+        bench.model.to(device)
+        bench.evaluator.engine.run_on(device)
+        _benches[digest] = bench
     except Exception as error:  # whatever a user's classes raise
         return f"it cannot load the task ({error}); install there what the task needs"
     while len(_benches) > _MOST_BENCHES:
