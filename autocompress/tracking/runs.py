@@ -43,6 +43,7 @@ class Runs:
         experiment: In which all runs lie.
         parent: The run of the search.
         view: What the saved view of its trials is called.
+        heals: Whether files that somebody has deleted from runs are copied there again.
     """
 
     def __init__(self, home: Home, name: str, params: Mapping[str, str]) -> None:
@@ -51,7 +52,7 @@ class Runs:
         Raises:
             SearchError: If that cannot be reached, opened or written.
         """
-        self._home, self.view = home, home.view
+        self._home, self.view, self.heals = home, home.view, home.heals
         with self.errors("open its database"):
             self.client = home.open()
             self.experiment = self._open_experiment()
@@ -101,9 +102,9 @@ class Runs:
     def restore(self, run: Run, plan: CompressionPlan, artifact: Path) -> None:
         """Copy the files of a run again that somebody has deleted, where they are the tool's."""
         run_id = run.info.run_id
-        if self._home.heals and not self.has_file(run_id, artifact.name):
+        if self.heals and not self.has_file(run_id, artifact.name):
             self.client.log_artifact(run_id, str(artifact))
-        if self._home.heals and not self.has_file(run_id, "plan.json"):
+        if self.heals and not self.has_file(run_id, "plan.json"):
             self.log_plan_file(run_id, plan)
 
     def has_file(self, run_id: str, name: str) -> bool:

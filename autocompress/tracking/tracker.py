@@ -94,9 +94,11 @@ class Tracker:
                 if is_whole and rejected.pop(number, None) is not None:
                     continue
                 known = missing.pop(number, None) if is_whole else None
-                if known is not None:
+                if known is not None and self._runs.heals:
                     self._runs.restore(run, known.plan, artifact_of(known.number))
                     self._draw_trial(run.info.run_id, known, artifact_of(known.number))
+                elif known is not None:
+                    continue
                 elif run.info.status != "KILLED":
                     self._runs.end(run.info.run_id, "KILLED")
             self._log_uncompressed()

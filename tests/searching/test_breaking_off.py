@@ -13,6 +13,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,7 @@ import autocompress
 from autocompress.errors import SearchError
 from autocompress.searching.folder import SearchFolder
 from autocompress.searching.ledger import LEDGER, Ledger
+from autocompress.support.files import write_whole
 from autocompress.tracking import store
 
 # Raised while MLflow's database models are imported, with SQLAlchemy 2.1.
@@ -90,7 +93,8 @@ class Disk:
 @pytest.fixture
 def copied_databases(empty_database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Building one takes seconds, and is tested with MLflow."""
-    monkeypatch.setattr(store, "_build", lambda path, place: shutil.copy(empty_database, path))
+    content = empty_database.read_bytes()
+    monkeypatch.setattr(store, "_build", lambda path, place: write_whole(path, content))
 
 
 @pytest.fixture(scope="module")
@@ -163,14 +167,25 @@ def wait_for(out: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.01)
 
 
+def reported(out: Path) -> dict[str, str]:
+    """What the folder says of finished trials, which no crash may change or lose."""
+    there = {path.parent.name: path.read_text() for path in out.glob("trials/[0-9]*/trial.json")}
+    for number, why in Ledger(out / LEDGER).given_up().items():
+        there.setdefault(f"{number:04d}", str(why))
+    return there
+
+
 @pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")
 @pytest.mark.parametrize(
-    "seed", [0, *(pytest.param(seed, marks=pytest.mark.exhaustive) for seed in range(1, 12))]
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.exhaustive) for seed in range(1, 17))]
 )
 def test_a_search_may_be_killed_at_any_moment(
     seed: int, seconds: float, whole: tuple[Path, int], tmp_path: Path
 ) -> None:
+    """Three times each, so that all seeds make for 51 moments; mostly as `kill -9` does."""
     chance, out = random.Random(seed), tmp_path / "search"
+    finished: dict[str, str] = {}
     for _ in range(3):
         process = begin(out)
         wait_for(out, process)
@@ -180,7 +195,56 @@ def test_a_search_may_be_killed_at_any_moment(
             how = chance.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
             process.send_signal(how)
         process.communicate()
+        assert finished.items() <= reported(out).items()
+        finished = reported(out)
     process = begin(out)
     _, errors = process.communicate()
     assert process.returncode == 0, errors
+    assert finished.items() <= reported(out).items()
     check_whole(out, whole[0])
+
+
+@contextmanager
+def disk(place: Path, kilobytes: int) -> Iterator[Callable[[int], None]]:
+    """A disk of its own in memory, and what makes it larger."""
+    place.mkdir()
+    options = ["-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(place)]
+    mounted = subprocess.run(["mount", *options], check=False, capture_output=True)
+    if mounted.returncode:
+        pytest.skip("mounting a disk in memory takes the rights of an administrator")
+
+    def resize(kilobytes: int) -> None:
+        options = ["-o", f"remount,size={kilobytes}k", str(place)]
+        subprocess.run(["mount", *options], check=True)
+
+    try:
+        yield resize
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("mount") is None, reason="disks in memory are mounted by `mount`")
+@pytest.mark.usefixtures("copied_databases")
+@pytest.mark.parametrize(
+    "kilobytes",
+    [
+        kilobytes
+        if kilobytes in (4, 1024)
+        else pytest.param(kilobytes, marks=pytest.mark.exhaustive)
+        for kilobytes in (4, *range(256, 3841, 256))
+    ],
+)
+def test_a_small_disk_fills_up(kilobytes: int, whole: tuple[Path, int], tmp_path: Path) -> None:
+    """One line tells it, and with room made the same search ends as if there had been enough."""
+    with disk(tmp_path / "disk", kilobytes) as resize:
+        out = tmp_path / "disk" / "search"
+        with suppress(SearchError):
+            search(out)
+        if kilobytes < 1024:
+            with pytest.raises(SearchError, match=r"full|No space left") as error:
+                search(out)
+            assert "\n" not in str(error.value)
+        resize(64 * 1024)
+        search(out)
+        check_whole(out, whole[0])
