@@ -8,6 +8,7 @@ AutocompressError
 ├── ArtifactError(ValueError)   a file that is no valid artifact
 ├── SpaceError(ValueError)      a search space that is malformed or fits no weight
 ├── BudgetError(ValueError)     a budget that cannot be understood
+├── DeviceError(ValueError)     a device that is not there
 ├── ExportError(ValueError)     a model that cannot be exported, or whose export differs from it
 ├── OutputError(OSError)         a place where a file cannot be written
 ├── ObjectiveError(ValueError)  an objective that is malformed, raised, or gave no finite number
@@ -52,6 +53,10 @@ class SpaceError(AutocompressError, ValueError):
 
 class BudgetError(AutocompressError, ValueError):
     """A budget does not parse, or names an unknown objective."""
+
+
+class DeviceError(AutocompressError, ValueError):
+    """A name of a device is unknown, or the machine has no such device."""
 
 
 class ExportError(AutocompressError, ValueError):

@@ -52,8 +52,19 @@ class Treatment(BaseModel):
 
     def label(self) -> str:
         """Name the treatment on a few characters, as in "low_rank 64 + uniform 4 bit"."""
-        runs = "" if self.runtime == "float32" else f", runs in {self.runtime}"
-        return f"{self.structure.label()} + {self.precision.label()}{runs}"
+        return f"{self.structure.label()} + {self.precision.label()}{self._runs}"
+
+    def in_words(self, bits: float) -> str:
+        """Say what the treatment is to a reader, as in "rank 64 + 4.0 bits, weighted by error".
+
+        Args:
+            bits: What an element of the weight takes in a file.
+        """
+        return f"{self.structure.in_words()} + {self.precision.in_words(bits)}{self._runs}"
+
+    @property
+    def _runs(self) -> str:
+        return "" if self.runtime == "float32" else f", runs in {self.runtime}"
 
     @property
     def stored(self) -> Treatment:

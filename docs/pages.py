@@ -13,6 +13,7 @@ SHOWN = (
     "benchmarks/*.py",
     "benchmarks/results/*.*",
     "examples/*.py",
+    "examples/cluster/*.py",
     "examples/*.ipynb",
     "tests/plugins/*.py",
 )

@@ -9,8 +9,23 @@ from strategies import PRECISIONS, STRUCTURES, mixed_plan, treat
 
 from autocompress.errors import PlanError
 from autocompress.plan import CompressionPlan, Treatment
-from autocompress.precisions import Float32, Precision, Uniform
-from autocompress.structures import Dense, LowRank, Structure
+from autocompress.precisions import (
+    Codebook,
+    EntropyStep,
+    EqualSlope,
+    Float32,
+    Precision,
+    Uniform,
+)
+from autocompress.structures import (
+    Dense,
+    GroupReduce,
+    LowRank,
+    Pruned,
+    Structure,
+    TensorTrain,
+    VectorQuantized,
+)
 
 DENSE = {"kind": "dense"}
 FLOAT = {"kind": "float32"}
@@ -50,6 +65,44 @@ def test_different_plans_have_different_texts() -> None:
 
 def test_labels_name_structure_and_precision() -> None:
     assert treat(LowRank(rank=6), Uniform(bits=4)).label() == "rank 6 + 4 bit per row"
+
+
+@pytest.mark.parametrize(
+    ("treatment", "words"),
+    [
+        (treat(Dense(), EqualSlope(slope=2.4e-11)), "dense + 4.0 bits, weighted by error"),
+        (treat(LowRank(rank=6), EqualSlope(slope=1e-9)), "rank 6 + 4.0 bits, weighted by error"),
+        (
+            treat(LowRank(rank=6, fit="loss"), EntropyStep(step=0.1, frequency_exponent=0.5)),
+            "rank 6, fitted to the loss + 4.0 bits, entropy-coded, finer for frequent rows",
+        ),
+        (
+            treat(Pruned(sparsity=0.3, of=LowRank(rank=6)), Codebook(bits=4)),
+            "30% zeros, rank 6 + codebook of 16 values",
+        ),
+        (
+            treat(TensorTrain(modes=3, rank=5), Float32()),
+            "tensor train of 3 cores, rank 5 + fp32",
+        ),
+        (
+            treat(GroupReduce(blocks=4, rank=9), Uniform(bits=8, group=64)),
+            "rank 9 on average in 4 groups of rows by frequency + 8 bits, a scale per 64 numbers",
+        ),
+        (
+            treat(VectorQuantized(dimension=3, bits=4, parts=2), Uniform(bits=4)),
+            "vectors of 3, 4 bits each, 2 codebooks + 4 bits, a scale per row",
+        ),
+    ],
+)
+def test_words_tell_what_a_plan_does_without_numbers_that_say_nothing(
+    treatment: Treatment, words: str
+) -> None:
+    assert treatment.in_words(3.98) == words
+
+
+def test_words_of_how_it_runs_and_of_less_than_a_bit() -> None:
+    treatment = Treatment(structure=Dense(), precision=EntropyStep(step=1.0), runtime="int8")
+    assert treatment.in_words(0.384) == "dense + 0.38 bits, entropy-coded, runs in int8"
 
 
 def test_treatments_cannot_be_changed() -> None:

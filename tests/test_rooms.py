@@ -40,6 +40,8 @@ ONE_HOME = {
     "click": {"cli"},
     "constriction": {"coders"},
     "matplotlib": {"reporting"},
+    "dask": {"searching/executors"},
+    "distributed": {"searching/executors"},
 }
 NUMPY_ONLY = ("structures", "precisions", "coders", "artifact", "outcome", "reporting", "tracking")
 WORDS = re.compile(r"recurrent_lm|embedding\.weight|decoder|vocab", re.IGNORECASE)

@@ -22,8 +22,8 @@ class WeightReport:
         aliases: Names tied to it.
         shape: Shape of the tensor.
         site: Name of the site with whose other weights it shares factors, or None.
-        structure: Label of the structure.
-        precision: Label of the precision.
+        structure: Of the treatment, in words.
+        precision: Of the treatment, in words.
         coder: Names of the coders that wrote its integers, or "raw".
         size_bytes: Bytes in the file. Of factors that are shared over a site, each member
             carries the share of its rows.
@@ -41,6 +41,11 @@ class WeightReport:
     bits_per_weight: float
 
     @property
+    def method(self) -> str:
+        """The treatment in words."""
+        return f"{self.structure} + {self.precision}"
+
+    @property
     def n_weights(self) -> int:
         """Number of elements."""
         return math.prod(self.shape)
@@ -53,14 +58,15 @@ def report_item(item: ItemRecord) -> Iterator[WeightReport]:
     all_rows = sum(matrix_shape(member.shape)[0] for member in item.members)
     for member in item.members:
         size = total * matrix_shape(member.shape)[0] / all_rows
+        bits = 8 * size / int(np.prod(member.shape))
         yield WeightReport(
             name=member.name,
             aliases=member.aliases,
             shape=member.shape,
             site=item.name if len(item.members) > 1 else None,
-            structure=item.treatment.structure.label(),
-            precision=item.treatment.precision.label(),
+            structure=item.treatment.structure.in_words(),
+            precision=item.treatment.precision.in_words(bits),
             coder="+".join(coders_used) or "raw",
             size_bytes=size,
-            bits_per_weight=8 * size / int(np.prod(member.shape)),
+            bits_per_weight=bits,
         )

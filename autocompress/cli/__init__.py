@@ -1,8 +1,8 @@
 """The command line. Commands import what they need when they run, so that `--help` is instant.
 
 Exit codes: 0 done; 1 failure, told in one line; 2 wrong usage, limits that cannot be understood or
-kept by any file among it; 3 finished, but no plan keeps the limits; 130 stopped by Ctrl-C, 129 and
-143 by SIGHUP and SIGTERM.
+kept by any file and devices that are not there among it; 3 finished, but no plan keeps the limits;
+130 stopped by Ctrl-C, 129 and 143 by SIGHUP and SIGTERM.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from autocompress.cli.reproduce import reproduce
 from autocompress.cli.search import search
 from autocompress.cli.train import train
 from autocompress.cli.ui import ui
-from autocompress.errors import AutocompressError, BudgetError
+from autocompress.errors import AutocompressError, BudgetError, DeviceError
 from autocompress.support.signals import Stopped, stops_as_interrupts
 
 _SIGNALLED = 128
@@ -50,7 +50,7 @@ class _Group(Group):
     def _invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except BudgetError as error:
+        except (BudgetError, DeviceError) as error:
             raise click.UsageError(str(error)) from error
         except AutocompressError as error:
             raise click.ClickException(str(error)) from error

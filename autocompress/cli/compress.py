@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from autocompress.cli.helping import Command
-from autocompress.cli.output import a_file, as_json, print_json, print_line
+from autocompress.cli.output import a_device, a_file, as_json, print_json, print_line
 from autocompress.cli.own import how_to_load
 from autocompress.cli.subject import Asked, asks_for_subject
 
@@ -33,9 +33,15 @@ if TYPE_CHECKING:
 )
 @click.option("--plan", "plan_file", type=a_file, help="Instead: what `autocompress plan` gave.")
 @click.option("--out", type=a_file, help="The file.  [default: MODEL-BUDGET.acz]")
+@a_device
 @as_json
 def compress(
-    asked: Asked, budget: str | None, plan_file: Path | None, out: Path | None, as_json: bool
+    asked: Asked,
+    budget: str | None,
+    plan_file: Path | None,
+    out: Path | None,
+    device: str | None,
+    as_json: bool,
 ) -> None:
     """Compress a model into one file at once, without a search.
 
@@ -51,11 +57,11 @@ def compress(
     if (budget is None) == (plan_file is None):
         raise click.UsageError("give either --budget, such as 2MB, or --plan")
     wanted = parse_budget(budget) if budget is not None else _read(plan_file or Path())
+    place = asked.device(device)
     subject = asked.subject()
     name = budget.replace(" ", "") if budget else (plan_file or Path()).stem
-    result = compress_to_budget(
-        subject.model, subject.task, wanted, out or Path(f"{subject.name}-{name}.acz")
-    )
+    file = out or Path(f"{subject.name}-{name}.acz")
+    result = compress_to_budget(subject.model, subject.task, wanted, file, device=place)
     if as_json:
         print_json(result.to_json())
         return

@@ -9,7 +9,7 @@ import click
 
 from autocompress.cli.chosen import an_artifact
 from autocompress.cli.helping import Command
-from autocompress.cli.output import a_path, as_json, print_json
+from autocompress.cli.output import a_device, a_path, as_json, print_json
 
 if TYPE_CHECKING:
     from autocompress.artifact import Artifact
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 @click.option("--model", help="Instead of --data, package.module:factory of your own.")
 @click.option("--task", help="Of --model: what is good, as package.module:factory.")
 @click.option("--split", type=click.Choice(["valid", "test"]), default="valid", show_default=True)
+@a_device
 @as_json
 def evaluate(
     artifact: Path,
@@ -35,6 +36,7 @@ def evaluate(
     model: str | None,
     task: str | None,
     split: str,
+    device: str | None,
     as_json: bool,
 ) -> None:
     """Measure the perplexity of a compressed model on a split of a corpus.
@@ -52,20 +54,24 @@ def evaluate(
     opened = open_artifact(artifact)
     part: Split = "test" if split == "test" else "valid"
     if model is not None and task is not None:
-        document, line = _by_task(opened, model, task, part)
+        document, line = _by_task(opened, model, task, part, device)
     else:
-        document, line = _by_corpus(opened, Path(data or ""), part)
+        document, line = _by_corpus(opened, Path(data or ""), part, device)
     if as_json:
         print_json(document)
     else:
         click.echo(line)
 
 
-def _by_corpus(opened: Artifact, data: Path, split: Split) -> tuple[dict[str, Any], str]:
+def _by_corpus(
+    opened: Artifact, data: Path, split: Split, device: str | None
+) -> tuple[dict[str, Any], str]:
     from autocompress.engines.torch import load
     from autocompress.lm import carried_vocabulary, perplexity, read_split
+    from autocompress.support.device import chosen_device
 
-    vocabulary, model = carried_vocabulary(opened), load(opened)
+    place = chosen_device(device or "auto")
+    vocabulary, model = carried_vocabulary(opened), load(opened).to(place)
     tokens = read_split(data, split, vocabulary)
     result = perplexity(model, tokens)
     document = {
@@ -78,11 +84,15 @@ def _by_corpus(opened: Artifact, data: Path, split: Split) -> tuple[dict[str, An
     return document, line
 
 
-def _by_task(opened: Artifact, model: str, task: str, split: Split) -> tuple[dict[str, Any], str]:
+def _by_task(
+    opened: Artifact, model: str, task: str, split: Split, device: str | None
+) -> tuple[dict[str, Any], str]:
     from autocompress.cli.own import own_model, own_task
     from autocompress.engines.torch import load
+    from autocompress.support.device import chosen_device
 
-    judge = own_task(task)
-    result = float(judge.evaluate(load(opened, model=own_model(model)), split))
+    judge, own = own_task(task), own_model(model)
+    own = own if device is None else own.to(chosen_device(device))
+    result = float(judge.evaluate(load(opened, model=own), split))
     document = {"size_bytes": opened.size_bytes, "split": split, judge.metric: result}
     return document, f"{opened.size_bytes} bytes, {split} {judge.metric} {result:.6g}"

@@ -17,6 +17,32 @@ NOTHING_FEASIBLE = 3
 _LEAST_WIDTH = 20
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+def _address(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Refuse what is no address, as wrong usage."""
+    if value is None:
+        return None
+    from autocompress.errors import SearchError
+    from autocompress.tracking.homes import chosen_uri
+
+    try:
+        return chosen_uri(value)
+    except SearchError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
+
+
+a_tracking_uri = click.option(
+    "--tracking-uri",
+    metavar="URI",
+    callback=_address,
+    help="MLflow server for the trials.  [default: $MLFLOW_TRACKING_URI, or in the folder]",
+)
+a_device = click.option(
+    "--device",
+    metavar="DEVICE",
+    help="Where models run: auto, cpu, cuda, cuda:1 or mps.  [default: auto]",
+)
 a_folder = click.Path(path_type=Path, file_okay=False)
 a_file = click.Path(path_type=Path, dir_okay=False)
 a_path = click.Path(path_type=Path)

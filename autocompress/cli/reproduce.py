@@ -6,7 +6,15 @@ from pathlib import Path
 
 import click
 
-from autocompress.cli.output import a_folder, a_path, as_json, print_json, print_line, print_table
+from autocompress.cli.output import (
+    a_device,
+    a_folder,
+    a_path,
+    as_json,
+    print_json,
+    print_line,
+    print_table,
+)
 
 _FULL, _QUICK = (500, 3), (100, 1)
 
@@ -18,8 +26,11 @@ _FULL, _QUICK = (500, 3), (100, 1)
     "--out", type=a_folder, help="Folder for the files.  [default: runs/reproduce-MODEL]"
 )
 @click.option("--quick", is_flag=True, help="Fine-tune with a fifth of the tokens.")
+@a_device
 @as_json
-def reproduce(model: Path, data: Path, out: Path | None, quick: bool, as_json: bool) -> None:
+def reproduce(
+    model: Path, data: Path, out: Path | None, quick: bool, device: str | None, as_json: bool
+) -> None:
     """Compress a model as the papers did, and as this tool does in the same number of bytes.
 
     Every row without retraining and with recovery; perplexities are those on test data. The same
@@ -27,12 +38,14 @@ def reproduce(model: Path, data: Path, out: Path | None, quick: bool, as_json: b
     """
     from autocompress.lm import LanguageModeling, load_model, read_corpus
     from autocompress.reproduction import reproduce as run
+    from autocompress.support.device import chosen_device
 
+    place = chosen_device(device or "auto")
     network, vocabulary = load_model(model)
     folder = out or Path("runs") / f"reproduce-{model.resolve().name}"
     task = LanguageModeling(read_corpus(data, vocabulary))
     steps, segments = _QUICK if quick else _FULL
-    result = run(network, task, folder, steps=steps, segments=segments)
+    result = run(network.to(place), task, folder, steps=steps, segments=segments)
     table = folder / ("table-quick.md" if quick else "table.md")
     table.write_text(result.markdown(), encoding="utf-8")
     if as_json:

@@ -13,9 +13,11 @@ import click
 from autocompress.cli.helping import Command
 from autocompress.cli.output import (
     NOTHING_FEASIBLE,
+    a_device,
     a_folder,
     a_path,
     a_seed,
+    a_tracking_uri,
     as_json,
     print_line,
     print_result,
@@ -39,9 +41,9 @@ a_sampler = click.Choice(["tpe", "nsga2", "random"])
     sections={
         "Data": ("data",),
         "Limits": ("budget", "max_rise", "latency_budget"),
-        "Effort": ("trials", "timeout", "jobs", "space", "sampler", "seed"),
-        "Fine-tuning": ("recover", "dropout", "distillation"),
-        "Output": ("out", "as_json"),
+        "Effort": ("trials", "timeout", "jobs", "cluster", "device", "space", "sampler", "seed"),
+        "Fine-tuning": ("recover", "recover_members", "dropout", "distillation"),
+        "Output": ("out", "tracking_uri", "as_json"),
         "A model of your own": ("factory", "weights", "task"),
     },
     examples=(
@@ -73,6 +75,11 @@ a_sampler = click.Choice(["tpe", "nsga2", "random"])
 @click.option("--timeout", metavar="TIME", help="No trial begins after this time, as 30m.")
 @click.option("--jobs", type=a_count, metavar="N", default=1, show_default=True, help="At a time.")
 @click.option(
+    "--cluster",
+    metavar="ADDRESS",
+    help="Dask workers instead: tcp://host:8786, scheduler.json, or local:4.",
+)
+@click.option(
     "--space",
     metavar="SPACE",
     help="Name or file.  [default: size; with a latency budget, balanced]",
@@ -88,11 +95,21 @@ a_sampler = click.Choice(["tpe", "nsga2", "random"])
     metavar="TIME",
     help="Fine-tune the best plan, for a time as 10m or for 2000steps.",
 )
+@click.option(
+    "--recover-members",
+    type=a_count,
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="Plans of the front to --recover, side by side.",
+)
 @click.option("--dropout", type=float, metavar="P", help="Of --recover.  [default: 0.15]")
 @click.option(
     "--distillation", type=float, metavar="P", help="Share of the loss of --recover.  [default: 0]"
 )
 @click.option("--out", type=a_folder, help="Folder of the search.  [default: runs/MODEL-LIMITS]")
+@a_tracking_uri
+@a_device
 @as_json
 @click.option(
     "--model",
@@ -116,13 +133,17 @@ def search(
     trials: int | None,
     timeout: str | None,
     jobs: int,
+    cluster: str | None,
     out: Path | None,
     space: str | None,
     sampler: SamplerName,
     recover: str | None,
+    recover_members: int,
     dropout: float | None,
     distillation: float | None,
     seed: int,
+    tracking_uri: str | None,
+    device: str | None,
     as_json: bool,
 ) -> None:
     """Search for the best ways to store the weights of a model.
@@ -136,7 +157,8 @@ def search(
 
     A model of your own is made by --model, filled with --weights and judged by --task: functions
     without arguments (or classes) that return an nn.Module and an autocompress.Task. They are
-    imported as by python -m, from the current directory too.
+    imported as by python -m, from the current directory too. Without --device, it runs where its
+    factory puts it.
     """
     from autocompress.outcome.budgets import parse_budget
     from autocompress.outcome.limits import parse_latency, parse_rise, parse_seconds
@@ -153,6 +175,7 @@ def search(
         parse_seconds(timeout)
     chosen = None if space is None else load_space(space)
     fine_tuning = _fine_tuning(recover, dropout, distillation, seed)
+    place = asked.device(device)
     subject = asked.subject()
     limits = [text.replace(" ", "") for text in (budget, max_rise, latency_budget) if text]
     folder = out or Path("runs") / "-".join([subject.name, *limits])
@@ -166,11 +189,15 @@ def search(
         trials=trials,
         timeout=timeout,
         jobs=jobs,
+        cluster=cluster,
         out=folder,
         seed=seed,
         sampler=sampler,
         name=subject.name,
         recovery=fine_tuning,
+        tracking_uri=tracking_uri,
+        device=place,
+        recovery_members=recover_members,
     )
     conclude(result, folder, as_json, data=data, factory=factory)
 

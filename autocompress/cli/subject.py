@@ -13,6 +13,7 @@ import click
 from autocompress.cli.output import a_folder, a_path
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from autocompress.knowledge.task import Task
@@ -77,6 +78,17 @@ class Asked:
             )
         if self.task is None:
             raise click.UsageError("--model needs --task, which says what is good")
+
+    def device(self, given: str | None) -> torch.device | None:
+        """Return where models run: as asked, or "auto"; a user's own where its factory says.
+
+        Raises:
+            DeviceError: There is no such device.
+        """
+        from autocompress.support.device import chosen_device
+
+        wanted = given or ("auto" if self.factory is None else None)
+        return None if wanted is None else chosen_device(wanted)
 
     def subject(self) -> Subject:
         """Read or make what `check` has let pass.

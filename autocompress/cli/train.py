@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from autocompress.cli.output import a_folder, a_path, a_seed
+from autocompress.cli.output import a_device, a_folder, a_path, a_seed
 
 
 @click.command()
@@ -20,7 +20,8 @@ from autocompress.cli.output import a_folder, a_path, a_seed
 )
 @click.option("--out", type=a_folder, required=True, help="Folder for the model.")
 @click.option("--seed", type=a_seed, default=0, show_default=True)
-def train(data: Path, preset: str, out: Path, seed: int) -> None:
+@a_device
+def train(data: Path, preset: str, out: Path, seed: int, device: str | None) -> None:
     """Train a recurrent language model.
 
     Keeps the epoch that is best on validation data. The same command again continues a training
@@ -29,5 +30,5 @@ def train(data: Path, preset: str, out: Path, seed: int) -> None:
     from autocompress.lm import read_corpus
     from autocompress.lm import train as run
 
-    folder = run(read_corpus(data), preset, out, seed)
+    folder = run(read_corpus(data), preset, out, seed, device=device or "auto")
     click.echo(folder)

@@ -74,6 +74,14 @@ class Engine(ABC):
             ArtifactError: If the artifact is damaged or does not fit the model.
         """
 
+    def run_on(self, device: str) -> None:
+        """Run on a device what is loaded from now on, where the engine knows devices of PyTorch.
+
+        Args:
+            device: "cpu" or "cuda".
+        """
+        del device
+
     def latency(self, loaded: nn.Module) -> Latency | None:
         """Measure what `load` returned beside the uncompressed model; None if it cannot."""
         del loaded

@@ -64,8 +64,7 @@ def measure_curvatures(
             Curvature. ICML 2015, arXiv 1503.05671; with the gradients of the true labels.
     """
     with untouched(model) as watched:
-        teacher = beside(watched)
-        tensors = tensors_of(watched)
+        teacher, tensors = beside(watched), tensors_of(watched)
         firsts = {n: f for n, f in first_names(tensors).items() if tensors[n].dim() > 1}
         accounts = {name: _Account(tensors[name]) for name in dict.fromkeys(firsts.values())}
         losses: list[float] = []
@@ -163,7 +162,7 @@ class _Account(Plain):
             n, share = len(inputs), len(uses)
             # Gradients are of the mean over the batch; of each vector's own loss, n times that.
             squares = gradients.square()
-            self._sensitivities[first:last] += (squares.sum(dim=0) * n).double().numpy()
+            self._sensitivities[first:last] += (squares.sum(dim=0) * n).cpu().double().numpy()
             self._spread.add(squares.sum(dim=1), n)
             self._inputs.add(inputs, partial(_mean, n=n, share=share))
             self._vectors += max(n // share, 1)  # groups may be many, and inputs few
@@ -242,7 +241,7 @@ class _Spread:
 
     def add(self, energies: Tensor, n: int) -> None:
         """Add the squared gradients of the vectors of a batch of n, shape (n,)."""
-        own = energies.double() * float(n) ** 2  # gradients are of the mean over the batch
+        own = energies.cpu().double() * float(n) ** 2  # gradients are of the mean over the batch
         self._count += n
         self._sum += float(own.sum())
         self._squares += float(own.square().sum())

@@ -20,6 +20,7 @@ from autocompress.outcome.metric import Direction
 from autocompress.outcome.numbers import number_of
 from autocompress.outcome.objectives import Split
 from autocompress.support.blame import told
+from autocompress.support.device import device_of, moved
 from autocompress.support.process import same_randomness
 
 _NEEDED = ("evaluate", "calibration_batches")
@@ -66,9 +67,9 @@ class GuardedTask(Task):
         return self._each("calibration_batches()", lambda: self.own.calibration_batches())
 
     def forward(self, model: nn.Module, batch: Any) -> Any:
-        """Run a model on one calibration batch."""
+        """Run a model on one calibration batch, which is brought to where the model is."""
         with _told("forward(model, batch)"):
-            return self._method("forward")(model, batch)
+            return self._method("forward")(model, moved(batch, device_of(model)))
 
     def training_losses(
         self, model: nn.Module, teacher: nn.Module, distillation: float, seed: int

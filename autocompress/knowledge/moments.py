@@ -63,19 +63,20 @@ class MomentSum:
 
         Args:
             vectors: At least in single precision.
-            weigh: Turns the sum of their products into what is to be added, in any precision.
+            weigh: Turns the sum of their products, on the processor, into what is to be added, in
+                any precision.
         """
         if self._sum is None:
             self._sum = self._zeros()
         if self.is_diagonal:
-            self._sum += weigh(vectors.square().sum(dim=0)).numpy()
+            self._sum += weigh(vectors.square().sum(dim=0).cpu()).numpy()
         elif not self.widths:
-            self._sum += weigh(vectors.T @ vectors).numpy()
+            self._sum += weigh((vectors.T @ vectors).cpu()).numpy()
         col = first = 0
         for width in self.widths:
             block = vectors[:, col : col + width]
             last = first + width * width
-            self._sum[first:last] += weigh(block.T @ block).numpy().ravel()
+            self._sum[first:last] += weigh((block.T @ block).cpu()).numpy().ravel()
             col, first = col + width, last
 
     def curvature(self, rows: NDArray[np.float64], batches: int) -> Curvature:
@@ -104,5 +105,5 @@ def joined(values: Iterable[Tensor]) -> Tensor:
 
 
 def _vectors_of(values: Tensor) -> Tensor:
-    values = values.reshape(-1, values.shape[-1]).cpu()
+    values = values.reshape(-1, values.shape[-1])
     return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from autocompress.errors import ModelError
 from autocompress.layers.memory import place_of
 from autocompress.layers.parametrized import is_parametrized, make_plain
+from autocompress.support.device import chosen_device, is_on
 
 _TABLES = ("_parameters", "_buffers", "_modules")
 
@@ -115,6 +116,23 @@ def plain(model: nn.Module) -> nn.Module:
     twin = needed_copy(model, "weights that are computed from others are made plain in a copy")
     make_plain(twin.eval())
     return twin
+
+
+def on_device(model: nn.Module, name: str | torch.device | None) -> nn.Module:
+    """Return a model that lies on a device: itself, or a copy.
+
+    Args:
+        model: It is not changed.
+        name: As `chosen_device` takes it; None is wherever the model lies.
+
+    Raises:
+        DeviceError: If there is no such device.
+        ModelError: If the model lies elsewhere and cannot be copied.
+    """
+    device = None if name is None else chosen_device(name)
+    if device is None or is_on(model, device):
+        return model
+    return needed_copy(model, f"what runs on {device} is a copy").to(device)
 
 
 @contextmanager

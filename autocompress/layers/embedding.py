@@ -72,10 +72,11 @@ class EmbeddingBagAdapter(LayerAdapter):
         Ids are of shape (bags, ids), or (ids,) with the places where bags begin.
         """
         assert isinstance(module, nn.EmbeddingBag)
+        numbers = torch.arange(len(input), device=input.device)
         if input.dim() == 2 and offsets is None:
-            bags, count = torch.arange(len(input)).repeat_interleave(input.shape[1]), len(input)
+            bags, count = numbers.repeat_interleave(input.shape[1]), len(input)
         elif input.dim() == 1 and offsets is not None:
-            bags = torch.searchsorted(offsets, torch.arange(len(input)), right=True) - 1
+            bags = torch.searchsorted(offsets, numbers, right=True) - 1
             count = len(offsets) - bool(module.include_last_offset)
         else:
             return NotImplemented

@@ -19,6 +19,7 @@ from autocompress.lm.evaluate import COLUMNS
 from autocompress.lm.recurrence import recurrence_on_one_thread
 from autocompress.lm.vocabulary import Vocabulary
 from autocompress.support import progress
+from autocompress.support.device import device_of
 
 _MOST_WORDS, _STEPS = 20_000, 35
 _SENTENCES, _LIKELY, _DRAWN = 6, 3, 40
@@ -161,7 +162,7 @@ def _sentences(vocabulary: Vocabulary, tokens: NDArray[np.int64]) -> list[tuple[
 
 
 def _likely(model: nn.Module, vocabulary: Vocabulary, read: NDArray[np.int64]) -> Likely:
-    logits, _ = model(torch.from_numpy(read)[:, None])
+    logits, _ = model(torch.from_numpy(read)[:, None].to(device_of(model)))
     found = logits[-1, 0].softmax(-1).topk(min(_LIKELY, len(vocabulary)))
     words = (vocabulary.words[one] for one in found.indices.tolist())
     return tuple(zip(words, found.values.tolist(), strict=True))
@@ -174,7 +175,7 @@ def _generated(model: nn.Module, vocabulary: Vocabulary, seed: int) -> str:
     drawn: list[int] = []
     state, word = None, end
     for share in np.random.default_rng(seed).random(_DRAWN).tolist():
-        logits, state = model(torch.tensor([[word]]), state)
+        logits, state = model(torch.tensor([[word]], device=device_of(model)), state)
         odds = logits[0, 0].double().softmax(-1)
         if unknown is not None:
             odds[unknown] = 0.0

@@ -14,6 +14,7 @@ from autocompress.lm.model import LanguageModel, State, detach_state
 from autocompress.lm.presets import Hyperparameters
 from autocompress.lm.recurrence import recurrence_on_one_thread
 from autocompress.lm.vocabulary import Vocabulary
+from autocompress.support.device import device_of, has_fused
 from autocompress.support.progress import Bar
 from autocompress.support.threads import Threads, clip_gradients
 
@@ -41,7 +42,8 @@ def new_model(hyper: Hyperparameters, vocabulary: Vocabulary) -> LanguageModel:
 def new_optimizer(hyper: Hyperparameters, model: LanguageModel) -> torch.optim.Optimizer:
     """Build the optimizer that the settings name."""
     if hyper.optimizer == "adam":
-        return torch.optim.Adam(model.parameters(), lr=hyper.learning_rate, fused=True)
+        fused = has_fused(device_of(model))
+        return torch.optim.Adam(model.parameters(), lr=hyper.learning_rate, fused=fused)
     return torch.optim.SGD(model.parameters(), lr=hyper.learning_rate)
 
 

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from autocompress.lm.batches import columns, windows
 from autocompress.lm.recurrence import recurrence_on_one_thread
+from autocompress.support.device import device_of
 from autocompress.support.threads import Threads
 
 COLUMNS = 10
@@ -45,7 +46,7 @@ def perplexity_of(losses: Iterable[Tensor]) -> float:
     """Return the exponential of the mean of all losses; infinity where it is not finite."""
     total, words = 0.0, 0
     for window in losses:
-        total += window.sum(dtype=torch.float64).item()
+        total += window.cpu().sum(dtype=torch.float64).item()
         words += window.numel()
     mean = total / words
     # exp of more than 709 overflows a float; a NaN compares false and becomes infinity too.
@@ -71,8 +72,8 @@ def losses_by_window(
     """
     state = None
     known = [] if known is None else known
-    threads = Threads()
-    for window, (words, following) in enumerate(windows(columns(tokens, batch), chunk)):
+    threads, text = Threads(), columns(tokens, batch).to(device_of(model))
+    for window, (words, following) in enumerate(windows(text, chunk)):
         if window < len(known):
             yield known[window]
             continue

@@ -83,5 +83,5 @@ def _digest(model: nn.Module, *, outer: bool) -> bytes:
     for name, tensor in model.state_dict().items():
         if name.startswith(_OUTPUT) == outer:
             digest.update(name.encode())
-            digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+            digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.digest()

@@ -20,6 +20,7 @@ from autocompress.lm.model import LanguageModel, detach_state
 from autocompress.lm.read_cache import ReadCache
 from autocompress.outcome.about import DataDescription, Serving
 from autocompress.outcome.objectives import Split
+from autocompress.support.device import device_of
 
 SERVED_BY = "autocompress.lm.serving:NextWords"
 _EXAMPLE = 4
@@ -55,7 +56,7 @@ class LanguageModeling(Task):
     def part_losses(self, model: nn.Module, split: Split) -> Iterator[float]:
         """Yield the mean loss per word, nats, of windows of 35 steps in 10 columns of a split."""
         for losses in self._losses(model, split):
-            yield losses.mean(dtype=torch.float64).item()
+            yield losses.cpu().mean(dtype=torch.float64).item()
 
     def _losses(self, model: nn.Module, split: Split) -> Iterator[Tensor]:
         """Yield the losses of a split window by window; what is read of "valid" is kept."""
@@ -70,7 +71,7 @@ class LanguageModeling(Task):
 
     def forward(self, model: nn.Module, batch: Tensor) -> Tensor:
         """Compute the logits (time, batch, vocabulary) of a batch, from a state of zeros."""
-        logits: Tensor = model(batch)[0]
+        logits: Tensor = model(batch.to(device_of(model)))[0]
         return logits
 
     def training_losses(
@@ -84,7 +85,7 @@ class LanguageModeling(Task):
         generator = np.random.default_rng(seed)
         while True:
             start = int(generator.integers(len(self.corpus.train)))
-            text = columns(np.roll(self.corpus.train, -start), _BATCH)
+            text = columns(np.roll(self.corpus.train, -start), _BATCH).to(device_of(model))
             state = teacher_state = None
             for words, following in windows(text, _STEPS):
                 logits, state = model(words, state)

@@ -27,12 +27,21 @@ from autocompress.lm.folder import WEIGHTS, save_model
 from autocompress.lm.presets import Hyperparameters, preset
 from autocompress.lm.task import fingerprint
 from autocompress.support import progress
+from autocompress.support.device import chosen_device
 from autocompress.support.files import write_whole
+from autocompress.support.process import randomness_kept
 
 _RECORD, _CHECKPOINT = "training.json", "checkpoint"
 
 
-def train(corpus: Corpus, settings: str | Hyperparameters, out: str | Path, seed: int = 0) -> Path:
+def train(
+    corpus: Corpus,
+    settings: str | Hyperparameters,
+    out: str | Path,
+    seed: int = 0,
+    *,
+    device: str | torch.device = "cpu",
+) -> Path:
     """Train a model and keep the one that is best on the validation split.
 
     The same call again continues a run that was broken off, at the epoch that was in flight,
@@ -44,6 +53,8 @@ def train(corpus: Corpus, settings: str | Hyperparameters, out: str | Path, seed
         settings: Name of a preset, or settings of your own.
         out: Folder for the model; `training.json` in it tells how it was trained.
         seed: Of the first weights and of dropout.
+        device: Where it is trained: "auto", "cpu", "cuda", "cuda:1" or "mps". The first weights
+            are the same everywhere, what is trained differs by rounding and dropout.
 
     Returns:
         `out`, which `load_model` reads.
@@ -51,8 +62,9 @@ def train(corpus: Corpus, settings: str | Hyperparameters, out: str | Path, seed
     Raises:
         ModelError: `out` holds another model, or the training diverged.
         CorpusError: A split is too short for the batch.
+        DeviceError: There is no such device.
     """
-    out = Path(out)
+    out, place = Path(out), chosen_device(device)
     hyper = preset(settings) if isinstance(settings, str) else settings
     identity = {
         "preset": settings if isinstance(settings, str) else None,
@@ -63,26 +75,24 @@ def train(corpus: Corpus, settings: str | Hyperparameters, out: str | Path, seed
     if _is_finished(out, identity):
         delete_checkpoint(out / _CHECKPOINT)
         return out
-    with torch.random.fork_rng(devices=[]):
+    with randomness_kept():
         torch.manual_seed(seed)
-        history = _run(corpus, hyper, out, identity)
-    best = min(history.valid)
-    record = {
-        "settings": identity,
-        "best_epoch": history.valid.index(best) + 1,
-        "valid_perplexity": best,
-        "perplexities": {"train": history.train, "valid": history.valid},
-        "seconds": round(history.seconds, 1),
-    }
-    write_whole(out / _RECORD, json.dumps(record, indent=2).encode())
+        history = _run(corpus, hyper, out, identity, place)
+    _write_record(out, identity, history)
     delete_checkpoint(out / _CHECKPOINT)
     return out
 
 
-def _run(corpus: Corpus, hyper: Hyperparameters, out: Path, identity: dict[str, Any]) -> History:
-    text = columns(corpus.train, hyper.batch)
+def _run(
+    corpus: Corpus,
+    hyper: Hyperparameters,
+    out: Path,
+    identity: dict[str, Any],
+    device: torch.device,
+) -> History:
+    text = columns(corpus.train, hyper.batch).to(device)
     columns(corpus.valid, 10)  # too short a text is refused now rather than after an epoch
-    model = new_model(hyper, corpus.vocabulary)
+    model = new_model(hyper, corpus.vocabulary).to(device)
     optimizer = new_optimizer(hyper, model)
     history = History([], [], 0.0)
     if read_settings(out / _CHECKPOINT) is not None:
@@ -111,6 +121,18 @@ def _run(corpus: Corpus, hyper: Hyperparameters, out: Path, identity: dict[str, 
             save_model(out, model, corpus.vocabulary)
         save_checkpoint(out / _CHECKPOINT, model, optimizer, identity, history)
     return history
+
+
+def _write_record(out: Path, identity: dict[str, Any], history: History) -> None:
+    best = min(history.valid)
+    record = {
+        "settings": identity,
+        "best_epoch": history.valid.index(best) + 1,
+        "valid_perplexity": best,
+        "perplexities": {"train": history.train, "valid": history.valid},
+        "seconds": round(history.seconds, 1),
+    }
+    write_whole(out / _RECORD, json.dumps(record, indent=2).encode())
 
 
 def _is_finished(out: Path, identity: dict[str, Any]) -> bool:

@@ -78,6 +78,15 @@ class Precision(BaseModel, ABC):
     def label(self) -> str:
         """Name the precision and its hyper-parameters on a few characters."""
 
+    def in_words(self, bits: float) -> str:
+        """Say how numbers are stored, to a reader of tables; the label, unless that is too terse.
+
+        Args:
+            bits: What an element of the weight takes in a file.
+        """
+        del bits
+        return self.label()
+
     @property
     def needs_row_frequencies(self) -> bool:
         """Whether some factor must have row frequencies, since the plan relies on them."""
@@ -195,6 +204,11 @@ def _expected(rows: Any, columns: Any, mean: Any, n_cols: int) -> Any:
     rows = rows * n_cols + _PRIOR_COLUMNS * mean
     columns = columns / (mean + _TINY)
     return (rows * columns / (n_cols + _PRIOR_COLUMNS)).clip(min=_SMALLEST_MEAN)
+
+
+def bits_in_words(bits: float) -> str:
+    """Write bits per element with one decimal, below 1 with two."""
+    return f"{bits:.{1 if bits >= 1 else 2}f} bits"
 
 
 def largest_magnitude(values: NDArray[np.floating[Any]]) -> float:

@@ -49,6 +49,11 @@ class Codebook(Precision):
         """Return the bits and "codebook"."""
         return f"{self.bits} bit codebook"
 
+    def in_words(self, bits: float) -> str:
+        """Return how many values there are."""
+        del bits
+        return f"codebook of {2**self.bits} values"
+
     @property
     def width_bits(self) -> float:
         """Return the bits."""

@@ -14,6 +14,7 @@ from autocompress.precisions.base import (
     PRECISIONS,
     Precision,
     Stream,
+    bits_in_words,
     coded_rows,
     largest_magnitude,
 )
@@ -58,6 +59,11 @@ class EntropyStep(Precision):
         """Return the step and the exponent."""
         exponent = f" rows^{self.frequency_exponent:.2g}" if self.frequency_exponent else ""
         return f"step {self.step:.2g}{exponent}"
+
+    def in_words(self, bits: float) -> str:
+        """Return what the coder needed, and whether that differs by row."""
+        finer = ", finer for frequent rows" if self.frequency_exponent else ""
+        return f"{bits_in_words(bits)}, entropy-coded{finer}"
 
     @property
     def needs_row_frequencies(self) -> bool:

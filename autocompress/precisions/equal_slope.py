@@ -14,6 +14,7 @@ from autocompress.precisions.base import (
     PRECISIONS,
     Precision,
     Stream,
+    bits_in_words,
     coded_rows,
     expected_by_sums,
     largest_magnitude,
@@ -73,6 +74,10 @@ class EqualSlope(Precision):
     def label(self) -> str:
         """Return the slope."""
         return f"slope {self.slope:.2g}"
+
+    def in_words(self, bits: float) -> str:
+        """Return what the coder needed: of a slope nobody can tell."""
+        return f"{bits_in_words(bits)}, weighted by error"
 
     def misfit(self, factor: Factor) -> str | None:
         """Refuse steps so fine, or so coarse, that codes or levels overflow."""

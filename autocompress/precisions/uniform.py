@@ -51,6 +51,12 @@ class Uniform(Precision):
         group = f"group {self.group}" if isinstance(self.group, int) else f"per {self.group}"
         return f"{self.bits} bit {group}"
 
+    def in_words(self, bits: float) -> str:
+        """Return the bits, and what has a scale of its own."""
+        del bits
+        scaled = f"{self.group} numbers" if isinstance(self.group, int) else self.group
+        return f"{self.bits} bits, a scale per {scaled}"
+
     @property
     def width_bits(self) -> float:
         """Return the bits."""

@@ -24,6 +24,7 @@ from autocompress.recovery.pipeline import pipeline_stages, stage_of
 from autocompress.recovery.pruning import ramp, share_of_sparsity
 from autocompress.recovery.represented import Represented
 from autocompress.recovery.settings import RecoverySettings
+from autocompress.support.device import device_of, has_fused
 from autocompress.support.files import put_aside, write_whole
 from autocompress.support.threads import Threads, clip_gradients
 
@@ -100,7 +101,8 @@ class FineTuning:
     def _optimize(self) -> None:
         self.represented.set_dropout(self._settings.dropout)
         latents = self.represented.latents
-        self._optimizer = torch.optim.Adam(latents, betas=(0.9, 0.99), fused=True)
+        fused = has_fused(device_of(self.represented.model))
+        self._optimizer = torch.optim.Adam(latents, betas=(0.9, 0.99), fused=fused)
 
     def train_segment(self) -> None:
         """Train for one share of the budget, entering the stages that are due."""
@@ -238,7 +240,7 @@ class FineTuning:
 def _read(checkpoint: Path) -> Mapping[str, Any] | None:
     """Read a checkpoint; None where there is none, or it was damaged and is now put aside."""
     try:
-        document: Mapping[str, Any] = torch.load(checkpoint, weights_only=True)
+        document: Mapping[str, Any] = torch.load(checkpoint, weights_only=True, map_location="cpu")
         json.loads(document["progress"])
     except FileNotFoundError:
         return None

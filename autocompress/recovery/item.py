@@ -39,6 +39,7 @@ class Item:
         source: Source,
         name: str,
         treatment: Treatment,
+        device: torch.device,
         state: State | None = None,
         *,
         trained: bool = True,
@@ -48,16 +49,18 @@ class Item:
         self.shapes = [weight.values.shape for weight in members]
         self.names = [(weight.name, *weight.aliases) for weight in members]
         zero = np.concatenate([weight.zero_rows for weight in members])
-        self._zero = torch.from_numpy(zero)[:, None] if zero.any() else None
+        self._zero = torch.from_numpy(zero)[:, None].to(device) if zero.any() else None
         if state is None:
             whole = Treatment(structure=treatment.structure.base, precision=Float32())
             factors = Encoder(source).factorize(name, whole)
             self._numbers = {
-                key: Numbers.of(settled(factor, treatment.precision))
+                key: Numbers.of(settled(factor, treatment.precision), device)
                 for key, factor in factors.items()
             }
         else:
-            self._numbers = {key: Numbers.from_state(fields) for key, fields in state.items()}
+            self._numbers = {
+                key: Numbers.from_state(fields, device) for key, fields in state.items()
+            }
 
     @property
     def latents(self) -> list[nn.Parameter]:
@@ -86,7 +89,7 @@ class Item:
         for numbers in self._numbers.values() if precision.trains_levels else ():
             if numbers.latent is not None:
                 factor = replace(numbers.factor, values=numbers.array)
-                numbers.codes = torch.from_numpy(precision.encode(factor)["codes"].ravel())
+                numbers.settle(precision.encode(factor)["codes"].ravel())
 
     def unsettle(self) -> None:
         """Let the codes go while pruning goes on, as they are of what survives."""
@@ -124,7 +127,7 @@ class Item:
         if numbers.codes is None:
             return numbers.now
         # Few values in half precision are stored by a codebook as exactly these.
-        values = leveled(numbers, numbers.codes).detach().numpy()
+        values = leveled(numbers, numbers.codes).detach().cpu().numpy()
         return replace(numbers.factor, values=values)
 
     def rounded(self) -> dict[str, Any]:

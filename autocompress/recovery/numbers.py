@@ -42,19 +42,22 @@ class Numbers:
         self._fixed_steps: tuple[Precision, Tensor] | None = None
 
     @classmethod
-    def of(cls, factor: Factor) -> Numbers:
-        """Begin with the values of a factor."""
+    def of(cls, factor: Factor, device: torch.device) -> Numbers:
+        """Begin with the values of a factor, trained on a device."""
         mean_square = np.mean(np.square(factor.values), dtype=np.float64)
         unit = torch.tensor(float(np.sqrt(mean_square)) or 1.0)
-        return cls(factor, torch.from_numpy(factor.values) / unit, unit)
+        latent = torch.from_numpy(factor.values) / unit
+        return cls(factor, latent.to(device), unit.to(device))
 
     @classmethod
-    def from_state(cls, fields: Fields) -> Numbers:
-        """Continue from what `state` returned."""
+    def from_state(cls, fields: Fields, device: torch.device) -> Numbers:
+        """Continue from what `state` returned, on a device."""
         factor = _factor({n: t for n, t in fields.items() if n not in ("codes", "unit", "latent")})
         nothing = torch.empty(0)
         latent, unit = fields.get("latent", nothing).clone(), fields.get("unit", nothing)
-        return cls(factor, latent, unit, fields.get("codes"))
+        codes = fields.get("codes")
+        codes = None if codes is None else codes.to(device)
+        return cls(factor, latent.to(device), unit.to(device), codes)
 
     def state(self) -> Fields:
         """Return all that training has changed, or that could come out otherwise."""
@@ -62,13 +65,13 @@ class Numbers:
         arrays: dict[str, Any] = {**vars(self.factor), **flags}
         if self.latent is not None:
             arrays["values"] = self.array
-            arrays["unit"] = self._unit.numpy()
-            arrays["latent"] = self.latent.detach().numpy()
+            arrays["unit"] = self._unit.cpu().numpy()
+            arrays["latent"] = self.latent.detach().cpu().numpy()
         curvature = arrays.pop("curvature")
         if curvature is not None:
             arrays |= curvature.arrays
         if self.codes is not None:
-            arrays["codes"] = self.codes.numpy()
+            arrays["codes"] = self.codes.cpu().numpy()
         return {name: torch.from_numpy(a) for name, a in arrays.items() if a is not None}
 
     @property
@@ -80,7 +83,7 @@ class Numbers:
     @property
     def array(self) -> Matrix:
         """The same as an array."""
-        values: Matrix = self.values.detach().numpy()
+        values: Matrix = self.values.detach().cpu().numpy()
         return values
 
     @property
@@ -94,7 +97,12 @@ class Numbers:
     @property
     def mask(self) -> Tensor | None:
         """What is not pruned, or None where nothing is."""
-        return None if self.factor.mask is None else torch.from_numpy(self.factor.mask)
+        mask = self.factor.mask
+        return None if mask is None else torch.from_numpy(mask).to(self._unit.device)
+
+    def settle(self, codes: NDArray[Any]) -> None:
+        """Fix which level of a codebook each element takes that is not pruned."""
+        self.codes = torch.from_numpy(codes).to(self._unit.device)
 
     def prune(self, sparsity: float) -> None:
         """Prune the smallest magnitudes as they are by now."""
@@ -110,7 +118,7 @@ class Numbers:
         steps = precision.steps(self.now)
         if steps is None:
             return None
-        found = torch.from_numpy(steps.astype(np.float32))
+        found = torch.from_numpy(steps.astype(np.float32)).to(self._unit.device)
         if precision.has_fixed_steps and self.factor.curvature is not None:
             self._fixed_steps = precision, found
         return found

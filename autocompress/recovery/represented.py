@@ -17,6 +17,7 @@ from autocompress.layers.factors import Factors, FromFactors, run_from
 from autocompress.plan import CompressionPlan
 from autocompress.recovery.item import Item, State
 from autocompress.structures import Factor
+from autocompress.support.device import device_of
 
 
 class Represented:
@@ -62,11 +63,13 @@ class Represented:
         keep_statistics(self.model)
         parameters = self.model.named_parameters(remove_duplicate=False)
         self._free = {name for name, parameter in parameters if parameter.requires_grad}
+        device = device_of(self.model)
         self._items = {
             name: Item(
                 source,
                 name,
                 treatment,
+                device,
                 states[name] if states else None,
                 trained=all(
                     not self._free.isdisjoint((weight.name, *weight.aliases))
@@ -136,7 +139,7 @@ class Represented:
         by now.
         """
         trained = {
-            name: weight.detach().numpy()
+            name: weight.detach().cpu().numpy()
             for item in self._items.values()
             for names, weight in item.weights()
             for name in names

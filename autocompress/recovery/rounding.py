@@ -39,8 +39,8 @@ def _stored(numbers: Numbers, values: Tensor, precision: Precision) -> Tensor:
     steps = numbers.steps(precision)
     if steps is not None:
         return torch.round(values / steps) * steps
-    own = replace(numbers.factor, values=values.numpy())
-    return torch.from_numpy(precision.quantize(own))
+    own = replace(numbers.factor, values=values.cpu().numpy())
+    return torch.from_numpy(precision.quantize(own)).to(values.device)
 
 
 def leveled(numbers: Numbers, codes: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ def leveled(numbers: Numbers, codes: Tensor) -> Tensor:
     values = latent.flatten() if mask is None else latent[mask]
     size = int(codes.max()) + 1 if codes.numel() else 0
     counts = torch.bincount(codes, minlength=size).clamp(min=1)
-    levels = torch.zeros(size).index_add(0, codes, values) / counts
+    levels = values.new_zeros(size).index_add(0, codes, values) / counts
     stored = levels.detach().half().float()
     spread = (levels + (stored - levels).detach())[codes]
     if mask is None:

@@ -16,6 +16,8 @@ from rich.text import Text
 _GAP = "  "
 _LEAST_PROSE = 16
 
+_Row = tuple[tuple[str, ...], str, bool]
+
 
 class Columns:
     """A table of texts, whose first column names the rows.
@@ -48,7 +50,7 @@ class Columns:
         self._titles = tuple(titles)
         self._prose = {place for place, name in enumerate(titles) if name in prose}
         self._left = {place for place, name in enumerate(titles) if name in left} | {0}
-        self._rows: list[tuple[tuple[str, ...], str, bool]] = []
+        self._rows: list[_Row] = []
 
     def add(self, *cells: str, style: str = "", ends_section: bool = False) -> None:
         """Add a row.
@@ -109,14 +111,20 @@ class Columns:
         yield from self._aligned(folded, places, widths, "bold")
         if width is not None:
             yield self._rule(widths)
-        for number, (cells, style, ends_section) in enumerate(self._rows):
+        rows = self._rows_of(places)
+        for number, (cells, style, ends_section) in enumerate(rows):
             parts = [
                 _folded(cells[place], n) if place in self._prose else [cells[place]]
                 for place, n in zip(places, widths, strict=True)
             ]
             yield from self._aligned(parts, places, widths, style)
-            if ends_section and width is not None and number + 1 < len(self._rows):
+            if ends_section and width is not None and number + 1 < len(rows):
                 yield self._rule(widths)
+
+    def _rows_of(self, places: Sequence[int]) -> list[_Row]:
+        """Return the rows of a block: below the first one, those that say something in it."""
+        is_first = 1 in places or len(self._titles) == 1
+        return [row for row in self._rows if is_first or any(row[0][n] for n in places[1:])]
 
     def _widths(self, places: Sequence[int], width: int | None) -> list[int]:
         """Return how wide columns are: with room for all, else titles and prose are broken."""

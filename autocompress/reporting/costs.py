@@ -52,7 +52,7 @@ def weight_costs(
             after=line.size_bytes,
             bits=line.bits_per_weight,
             rise=known.get(line.name),
-            method=f"{line.structure} + {line.precision}",
+            method=line.method,
         )
         for line in artifact.report()
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from html import escape
 
 from autocompress.reporting.axes import plain
@@ -88,15 +89,18 @@ def _side(view: FrontView, cost: float) -> str:
 def _points(view: FrontView) -> list[str]:
     parts = [_tick(view, dot) for dot in view.given_up]
     parts += [_mark(view, dot, 4, "trial") for dot in view.trials]
-    if view.steps:
-        parts.append(f'<path class="steps" d="{_path(view)}" clip-path="url(#inside)"/>')
+    for css, steps in (("steps", view.steps), ("steps tuned-steps", view.tuned_steps)):
+        if steps:
+            parts.append(
+                f'<path class="{css}" d="{_path(view, steps)}" clip-path="url(#inside)"/>'
+            )
     parts += [_mark(view, dot, 6, "front") for dot in view.front]
     parts += [_mark(view, dot, 7, "tuned") for dot in view.tuned]
     return [*parts, *(_best(view, view.best) if view.best else [])]
 
 
-def _path(view: FrontView) -> str:
-    (x, y), *rest = ((_x(view, dot.cost), _y(view, dot.value)) for dot in view.steps)
+def _path(view: FrontView, steps: Sequence[Dot]) -> str:
+    (x, y), *rest = ((_x(view, dot.cost), _y(view, dot.value)) for dot in steps)
     return " ".join([f"M{x} {y}", *(f"H{x} V{y}" for x, y in rest)])
 
 

@@ -21,6 +21,7 @@ svg text { fill: var(--soft); } svg .title { fill: var(--ink); font-weight: 600;
 .baseline { stroke: var(--soft); stroke-dasharray: 6 5; }
 .budget { stroke: var(--budget); } svg .budget-note { fill: var(--budget); }
 .steps { fill: none; stroke: var(--front); stroke-width: 2; }
+.tuned-steps { stroke: var(--tuned); }
 .trial { fill: var(--trial); } .front { fill: var(--front); stroke: var(--page); }
 .tuned { fill: var(--tuned); stroke: var(--page); }
 .best { fill: var(--best); stroke: var(--page); }

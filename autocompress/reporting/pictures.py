@@ -1,4 +1,4 @@
-"""Pictures: the front of a search, and how its hypervolume grew."""
+"""Pictures: the front of a search, and how small its files became."""
 
 from __future__ import annotations
 
@@ -57,29 +57,27 @@ def front_figure(view: FrontView) -> ShownFigure:
     return figure
 
 
-def save_hypervolume(title: str, volumes: Sequence[float], path: Path) -> None:
-    """Draw the hypervolume after each trial as a PNG file of 1600 x 1000 pixels.
+def save_progress(title: str, smaller: Sequence[float], path: Path) -> None:
+    """Draw how many times smaller files are after each trial, as a PNG of 1600 x 1000 pixels.
 
     Args:
         title: Headline.
-        volumes: Hypervolume of the front after each trial, in halvings of the file.
+        smaller: How many times smaller the files are, after each trial; 1 or more.
         path: The file, whatever its name ends with.
     """
     figure = Figure(figsize=(8, 5), dpi=200, layout="constrained")
     axes = figure.add_subplot()
     _draw_frame(axes, title)
-    after = [0.0, *volumes]
+    after = [1.0, *smaller]
     axes.plot(after, drawstyle="steps-post", color=_FRONT, linewidth=1.6, zorder=3)
-    if after[-1] > 0:
-        last = (len(volumes), volumes[-1])
-        axes.scatter(*last, s=28, color=_FRONT, edgecolors="white", zorder=4)
-        note = f"{last[1]:.2f} halvings, {2 ** last[1]:.1f}x smaller"
-        where = axes.transAxes
+    if after[-1] > 1:
+        axes.scatter(len(smaller), smaller[-1], s=28, color=_FRONT, edgecolors="white", zorder=4)
+        note, where = f"{smaller[-1]:.1f}x smaller", axes.transAxes
         axes.text(1, 1.02, note, transform=where, ha="right", fontsize=9, color=_FRONT)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(bottom=1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("finished trials")
-    axes.set_ylabel("hypervolume [halvings of the file]")
+    axes.set_ylabel("times smaller")
     figure.savefig(path, format="png")
 
 
@@ -141,10 +139,10 @@ def _draw_points(axes: Axes, view: FrontView) -> None:
     inside = [dot for dot in view.trials if not view.is_outside(dot)]
     _scatter(axes, inside, s=14, color=_TRIAL, linewidths=0, zorder=2, label="other trials")
     _draw_beyond(axes, view)
-    corners = [dot.point for dot in view.steps]
-    if corners:
-        xs, ys = zip(*corners, strict=True)
-        axes.plot(xs, ys, drawstyle="steps-post", color=_FRONT, linewidth=1.6, zorder=3)
+    for steps, color in ((view.steps, _FRONT), (view.tuned_steps, _TUNED)):
+        if steps:
+            xs, ys = zip(*(dot.point for dot in steps), strict=True)
+            axes.plot(xs, ys, drawstyle="steps-post", color=color, linewidth=1.6, zorder=3)
     if view.front:
         _scatter(axes, view.front, s=28, color=_FRONT, edgecolors="white", zorder=4, label="front")
     if view.tuned:

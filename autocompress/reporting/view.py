@@ -117,6 +117,11 @@ class FrontView:
         return not self.y_limits[0] <= dot.value <= self.y_limits[1]
 
     @property
+    def tuned_steps(self) -> tuple[Dot, ...]:
+        """The best metric at each cost of what was fine-tuned: corners of a line of its own."""
+        return _steps(sorted(self.tuned, key=_by_cost), self.lower_is_better)
+
+    @property
     def x_ticks(self) -> list[float]:
         """Costs to label."""
         return cost_ticks(*self.x_limits)

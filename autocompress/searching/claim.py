@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from autocompress.errors import SearchError
 
@@ -14,6 +15,10 @@ _NAMED = 3
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
 # What a search may have written before its settings, or for other searches of the same model.
 _OURS = ("lock", "calibration-", "mlflow.db", "mlartifacts")
+
+
+class ClaimedError(SearchError):
+    """Another process has the folder."""
 
 
 @contextmanager
@@ -31,24 +36,7 @@ def claimed(folder: Path, settings: tuple[str, ...]) -> Iterator[None]:
             there, or if another process searches in it.
     """
     _refuse_other_files(folder, settings)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "lock").open("w")
-    except OSError as error:
-        raise SearchError(
-            f"cannot write to '{error.filename or folder}': {error.strerror}; choose another --out"
-        ) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise SearchError(
-                f"another process is searching in '{folder}'; wait for it or choose another --out"
-            ) from error
-        except OSError as error:
-            raise SearchError(
-                f"'{folder}' cannot be locked ({error.strerror}); choose another --out"
-            ) from error
+    with _locked(folder):
         for pattern in ("", "trials/", "trials/*/", "recovered/*/"):
             for leftover in folder.glob(f"{pattern}.*.tmp*"):
                 leftover.unlink(missing_ok=True)
@@ -62,6 +50,31 @@ def claimed(folder: Path, settings: tuple[str, ...]) -> Iterator[None]:
                 f"'{folder}' cannot be written{name}: {error.strerror}; once it can, the same "
                 "search again continues this one"
             ) from error
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder, which ends with the process however that ends."""
+    lock = FileLock(folder / "lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise ClaimedError(
+            f"another process is searching in '{folder}'; wait for it or choose another --out"
+        ) from error
+    except NotImplementedError as error:
+        raise SearchError(
+            f"'{folder}' cannot be locked: its file system has no locks; choose another --out"
+        ) from error
+    except OSError as error:
+        raise SearchError(
+            f"cannot write to '{error.filename or folder}': {error.strerror}; choose another --out"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _refuse_other_files(folder: Path, settings: tuple[str, ...]) -> None:

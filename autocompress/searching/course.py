@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 
 from torch import nn
@@ -28,7 +28,7 @@ from autocompress.recovery import RecoverySettings
 from autocompress.searching.beginning import check_rise, first_look, has_losses, measured_baseline
 from autocompress.searching.concluding import Conclusion
 from autocompress.searching.describing import describe, settings_of
-from autocompress.searching.executors import executing
+from autocompress.searching.executors import Place, place_of
 from autocompress.searching.folder import WEIGHTS, SearchFolder
 from autocompress.searching.jobs import Bench
 from autocompress.searching.judge import REGAINED, Judge
@@ -37,7 +37,7 @@ from autocompress.searching.openings.guide import Guide
 from autocompress.searching.openings.planning import Goals
 from autocompress.searching.openings.uniform import file_size
 from autocompress.searching.proposing import Proposer
-from autocompress.searching.record import open_record
+from autocompress.searching.record import check_server, open_record
 from autocompress.searching.records import Records
 from autocompress.searching.recovering import carry_out, is_begun, recovery_jobs
 from autocompress.searching.request import Request
@@ -69,14 +69,17 @@ def conduct(model: nn.Module, task: Task, request: Request, folder: SearchFolder
         ModelError, ExportError: If the model cannot be searched.
         TaskError, ObjectiveError: If the task or an objective raises, or gives what it must not.
         BudgetError: If a limit on the rise is a share of a metric that is 0.
-        SearchError: If the folder cannot be used, or three trials in a row fail.
+        SearchError: If folder or cluster cannot be used, or three trials in a row fail.
     """
     task = guarded(task)
     objectives = objectives_of(task, request.objectives, latency=request.is_timed)
     settings = settings_of(model, task, request, directions_of(objectives))
-    with folder.claimed():
+    with ExitStack() as stack:
+        stack.enter_context(folder.claimed())
         folder.check(settings)
+        place = stack.enter_context(place_of(request.cluster))
         folder.heal()
+        check_server(folder, request.tracking_uri)
         look = first_look(model, task, folder, settings.metric)
         if look is not None:
             check_rise(settings, look.score)
@@ -95,7 +98,8 @@ def conduct(model: nn.Module, task: Task, request: Request, folder: SearchFolder
         source = with_sensitivities(source, model, task, kept)
         evaluator = replace(evaluator, encoder=Encoder(source))
         about = describe(request, model, task, folder)
-        return _Course(request, folder, settings, Bench(model, evaluator), about).run(baseline)
+        course = _Course(request, folder, settings, Bench(model, evaluator), about, place)
+        return course.run(baseline)
 
 
 def _with_losses(request: Request, model: nn.Module, task: GuardedTask) -> Request:
@@ -120,12 +124,13 @@ class _Course:
         settings: Settings,
         bench: Bench,
         about: About,
+        place: Place,
     ) -> None:
         self._start = time.perf_counter()
         self._request, self._folder, self._settings, self._bench = request, folder, settings, bench
-        self._about = about
+        self._about, self._place = about, place
         with interrupts_held():
-            self._tracker = open_record(folder, about)
+            self._tracker = open_record(folder, about, request.tracking_uri)
         self._seconds_before = sum(result.seconds for result in folder.trials())
         self._smallest: int | None = None
         self._records: Records | None = None
@@ -167,7 +172,7 @@ class _Course:
             settings.sampler,
             settings.seed,
             judge.limits,
-            parallel=self._request.effort.jobs > 1,
+            parallel=self._request.is_parallel,
             results=self._folder.trials(),
         )
         Restorer(self._folder, self._request.space, self._bench.evaluator).restore_trials(study)
@@ -188,7 +193,7 @@ class _Course:
             return self._request.recovery
         proposer = Proposer(self._request.space, self._bench.evaluator.encoder, records.study)
         trials = Trials(guide, proposer, records, judge, self._settings.metric)
-        with executing(self._bench, effort.jobs) as executor:
+        with self._place.executing(self._bench, effort.jobs) as executor:
             if fallback is not None:
                 trials.run(executor, effort.shortened(_SHARE_OF_OPENINGS), samples=False)
                 if not any(result.feasible for result in records.results):
@@ -235,8 +240,12 @@ class _Course:
             return
         evaluator = self._bench.evaluator
         name, source = self._settings.metric, evaluator.source
-        jobs = recovery_jobs(self._folder, source, name, judge.limits, promising, recovery)
-        with executing(self._bench, 1) as executor:  # one fine-tuning keeps all cores busy
+        more = self._request.recovery_members - 1
+        members = [promising, *judge.members(records.results, promising, more)]
+        jobs = recovery_jobs(self._folder, source, name, judge.limits, members, recovery)
+        # One fine-tuning keeps all cores of a machine busy, and so do the two of a plan alone.
+        side_by_side = self._request.effort.jobs if more else 1
+        with self._place.executing(self._bench, min(side_by_side, len(jobs))) as executor:
             carry_out(jobs, executor)
 
     def _summary(self, records: Records) -> SearchResult:

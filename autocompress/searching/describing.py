@@ -49,7 +49,11 @@ def describe(request: Request, model: nn.Module, task: GuardedTask, folder: Sear
         TaskError: If the task raises an exception.
     """
     data, service = task.describe_data(), service_of(model, task)
-    params = {"space": _name_of(request.space), "jobs": str(request.effort.jobs)}
+    params = {"space": _name_of(request.space)}
+    if request.cluster is None:
+        params["jobs"] = str(request.effort.jobs)
+    else:
+        params["cluster"] = request.cluster
     if data is not None:
         params["data"] = data.name
     if request.effort.trials < sys.maxsize:

@@ -16,9 +16,10 @@ Knows neither torch nor Optuna, so that a running search can be looked at from o
     noise.json      of the nearest plan, where none keeps the limits, how exactly it is measured
     recovered/      the best plan fine-tuned, and its control: model.acz, trial.json, and
                      training.json, how it went
-    front.{csv,png,html}, report.md, hypervolume.png
+    front.{csv,png,html}, report.md, progress.png
     optuna.journal, and study.jsonl, from which it is made anew where it is lost
     mlflow.db, mlartifacts/
+    tracking.json   the server of MLflow's record, and the search's key there; a copy in trials/
     *.damaged       what was found damaged and has been made anew
 """
 
@@ -45,6 +46,7 @@ TRIAL, ARTIFACT = "trial.json", "model.acz"
 SETTINGS, COPY = "search.json", "trials/search.json"
 BASELINE, TESTS = "baseline.json", "test.json"
 WEIGHTS, NOISE = "weights.json", "noise.json"
+TRACKING = ("tracking.json", "trials/tracking.json")
 OPENINGS = ("openings.json", "openings-recovery.json")
 
 

@@ -39,6 +39,17 @@ class Job(Protocol):
     def title(self) -> str:
         """What to call it."""
 
+    @property
+    def path(self) -> Path:
+        """Where the artifact is to be; what else it writes lies beside it."""
+
+    @property
+    def trains(self) -> bool:
+        """Whether it trains, which takes long, and which other hardware is made for."""
+
+    def at(self, path: Path) -> Job:
+        """Return the same job with its artifact elsewhere."""
+
     def carry_out(self, bench: Bench) -> TrialResult | GivenUp:
         """Do it.
 
@@ -68,6 +79,15 @@ class TrialJob:
         """Name the trial."""
         return f"trial {self.number}"
 
+    @property
+    def trains(self) -> bool:
+        """A trial does not."""
+        return False
+
+    def at(self, path: Path) -> TrialJob:
+        """Return the same trial with its artifact elsewhere."""
+        return replace(self, path=path)
+
     def carry_out(self, bench: Bench) -> TrialResult | GivenUp:
         """Measure the plan, unless cheaper looks rule it out."""
         return bench.evaluator.attempt(self.number, self.plan, self.path, self.hurdles)
@@ -95,6 +115,15 @@ class RecoveryJob:
     def title(self) -> str:
         """Name the recovery."""
         return f"recovery of trial {self.number}"
+
+    @property
+    def trains(self) -> bool:
+        """A recovery does."""
+        return True
+
+    def at(self, path: Path) -> RecoveryJob:
+        """Return the same recovery with its artifact, and what it needs, elsewhere."""
+        return replace(self, path=path)
 
     def carry_out(self, bench: Bench) -> TrialResult | GivenUp:
         """Fine-tune the plan, or go on with it; files that are too slow are scored as well.

@@ -116,6 +116,35 @@ class Judge:
         near = [one for one in measured if self.rise(one) <= max_rise + REGAINED]
         return min(near, key=lambda result: result.size_bytes, default=None)
 
+    def members(
+        self, results: Sequence[TrialResult], main: TrialResult, count: int
+    ) -> list[TrialResult]:
+        """Return members of the front that are worth fine-tuning beside the promising one.
+
+        They lose at most ten points more than it does, which fine-tuning can regain, and are
+        spread over the sizes: each is the farthest from those that are taken already.
+
+        Args:
+            results: All finished trials.
+            main: The promising one.
+            count: How many are asked for; there may be fewer.
+        """
+        size = self.limits.get(SIZE)
+        left = [
+            one
+            for one in pareto_front(results, self._settings.directions)
+            if one.number != main.number
+            and one.family != LAST_RESORT
+            and self.rise(one) <= self.rise(main) + REGAINED
+            and not (size is not None and size.excess(one.size_bytes) > 0)
+        ]
+        taken = [main]
+        while left and len(taken) <= count:
+            farthest = max(left, key=lambda one: min(_apart(one, other) for other in taken))
+            left.remove(farthest)
+            taken.append(farthest)
+        return taken[1:]
+
     def _least_loss(self, results: Sequence[TrialResult]) -> TrialResult | None:
         """Return the trial that loses least of those that were looked at.
 
@@ -126,3 +155,7 @@ class Judge:
         if parts:
             return min(results, key=lambda one: mean(one.losses[:parts]))
         return min(results, key=self.rise, default=None)
+
+
+def _apart(one: TrialResult, other: TrialResult) -> float:
+    return abs(math.log(one.size_bytes / other.size_bytes))

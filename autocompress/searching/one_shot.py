@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from autocompress.artifact import Artifact, open_artifact
@@ -21,7 +22,7 @@ from autocompress.knowledge.overview import overview
 from autocompress.knowledge.sensitivity import with_sensitivities
 from autocompress.knowledge.source import Source
 from autocompress.knowledge.task import Task
-from autocompress.layers.copies import needed_copy, plain
+from autocompress.layers.copies import needed_copy, on_device, plain
 from autocompress.outcome.budgets import RelativeBudget
 from autocompress.outcome.limits import Budget, format_bytes, rise_unit
 from autocompress.outcome.metric import Direction, distance
@@ -102,6 +103,8 @@ def compress_to_budget(
     task: Task,
     budget: str | int | Budget | RelativeBudget | CompressionPlan,
     path: str | os.PathLike[str],
+    *,
+    device: str | torch.device | None = None,
 ) -> OneShot:
     """Compress a model into one file within a budget, without trials, and measure the file.
 
@@ -115,19 +118,19 @@ def compress_to_budget(
         budget: Limit on the size of the file, such as "2MB", a number of bytes, "10x" or "3bpw";
             or a plan, which is then carried out instead.
         path: The file; replaced if it exists.
+        device: Where the model is calibrated and evaluated, as for `search`.
 
     Raises:
-        BudgetError: If it cannot be understood, or no file is that small.
+        BudgetError, DeviceError: If it cannot be understood, or there is none such.
         ModelError: If the model cannot be compressed.
         TaskError: If the task raises an exception, or gives what it must not.
         PlanError: If a plan does not fit the model.
     """
     start = time.perf_counter()
     own, path = guarded(task), Path(path)
-    model = plain(model)
+    model = on_device(plain(model), device)
     limit = None if isinstance(budget, CompressionPlan) else budget_in_bytes(budget, model, own)
-    progress.say("evaluating the model as it is")
-    uncompressed = FirstLook.of(model, own).score
+    uncompressed = _uncompressed(model, own)
     encoder = Encoder(_learnt(model, own, plans=limit is not None))
     plan = budget if isinstance(budget, CompressionPlan) else _plan_for(encoder, limit or 0)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -145,6 +148,11 @@ def compress_to_budget(
         uncompressed_score=uncompressed,
         seconds=round(time.perf_counter() - start, 1),
     )
+
+
+def _uncompressed(model: nn.Module, task: GuardedTask) -> float:
+    progress.say("evaluating the model as it is")
+    return FirstLook.of(model, task).score
 
 
 def _learnt(model: nn.Module, task: GuardedTask, *, plans: bool) -> Source:

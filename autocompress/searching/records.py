@@ -9,10 +9,10 @@ from autocompress.outcome.about import About
 from autocompress.outcome.origin import SAMPLED, Origin
 from autocompress.outcome.results import SearchResult, TrialResult
 from autocompress.searching.folder import SearchFolder
-from autocompress.searching.record import given_up_of, write_outcome
+from autocompress.searching.record import given_up_of, outcome_of
 from autocompress.searching.study import Study
 from autocompress.support.signals import interrupts_held
-from autocompress.tracking import Tracker
+from autocompress.tracking import AnyTracker
 from autocompress.trial.looks import GivenUp
 
 
@@ -27,7 +27,7 @@ class Records:
         results: The finished trials that lie in the folder, in the order in which they finished.
     """
 
-    def __init__(self, folder: SearchFolder, study: Study, tracker: Tracker) -> None:
+    def __init__(self, folder: SearchFolder, study: Study, tracker: AnyTracker) -> None:
         """Bring study, folder and tracking to agree after an interruption at any point."""
         self.folder, self.study, self._tracker = folder, study, tracker
         self.results = folder.trials()
@@ -75,5 +75,5 @@ class Records:
     def conclude(self, result: SearchResult, files: list[Path], about: About) -> None:
         """Say the outcome in MLflow, and that the search has finished."""
         with interrupts_held():
-            write_outcome(self._tracker, self.folder, result, files, about)
+            self._tracker.log_outcome(outcome_of(self.folder, result, files, about))
             self._tracker.end("FINISHED")

@@ -1,13 +1,13 @@
-"""After a search: fine-tune the best plan, and beside it the uncompressed model as a control."""
+"""After a search: fine-tune promising plans, and beside them a control, the uncompressed model."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from autocompress.encoding.encoder import uncompressed_plan
 from autocompress.errors import AutocompressError
 from autocompress.knowledge.source import Source
-from autocompress.outcome.limits import Budget, Limit
+from autocompress.outcome.limits import Budget, Limit, format_bytes
 from autocompress.outcome.names import LATENCY, SIZE
 from autocompress.outcome.results import TrialResult
 from autocompress.plan import CompressionPlan
@@ -24,39 +24,53 @@ def recovery_jobs(
     source: Source,
     metric: str,
     limits: Mapping[str, Limit],
-    best: TrialResult,
+    members: Sequence[TrialResult],
     settings: RecoverySettings,
 ) -> dict[str, RecoveryJob]:
-    """Return the fine-tuning of the best plan and that of its control, by their names.
+    """Return the fine-tunings of plans and that of their control, by their names.
 
     The control tells apart what recovery regains from what any further training of the model
-    would gain: it is the uncompressed model, trained alike and for as long.
+    would gain: it is the uncompressed model, trained alike and for as long. Plans beside the
+    promising one keep their own sizes, so that what is fine-tuned has a front of its own.
 
     Args:
         folder: The search.
         source: The model.
         metric: Name of the task's metric.
         limits: Those of the search, as absolute bounds.
-        best: The trial whose plan is taken.
+        members: The trials whose plans are taken, the promising one first.
         settings: How to fine-tune.
     """
-    own = dict(limits)
-    if SIZE not in limits and _has_steps(best.plan):
-        # Training moves the numbers, and with them the bytes that they need.
-        own[SIZE] = Budget(best.size_bytes).limit
     of_trade = (SIZE, LATENCY, metric)  # what the uncompressed model is not meant to keep
     free = {name: limit for name, limit in limits.items() if name not in of_trade}
-    asked = {"recovered": (best.plan, own), "control": (uncompressed_plan(source), free)}
+    main, *others = members
+    asked = {"recovered": (main, main.plan, _own_limits(main, limits, keeps_size=False))}
+    for one in others:
+        own = _own_limits(one, limits, keeps_size=True)
+        asked[f"recovered-{one.number:04d}"] = (one, one.plan, own)
+    asked["control"] = (main, uncompressed_plan(source), free)
     return {
         name: RecoveryJob(
-            best.number, plan, folder.recovered(name, settings.key), settings, judged
+            trial.number, plan, folder.recovered(name, settings.key), settings, judged
         )
-        for name, (plan, judged) in asked.items()
+        for name, (trial, plan, judged) in asked.items()
     }
+
+
+def _own_limits(
+    trial: TrialResult, limits: Mapping[str, Limit], *, keeps_size: bool
+) -> dict[str, Limit]:
+    own = dict(limits)
+    if (keeps_size or SIZE not in limits) and _has_steps(trial.plan):
+        # Training moves the numbers, and with them the bytes that they need.
+        own[SIZE] = Budget(trial.size_bytes).limit
+    return own
 
 
 def carry_out(jobs: Mapping[str, RecoveryJob], executor: Executor) -> None:
     """Fine-tune what is not fine-tuned yet, each once; what is finished is kept.
+
+    An error of one is raised when the others that are under way have ended.
 
     Args:
         jobs: By their names.
@@ -67,21 +81,36 @@ def carry_out(jobs: Mapping[str, RecoveryJob], executor: Executor) -> None:
         ObjectiveError: If an objective of the user's own is no finite number.
         SearchError: If a process dies.
     """
-    waiting = [(name, job) for name, job in jobs.items() if not job.path.with_name(TRIAL).exists()]
+    waiting = [job for job in jobs.values() if not job.path.with_name(TRIAL).exists()]
+    names = {job.path: _told(name) for name, job in jobs.items()}
+    fault: AutocompressError | None = None
     while waiting or executor.n_begun:
         while waiting and executor.n_begun < executor.capacity:
-            name, job = waiting.pop(0)
-            progress.say(f"fine-tuning the {name} model for {job.settings.label()}")
+            job = waiting.pop(0)
+            progress.say(f"fine-tuning {names[job.path]} for {job.settings.label()}")
             executor.begin(job)
         done, outcome = executor.next()
         if isinstance(outcome, AutocompressError):
-            raise outcome
+            fault = fault or outcome
+            waiting.clear()
+            continue
         assert isinstance(done, RecoveryJob)
         assert isinstance(outcome, TrialResult)
         if outcome.rejected is not None:
             progress.say(f"{done.title}: no file counts: {outcome.rejected}")
         write_json(done.path.with_name(TRIAL), outcome.to_json())
         clean_up(done.path.parent)
+        if executor.capacity > 1:  # whose progress nobody sees
+            values = (f"{key} {value:.4g}" for key, value in outcome.values.items() if key != SIZE)
+            numbers = ", ".join([format_bytes(outcome.size_bytes), *values])
+            progress.say(f"fine-tuned: {names[done.path]}: {numbers}")
+    if fault is not None:
+        raise fault
+
+
+def _told(name: str) -> str:
+    number = name.removeprefix("recovered-")
+    return f"the {name} model" if number == name else f"trial {int(number)}"
 
 
 def is_begun(folder: SearchFolder, settings: RecoverySettings) -> bool:

@@ -15,6 +15,7 @@ from autocompress.outcome.numbers import is_number
 from autocompress.outcome.objectives import Objective
 from autocompress.recovery import RecoveryBudget, RecoverySettings
 from autocompress.searching.effort import Effort
+from autocompress.searching.executors.connecting import check_address
 from autocompress.searching.settings import SamplerName
 from autocompress.searching.space.language import Space
 
@@ -41,6 +42,9 @@ class Request:
         fallback: How to fine-tune the nearest plan where no opening keeps the limits, or None to
             go on with the sampler.
         timeout: How long trials may be begun, in seconds, as it was asked for, or None.
+        tracking_uri: Of the user's MLflow server; None is a database in the folder.
+        recovery_members: How many plans are fine-tuned, the best among them.
+        cluster: Address of the Dask cluster that does the jobs, or None for this machine.
     """
 
     name: str
@@ -55,6 +59,9 @@ class Request:
     recovery: RecoverySettings | None = None
     fallback: RecoverySettings | None = None
     timeout: float | None = None
+    tracking_uri: str | None = None
+    cluster: str | None = None
+    recovery_members: int = 1
 
     def __post_init__(self) -> None:
         """Check what does not depend on a model.
@@ -65,6 +72,7 @@ class Request:
         counts: dict[str, tuple[object, int]] = {
             "trials": (self.effort.trials, 1),
             "jobs": (self.effort.jobs, 1),
+            "recovery_members": (self.recovery_members, 1),
             "seed": (self.seed, 0),
         }
         for name, (count, least) in counts.items():
@@ -77,16 +85,42 @@ class Request:
         if self.sampler not in get_args(SamplerName):
             known = ", ".join(get_args(SamplerName))
             raise SearchError(f"`sampler` must be one of {known}, but got '{self.sampler}'")
-        if self.is_timed and self.effort.jobs > 1:
-            raise SearchError("jobs side by side disturb each other's latency; use one job")
+        self._check_place()
         engine = ENGINES[self.engine] if self.is_timed or self.space.engine else None
         if self.is_timed and engine is not None and not engine.measures_latency:
             raise ExportError(
                 f"engine '{self.engine}' measures no latency; choose another engine in the search "
                 "space, or leave the latency out"
             )
+        if self.recovery_members > 1 and self.recovery is None:
+            raise SearchError(
+                f"`recovery_members={self.recovery_members}` (--recover-members) needs `recovery` "
+                '(--recover), such as "10m"'
+            )
         if self.space.pipeline and self.recovery is not None:
             object.__setattr__(self, "recovery", replace(self.recovery, pipeline=True))
+
+    def _check_place(self) -> None:
+        if self.is_timed and self.effort.jobs > 1:
+            raise SearchError("jobs side by side disturb each other's latency; use one job")
+        if self.cluster is None:
+            return
+        check_address(self.cluster)
+        if self.effort.jobs > 1:
+            raise SearchError(
+                f"a cluster does one job on each of its workers, but jobs={self.effort.jobs} were "
+                "asked for too; leave one of both out"
+            )
+        if self.is_timed:
+            raise SearchError(
+                "latency is measured beside the uncompressed model on one machine; leave the "
+                "cluster out, or the latency"
+            )
+
+    @property
+    def is_parallel(self) -> bool:
+        """Whether trials may be made side by side."""
+        return self.effort.jobs > 1 or self.cluster is not None
 
     @property
     def is_timed(self) -> bool:

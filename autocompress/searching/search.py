@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from autocompress.encoding.budgets import budget_in_bytes
@@ -16,7 +17,7 @@ from autocompress.errors import SpaceError
 from autocompress.knowledge.guarded import guarded
 from autocompress.knowledge.task import Task
 from autocompress.knowledge.weights import ModelWeights
-from autocompress.layers.copies import plain
+from autocompress.layers.copies import on_device, plain
 from autocompress.outcome.budgets import RelativeBudget, parse_budget
 from autocompress.outcome.limits import (
     Budget,
@@ -43,6 +44,7 @@ from autocompress.searching.request import (
 from autocompress.searching.settings import SamplerName
 from autocompress.searching.space.language import Space, load_space
 from autocompress.support.process import process_kept
+from autocompress.tracking.homes import chosen_uri
 
 _TRIALS = 40
 
@@ -60,11 +62,15 @@ def search(
     trials: int | None = None,
     timeout: str | None = None,
     jobs: int = 1,
+    cluster: str | None = None,
     out: str | Path | None = None,
     seed: int = 0,
     sampler: SamplerName = "tpe",
     name: str | None = None,
     recovery: str | RecoverySettings | None = None,
+    tracking_uri: str | None = None,
+    device: str | torch.device | None = None,
+    recovery_members: int = 1,
 ) -> OpenedSearch:
     """Search for the best ways to store a model's weights.
 
@@ -98,6 +104,10 @@ def search(
             then fine-tuned.
         jobs: How many trials are made at the same time, each on one processor core. With one,
             equal seeds give equal plans and bytes.
+        cluster: Instead of `jobs`, the address of a Dask scheduler ("tcp://host:8786"), a
+            scheduler file, or "local:4" for four worker processes on this machine. Each of its
+            workers does one trial or fine-tuning at a time; with one worker, plans and bytes are
+            those of one job. Needs `pip install 'autocompress[cluster]'`.
         out: The folder; by default `runs/<name>`.
         seed: Seed of the sampler.
         sampler: "tpe", "nsga2" or "random".
@@ -108,14 +118,26 @@ def search(
             fine-tuning regains that and more; with a limit on size or latency besides, the plan
             that loses least, if possible of those that stay 10 % below the limit on the latency.
             None leaves it out.
+        tracking_uri: Address of an MLflow server on which the trials are logged, by default the
+            one in `MLFLOW_TRACKING_URI`, or without that a database in `out`. What a server
+            misses while it is away is logged when it is back.
+        device: Where the model is calibrated, evaluated and fine-tuned: "cpu", "cuda", "cuda:1",
+            "mps", or "auto", which takes a GPU where there is one. By default that is where it
+            lies. Tasks must bring their tensors to where the model is that they are given.
+        recovery_members: How many plans are fine-tuned: beside the promising one, members of the
+            front that lose at most ten points more than it does, spread over the sizes and each
+            kept at its own, so that the front of fine-tuned files is shown too. `jobs`, or the
+            workers of a cluster, do them side by side; there is one control for all.
 
     Returns:
         The front, the best plan within all limits (None if no plan keeps them) and the baseline.
 
     Raises:
-        BudgetError, SpaceError, ModelError, TaskError, ObjectiveError, ExportError: If an argument
-            cannot be used. What the code of task or objective raised is the `__cause__`.
-        SearchError: If the folder cannot be used, or three trials in a row fail.
+        BudgetError, SpaceError, DeviceError, ModelError, TaskError, ObjectiveError, ExportError:
+            If an argument cannot be used. What the code of task or objective raised is the
+            `__cause__`.
+        SearchError: If the folder, the server or the cluster cannot be used, or three trials in a
+            row fail.
     """
     start = time.perf_counter()
     limit = None if latency_budget is None else parse_latency(latency_budget)
@@ -139,9 +161,12 @@ def search(
         recovery=tuning,
         fallback=instead_of_samples(timeout, seed) if timeout and may_end else None,
         timeout=None if timeout is None else parse_seconds(timeout),
+        tracking_uri=chosen_uri(tracking_uri),
+        cluster=cluster,
+        recovery_members=recovery_members,
     )
     ModelWeights.of(model)  # refuses what cannot be compressed, before anything is written
-    model = plain(model)
+    model = on_device(plain(model), device)
     if asked is not None:
         request = replace(request, budget_bytes=budget_in_bytes(asked, model, task))
     # Absolute, since a user's own code may change the directory.

@@ -7,13 +7,14 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from autocompress.artifact import open_artifact
+from autocompress.artifact import WeightReport, open_artifact
 from autocompress.errors import SearchError
 from autocompress.outcome.limits import resolved
 from autocompress.outcome.names import SIZE
 from autocompress.outcome.origin import LAST_RESORT
 from autocompress.outcome.prospects import prospects, sound
 from autocompress.outcome.results import Scored, SearchResult, TrialResult, pareto_front
+from autocompress.plan import Treatment
 from autocompress.searching.folder import SearchFolder
 from autocompress.searching.ledger import LEDGER, Ledger
 
@@ -147,18 +148,21 @@ def _is_trial(folder: Path) -> bool:
 def describe_artifact(path: Path) -> str:
     """Name the treatments of an artifact on one line, those of the most bytes first.
 
-    Weights that are treated alike are counted: "embedding.weight +1" stands for two of them.
+    Weights that are treated alike are counted, and their bits are the mean: "embedding.weight +1"
+    stands for two of them.
     """
-    sizes: dict[str, float] = {}
-    names: dict[str, list[str]] = {}
-    for line in open_artifact(path).report():
-        label = f"{line.structure} + {line.precision}"
-        sizes[label] = sizes.get(label, 0) + line.size_bytes
-        names.setdefault(label, []).append(line.site or line.name)
-    ranked = sorted(sizes, key=lambda label: -sizes[label])
-    others = {
-        label: f" +{len(same) - 1}" if len(same) > 1 else "" for label, same in names.items()
-    }
-    parts = [f"{names[label][0]}{others[label]}: {label}" for label in ranked[:_TREATMENTS_SHOWN]]
+    artifact = open_artifact(path)
+    alike: dict[Treatment, list[WeightReport]] = {}
+    for line in artifact.report():
+        treatment = artifact.plan.treatments[line.site or line.name]
+        alike.setdefault(treatment, []).append(line)
+    ranked = sorted(alike, key=lambda one: -sum(line.size_bytes for line in alike[one]))
+    parts = [_in_words(one, alike[one]) for one in ranked[:_TREATMENTS_SHOWN]]
     more = len(ranked) - _TREATMENTS_SHOWN
-    return ", ".join(parts) + (f", {more} more" if more > 0 else "")
+    return "; ".join(parts) + (f"; {more} more" if more > 0 else "")
+
+
+def _in_words(treatment: Treatment, lines: Sequence[WeightReport]) -> str:
+    bits = 8 * sum(line.size_bytes for line in lines) / sum(line.n_weights for line in lines)
+    others = f" +{len(lines) - 1}" if len(lines) > 1 else ""
+    return f"{lines[0].site or lines[0].name}{others}: {treatment.in_words(bits)}"

@@ -75,6 +75,10 @@ class Structure(BaseModel, ABC):
     def label(self) -> str:
         """Name the structure and its hyper-parameters on a few characters."""
 
+    def in_words(self) -> str:
+        """Say what the structure is to a reader of tables; the label, unless that is too terse."""
+        return self.label()
+
     @abstractmethod
     def misfit(self, shape: Shape) -> str | None:
         """Say which rule a weight of this shape breaks, with the values, or None if it fits."""

@@ -92,6 +92,10 @@ class GroupReduce(Structure):
             f"rounds {self.rounds}"
         )
 
+    def in_words(self) -> str:
+        """Return the blocks and the rank; what else there is stands in the plan."""
+        return f"rank {self.rank} on average in {self.blocks} groups of rows by frequency"
+
     def misfit(self, shape: Shape) -> str | None:
         """Refuse vectors, ranks and blocks above the shape, and floors above the budget."""
         rows, cols = shape

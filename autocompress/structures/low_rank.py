@@ -64,6 +64,10 @@ class LowRank(Structure):
         """Return "rank" and the rank, and what is fitted if it is not the elements."""
         return f"rank {self.rank}" + (" by loss" if self.fit == "loss" else "")
 
+    def in_words(self) -> str:
+        """Return the rank, and what is fitted if it is not the elements."""
+        return f"rank {self.rank}" + (", fitted to the loss" if self.fit == "loss" else "")
+
     def misfit(self, shape: Shape) -> str | None:
         """Refuse ranks above the shape, and vectors, which have nothing to factorise."""
         if min(shape) == 1:

@@ -60,6 +60,11 @@ class Pruned(Structure):
         inner = "" if isinstance(self.of, Dense) else f" {self.of.label()}"
         return f"pruned {self.sparsity:.0%}{inner}"
 
+    def in_words(self) -> str:
+        """Return the share of zeros and, if it is not the weight, what is pruned."""
+        inner = "" if isinstance(self.of, Dense) else f", {self.of.in_words()}"
+        return f"{self.sparsity:.0%} zeros{inner}"
+
     def misfit(self, shape: Shape) -> str | None:
         """Refuse what the inner structure does, and weights of which nothing or all is pruned."""
         size = shape[0] * shape[1]

@@ -76,6 +76,10 @@ class TensorTrain(Structure):
         """Return "tt", the number of cores, and the rank."""
         return f"tt{self.modes} rank {self.rank}"
 
+    def in_words(self) -> str:
+        """Return the number of cores and the rank."""
+        return f"tensor train of {self.modes} cores, rank {self.rank}"
+
     def misfit(self, shape: Shape) -> str | None:
         """Refuse vectors, ranks no bond can have, and trains of as many numbers as the weight."""
         if min(shape) == 1:

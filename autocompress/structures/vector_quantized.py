@@ -59,6 +59,11 @@ class VectorQuantized(Structure):
         parts = f" {self.parts} parts" if self.parts > 1 else ""
         return f"vq {self.bits} bit per {self.dimension}{parts}"
 
+    def in_words(self) -> str:
+        """Return the dimension, bits per vector, and the parts if there are several."""
+        parts = f", {self.parts} codebooks" if self.parts > 1 else ""
+        return f"vectors of {self.dimension}, {self.bits} bits each{parts}"
+
     def misfit(self, shape: Shape) -> str | None:
         """Refuse vectors wider than a row, empty parts, and more entries than vectors."""
         rows, cols = shape

@@ -22,6 +22,7 @@ def randomness_kept() -> Iterator[None]:
     python = random.getstate()
     arrays = numpy.random.get_state() if numpy else None
     tensors = torch.get_rng_state() if torch else None
+    devices = _states_on_devices(torch)
     try:
         yield
     finally:
@@ -30,6 +31,15 @@ def randomness_kept() -> Iterator[None]:
             numpy.random.set_state(arrays)
         if torch:
             torch.set_rng_state(tensors)
+            if devices:  # none where no GPU was in use
+                torch.cuda.set_rng_state_all(devices)
+
+
+def _states_on_devices(torch: Any) -> list[Any]:
+    """Return the states of the generators of GPUs, if these are in use."""
+    if torch is None or not torch.cuda.is_initialized():
+        return []
+    return list(torch.cuda.get_rng_state_all())
 
 
 @contextmanager

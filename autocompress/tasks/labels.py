@@ -13,6 +13,7 @@ from torch.nn import functional
 from autocompress.errors import TaskError
 from autocompress.knowledge.task import Task
 from autocompress.outcome.objectives import Split
+from autocompress.support.device import device_of, moved
 
 Batch = Sequence[Any]
 """Inputs of the model, and last of all the targets."""
@@ -84,6 +85,7 @@ class _Labelled(Task):
 
     def forward(self, model: nn.Module, batch: Any) -> Any:
         """Run a model on inputs."""
+        batch = moved(batch, device_of(model))
         return model(*batch) if isinstance(batch, tuple) else model(batch)
 
     def training_losses(
@@ -144,11 +146,13 @@ class Classification(_Labelled):
     direction = "maximize"
 
     def _score(self, outputs: Tensor, targets: Tensor) -> tuple[float, int]:
+        targets = targets.to(outputs.device)
         counts = targets >= 0
         right = (outputs.argmax(1) == targets) & counts
         return right.sum().item(), int(counts.sum().item())
 
     def _loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        targets = targets.to(outputs.device)
         ignored = torch.where(targets < 0, -100, targets)
         return functional.cross_entropy(outputs, ignored)
 
@@ -193,7 +197,7 @@ def _parted(batch: Any) -> tuple[tuple[Any, ...], Tensor]:
 
 
 def _run(model: nn.Module, inputs: tuple[Any, ...]) -> Tensor:
-    outputs = model(*inputs)
+    outputs = model(*moved(inputs, device_of(model)))
     outputs = outputs[0] if isinstance(outputs, tuple) else outputs
     if not isinstance(outputs, Tensor):
         raise TaskError(

@@ -18,6 +18,7 @@ from autocompress.errors import TaskError
 from autocompress.knowledge.task import Task
 from autocompress.outcome.about import DataDescription
 from autocompress.outcome.objectives import Split
+from autocompress.support.device import device_of
 
 Ids = Sequence[int] | NDArray[Any] | Tensor
 """Token ids of a text, in order."""
@@ -112,7 +113,7 @@ class NextToken(Task):
 
     def forward(self, model: nn.Module, batch: Tensor) -> Tensor:
         """Compute the logits of a batch."""
-        outputs = model(batch)
+        outputs = model(batch.to(device_of(model)))
         logits: Tensor = outputs[0] if isinstance(outputs, tuple) else outputs
         return logits
 
@@ -128,7 +129,7 @@ class NextToken(Task):
         for chosen in torch.split(order, self._batch):
             ids = self._turned(windows[chosen])
             logits = self._logits(model, ids)
-            loss = functional.cross_entropy(logits, self._targets(ids))
+            loss = functional.cross_entropy(logits, self._targets(ids).to(logits.device))
             if distillation:
                 with torch.no_grad():
                     wanted = self._logits(teacher, ids)
@@ -169,7 +170,8 @@ class NextToken(Task):
             ids = self._turned(windows)
             with torch.inference_mode():
                 logits = self._logits(model, ids)
-                yield functional.cross_entropy(logits, self._targets(ids), reduction="none")
+                targets = self._targets(ids).to(logits.device)
+                yield functional.cross_entropy(logits, targets, reduction="none").cpu()
 
     def _batches(self, split: Split | Literal["train"]) -> tuple[Tensor, ...]:
         return torch.split(self._windows[split], self._batch)

@@ -19,6 +19,7 @@ from autocompress.testing.rules import (
     as_shape,
     check_misfit,
     check_model,
+    check_text,
     only_damage,
     require,
     twice,
@@ -45,6 +46,7 @@ def check_precision(precision: Precision, shapes: tuple[Shape, ...] = samples.SH
         AssertionError: If a rule is broken.
     """
     check_model(precision, PRECISIONS)
+    check_text("`in_words(2.5)`", precision.in_words(2.5))
     _check_declarations(precision)
     for shape in shapes:
         for what, factor in _factors(shape):

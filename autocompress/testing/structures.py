@@ -13,7 +13,14 @@ from autocompress.plan import Treatment
 from autocompress.precisions import EntropyStep, Float32, Uniform
 from autocompress.structures import STRUCTURES, Factor, Matrix, Pruned, Shape, Structure
 from autocompress.testing import samples
-from autocompress.testing.rules import check_misfit, check_model, only_damage, require, twice
+from autocompress.testing.rules import (
+    check_misfit,
+    check_model,
+    check_text,
+    only_damage,
+    require,
+    twice,
+)
 from autocompress.testing.running import check_running
 
 _MOST_ELEMENTS = 2**22
@@ -49,6 +56,7 @@ def check_structure(structure: Structure, shapes: tuple[Shape, ...] = samples.SH
 
 def _check_declarations(structure: Structure) -> None:
     base, method = structure.base, structure.method
+    check_text("`in_words()`", structure.in_words())
     require(isinstance(base, Structure), "`base` must be a structure", base=base)
     require(base.base == base, "`base` must have no zeros of its own", base=base)
     sparsity = structure.sparsity

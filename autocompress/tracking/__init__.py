@@ -3,7 +3,11 @@
 MLflow is imported when a `Tracker` is made and not before, since that takes seconds.
 """
 
+from autocompress.tracking.outcome import Outcome
+from autocompress.tracking.patient import Kept, PatientTracker
 from autocompress.tracking.tracker import Tracker
 from autocompress.tracking.yardstick import Yardstick
 
-__all__ = ["Tracker", "Yardstick"]
+AnyTracker = Tracker | PatientTracker
+
+__all__ = ["AnyTracker", "Kept", "Outcome", "PatientTracker", "Tracker", "Yardstick"]

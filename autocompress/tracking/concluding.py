@@ -27,7 +27,7 @@ from autocompress.tracking.standing import (
     standing_in,
     standings,
 )
-from autocompress.tracking.view import VIEW, saved_view
+from autocompress.tracking.view import saved_view
 from autocompress.tracking.yardstick import BITS
 
 if TYPE_CHECKING:
@@ -68,8 +68,9 @@ def log_files(runs: Runs, files: Sequence[Path]) -> None:
 
 def save_view(runs: Runs, result: SearchResult) -> None:
     """Store what the UI's page of the search shows."""
-    view = saved_view(result, milliseconds(time.time()), _bits_of_most(result))
-    key = f"mlflow.sharedViewState.{VIEW}"
+    now = milliseconds(time.time())
+    view = saved_view(result, now, runs.parent, _bits_of_most(result))
+    key = f"mlflow.sharedViewState.{runs.view}"
     runs.client.set_experiment_tag(runs.experiment, key, json.dumps(view))
 
 
@@ -85,8 +86,12 @@ def log_tuned(
     scored: Scored,
     metrics: Mapping[str, float],
     log: TrainingLog | None,
-) -> None:
-    """Write a fine-tuned model as a run of its own, once, and mark what it has come to."""
+) -> str:
+    """Write a fine-tuned model as a run of its own, once, and mark what it has come to.
+
+    Returns:
+        The id of the run.
+    """
     name, artifact = scored.artifact.parent.name, open_artifact(scored.artifact)
     marks = {"best": truth(scored == result.best), STANDING: standing_in(result, scored)}
     for run in runs.children(RECOVERED):
@@ -95,7 +100,7 @@ def log_tuned(
         if run.info.status == "FINISHED":
             runs.mark(run, marks)
             runs.restore(run, artifact.plan, scored.artifact)
-            return
+            return str(run.info.run_id)
         runs.end(run.info.run_id, "KILLED")
     report = artifact.report()
     tags = {RECOVERED: name, "of_trial": str(scored.trial), "rejected": "no", **marks}
@@ -115,6 +120,7 @@ def log_tuned(
     runs.client.log_artifact(run_id, str(scored.artifact))
     _log_onnx(runs, run_id, scored)
     runs.end(run_id, "FINISHED", None if log is None else log.ended)
+    return run_id
 
 
 def ids_of(runs: Runs, result: SearchResult) -> dict[Path, str]:

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 
 from autocompress.errors import TaskError
 from autocompress.outcome.about import inputs_of, predictor_of
+from autocompress.support import progress
 from autocompress.support.blame import told
 from autocompress.tracking.runs import NOTE, Runs
 
 if TYPE_CHECKING:
-    from autocompress.outcome.about import Serving
+    from mlflow import MlflowClient
+
+    from autocompress.outcome.about import About, Serving
 
 ALIAS = "best"
 _FOLDER = "model"
@@ -46,12 +49,22 @@ def register(runs: Runs, name: str, run_id: str, artifact: Path, serving: Servin
         _log(runs, run_id, artifact, serving)
     if known is None:
         if not versions:
-            runs.client.create_registered_model(key)
+            _make(runs.client, key)
         known = runs.client.create_model_version(key, f"runs:/{run_id}/{_FOLDER}", run_id)
     note = runs.client.get_run(run_id).data.tags.get(NOTE)
     runs.client.update_model_version(key, known.version, note)
     runs.client.set_registered_model_alias(key, ALIAS, known.version)
     return address
+
+
+def _make(client: MlflowClient, key: str) -> None:
+    """Make a registered model, unless there is one that has no versions."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(key)
+    except MlflowException:
+        client.get_registered_model(key)
 
 
 def model_name(name: str) -> str:
@@ -83,3 +96,20 @@ def _log(runs: Runs, run_id: str, artifact: Path, serving: Serving) -> None:
             code_paths=None if serving.code is None else [serving.code],
         )
         runs.client.log_artifacts(run_id, str(path), _FOLDER)
+
+
+def registered(
+    runs: Runs, name: str, run_id: str, artifact: Path, about: About
+) -> tuple[str | None, str | None]:
+    """Register the best of a search; return its address, or why there is none.
+
+    Nobody has asked for a model who says nothing of how it is made: MLflow tells, not the
+    terminal.
+    """
+    if about.serving is None:
+        return None, about.unserved
+    try:
+        return register(runs, name, run_id, artifact, about.serving), None
+    except TaskError as error:
+        progress.say(f"MLflow serves no model of this search: {error}")
+        return None, str(error)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from autocompress.artifact import WeightReport
     from autocompress.outcome.results import Scored, SearchResult, TrialResult
 
-FRONT_PICTURE = "front.png"
+FRONT_PICTURE, WEIGHTS_PICTURE = "front.png", "weights.png"
 _ROWS = 20
 _LONGEST = 7500  # MLflow cuts off longer texts
 _IMAGE = re.compile(r"!\[([^\]]*)\]\(([^):]+\.png)\)")
@@ -41,6 +41,7 @@ def search_note(
     runs: Mapping[Path, str],
     model: str | None,
     picture_of_front: str | None = None,
+    unserved: str | None = None,
 ) -> str:
     """Describe what a search found.
 
@@ -49,6 +50,7 @@ def search_note(
         runs: By the file of a model, the address of its run.
         model: The address of the registered model, or None where there is none.
         picture_of_front: Its address, or None where there is none.
+        unserved: Why there is no registered model, if there might be one.
     """
     lines = [_answer(result, runs), ""]
     best = [] if result.best is None else [result.best]
@@ -62,6 +64,8 @@ def search_note(
         lines += ["", f"[The front as a picture]({picture_of_front})"]
     if model is not None:
         lines += ["", f'In Python: `mlflow.pyfunc.load_model("{model}")`']
+    elif unserved is not None:
+        lines += ["", f"No model is registered: {unserved}."]
     return "\n".join(lines)[:_LONGEST]
 
 
@@ -74,18 +78,23 @@ def headline(result: SearchResult, scored: Scored) -> str:
     )
 
 
-def trial_headline(result: TrialResult, figures: Mapping[str, float]) -> str:
+def trial_headline(
+    result: TrialResult, figures: Mapping[str, float], metric: str | None = None
+) -> str:
     """Say on one line what a trial is worth, while the search goes on.
 
     Args:
         result: The trial.
         figures: What is logged of it.
+        metric: The task's, or None where that is not known.
     """
     parts = [format_bytes(result.size_bytes)]
     if TIMES_SMALLER in figures:
         parts.append(f"{figures[TIMES_SMALLER]:.1f} times smaller")
-    if RISE in figures:
-        parts.append(f"{figures[RISE]:+.2f} %")
+    change = f"{figures[RISE]:+.2f} %" if RISE in figures else ""
+    if metric is not None and metric in figures:
+        change = f"{metric} {figures[metric]:.4g}" + (f" ({change})" if change else "")
+    parts += [change] if change else []
     if result.rejected is not None:
         parts.append(f"given up: {result.rejected}")
     return ", ".join(parts)

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
-from weakref import finalize
 
 from autocompress.tracking.figures import log_params, milliseconds, mlflow_key, plan_params
-from autocompress.tracking.store import (
-    ARTIFACTS,
-    close,
-    linked,
-    mlflow_errors,
-    open_database,
-    unlinked,
-)
+from autocompress.tracking.homes import Home
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -26,7 +20,6 @@ if TYPE_CHECKING:
     from autocompress.outcome.about import DataDescription
     from autocompress.plan import CompressionPlan
 
-EXPERIMENT = "autocompress"
 PARENT = "mlflow.parentRunId"
 NOTE = "mlflow.note.content"
 TRIAL, RECOVERED, BASELINE = (
@@ -34,7 +27,6 @@ TRIAL, RECOVERED, BASELINE = (
     "autocompress.recovered",
     "autocompress.baseline",
 )
-_SEARCH = "autocompress.search"
 _RUNS_PER_SEARCH = 50_000
 _DIGEST = 36  # the most that MLflow takes
 
@@ -50,22 +42,24 @@ class Runs:
         client: MLflow's.
         experiment: In which all runs lie.
         parent: The run of the search.
+        view: What the saved view of its trials is called.
     """
 
-    def __init__(self, out: Path, name: str, params: Mapping[str, str]) -> None:
-        """Open or create the database, and start or continue the search's parent run.
+    def __init__(self, home: Home, name: str, params: Mapping[str, str]) -> None:
+        """Open their home, and start or continue the search's parent run.
 
         Raises:
-            SearchError: If the database cannot be opened or written.
+            SearchError: If that cannot be reached, opened or written.
         """
-        self._out = out.resolve()
-        with mlflow_errors("open its database"):
-            self._out.mkdir(parents=True, exist_ok=True)
-            place = linked(self._out)
-            finalize(self, unlinked, place)
-            self.client = open_database(self._out, place)
+        self._home, self.view = home, home.view
+        with self.errors("open its database"):
+            self.client = home.open()
             self.experiment = self._open_experiment()
             self.parent = self._open_parent(name, params)
+
+    def errors(self, action: str) -> AbstractContextManager[None]:
+        """Turn MLflow's errors within the block into a `SearchError` of one line."""
+        return self._home.errors(action)
 
     def children(self, tag: str, condition: str | None = None) -> list[Run]:
         """Return the children of this search that have a tag, and keep a condition."""
@@ -105,17 +99,22 @@ class Runs:
         self.log_plan_file(run_id, plan)
 
     def restore(self, run: Run, plan: CompressionPlan, artifact: Path) -> None:
-        """Copy the files of a run again that somebody has deleted."""
+        """Copy the files of a run again that somebody has deleted, where they are the tool's."""
         run_id = run.info.run_id
-        there = self._out / ARTIFACTS / run_id / "artifacts"
-        if not (there / artifact.name).is_file():
+        if self._home.heals and not self.has_file(run_id, artifact.name):
             self.client.log_artifact(run_id, str(artifact))
-        if not (there / "plan.json").is_file():
+        if self._home.heals and not self.has_file(run_id, "plan.json"):
             self.log_plan_file(run_id, plan)
 
     def has_file(self, run_id: str, name: str) -> bool:
         """Whether a run has a file or a folder of this name."""
-        return (self._out / ARTIFACTS / run_id / "artifacts" / name).exists()
+        return self._home.has_file(self.client, run_id, name)
+
+    def log_drawn(self, run_id: str, name: str, draw: Callable[[Path], None]) -> None:
+        """Give a run a picture: under a name, what draws it into a file."""
+        with TemporaryDirectory() as folder:
+            draw(Path(folder) / name)
+            self.client.log_artifact(run_id, str(Path(folder) / name))
 
     def log_data(self, data: DataDescription) -> None:
         """Write what the parent run worked on."""
@@ -134,21 +133,28 @@ class Runs:
     def close(self, status: Ending) -> None:
         """End the parent run, and close the database."""
         self.end(self.parent, status)
-        close(self.client)
+        self._home.close(self.client)
 
     def _open_experiment(self) -> str:
-        if known := self.client.get_experiment_by_name(EXPERIMENT):
+        from mlflow.exceptions import MlflowException
+
+        name = self._home.experiment
+        if known := self.client.get_experiment_by_name(name):
             return str(known.experiment_id)
         # The UI asks every visitor for the kind of an experiment that does not name it.
         tags = {"mlflow.experimentKind": "custom_model_development"}
-        location = (self._out / ARTIFACTS).as_uri()
-        return str(self.client.create_experiment(EXPERIMENT, location, tags))
+        try:
+            return str(self.client.create_experiment(name, self._home.location, tags))
+        except MlflowException:  # of another search, made since, or deleted
+            if known := self.client.get_experiment_by_name(name):
+                return str(known.experiment_id)
+            raise
 
     def _open_parent(self, name: str, params: Mapping[str, str]) -> str:
-        searches = self._search(f"tags.`{_SEARCH}` != ''")
-        known = next((run for run in searches if run.data.tags[_SEARCH] == name), None)
+        tags = self._home.tags(name)
+        searches = self._search(" and ".join(f"tags.`{tag}` != ''" for tag in tags))
+        known = next((run for run in searches if tags.items() <= run.data.tags.items()), None)
         if known is None:
-            tags = {_SEARCH: name}
             run = self.client.create_run(self.experiment, tags=tags, run_name=name)
             log_params(
                 self.client,

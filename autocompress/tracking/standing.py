@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from autocompress.tracking.figures import truth
+
 if TYPE_CHECKING:
     from autocompress.outcome.results import Scored, SearchResult, TrialResult
 
@@ -19,6 +21,17 @@ def standing_of(result: TrialResult) -> str:
     if result.rejected is not None:
         return GIVEN_UP
     return KEPT if result.feasible else MISSED
+
+
+def tags_of(result: TrialResult) -> dict[str, str]:
+    """Return what tags tell of a trial while the search goes on."""
+    return {
+        "feasible": truth(result.feasible),
+        "front": truth(False),
+        "origin": result.origin,
+        "rejected": result.rejected or "no",
+        STANDING: standing_of(result),
+    }
 
 
 def standing_in(result: SearchResult, scored: Scored) -> str:

@@ -7,8 +7,8 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,9 +23,10 @@ DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
 
 # MLflow reports its use over the network, unless it is told not to when it is imported.
-_SILENT = {
+SILENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 _LINK, _ANEW = "search", "anew"
 # What says that the file is at fault, not the disk, the rights or another program.
@@ -183,37 +184,49 @@ def _is_at_fault(error: BaseException) -> bool:
 
 
 @contextmanager
-def mlflow_errors(action: str) -> Iterator[None]:
-    """Turn the errors of MLflow, its database and the disk into a `SearchError` of one line.
-
-    Within, MLflow does not see what the environment says of a user's own servers and runs.
-    """
-    with own_environment():
-        from mlflow.exceptions import MlflowException
-        from sqlalchemy.exc import SQLAlchemyError
-
-        try:
-            # It logs every migration of a new database, and the stack of each error it raises.
-            with logging_at(logging.CRITICAL, "mlflow", "alembic"):
-                yield
-        except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
-            raise SearchError(f"MLflow could not {action}: {reason}") from error
-
-
-@contextmanager
 def own_environment() -> Iterator[None]:
     """Take MLflow's variables out of the environment, and put them back in the end."""
     users = {name: text for name, text in os.environ.items() if is_of_mlflow(name)}
     for name in users:
         del os.environ[name]
-    os.environ.update(_SILENT)
+    os.environ.update(SILENT)
     try:
         yield
     finally:
         for name in filter(is_of_mlflow, list(os.environ)):
             del os.environ[name]
         os.environ.update(users)
+
+
+def first_line(error: BaseException) -> str:
+    """Return the beginning of what an error says."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+@contextmanager
+def mlflow_errors(
+    action: str,
+    environment: Callable[[], AbstractContextManager[None]] = own_environment,
+    reason: Callable[[BaseException], str] = first_line,
+) -> Iterator[None]:
+    """Turn the errors of MLflow, its database and the disk into a `SearchError` of one line.
+
+    Args:
+        action: What MLflow is to do.
+        environment: In which it does that; by default one that says nothing of a user's own
+            servers and runs.
+        reason: Tells an error on one line.
+    """
+    with environment():
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            # They log every migration of a new database, each retry, and the stack of each error.
+            with logging_at(logging.CRITICAL, "mlflow", "alembic", "urllib3"):
+                yield
+        except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
+            raise SearchError(f"MLflow could not {action}: {reason(error)}") from error
 
 
 def is_of_mlflow(name: str) -> bool:

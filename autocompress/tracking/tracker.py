@@ -1,7 +1,7 @@
 """MLflow: one parent run for a search, one child run for every trial.
 
-All of it lies in the search's folder, and nothing leaves the machine. MLflow is imported when a
-`Tracker` is made and not before, since that takes seconds.
+All of it lies in the search's folder, and nothing leaves the machine, unless the user names a
+server. MLflow is imported when a `Tracker` is made and not before, since that takes seconds.
 """
 
 from __future__ import annotations
@@ -11,21 +11,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autocompress.artifact import open_artifact
-from autocompress.errors import TaskError
 from autocompress.outcome.origin import SAMPLER
 from autocompress.support import progress
 from autocompress.tracking.concluding import ids_of, log_files, log_tuned, mark_front, save_view
 from autocompress.tracking.figures import log_metrics, search_metrics, truth
-from autocompress.tracking.model import register
+from autocompress.tracking.homes import OwnFolder, UsersServer
+from autocompress.tracking.model import registered
 from autocompress.tracking.notes import (
     FRONT_PICTURE,
+    headline,
     search_note,
     trial_headline,
     trial_note,
 )
+from autocompress.tracking.outcome import Outcome
+from autocompress.tracking.pictures import DrawWeights, Pictures
 from autocompress.tracking.runs import BASELINE, ENDED, NOTE, TRIAL, Ending, Runs, trial_of
-from autocompress.tracking.standing import GIVEN_UP, STANDING, UNCOMPRESSED, standing_of
-from autocompress.tracking.store import mlflow_errors
+from autocompress.tracking.standing import GIVEN_UP, STANDING, UNCOMPRESSED, tags_of
+from autocompress.tracking.view import address
 from autocompress.tracking.yardstick import Yardstick
 
 if TYPE_CHECKING:
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
 
 
 class Tracker:
-    """Writes a search to an MLflow database in its folder. One process at a time may own it.
+    """Writes a search to MLflow. One process at a time may own the runs of a search.
 
     A trial's run is created, filled, and only then marked as ended: as finished, or as failed
     where the trial was given up. Whatever a killed process left half-written is therefore told
@@ -44,25 +47,28 @@ class Tracker:
 
     def __init__(
         self,
-        out: Path,
+        home: Path | UsersServer,
         name: str,
         params: Mapping[str, str],
         yardstick: Yardstick | None = None,
+        draw_weights: DrawWeights | None = None,
     ) -> None:
         """Open or create the database, and start or continue the search's parent run.
 
         Args:
-            out: The search's folder.
+            home: The search's folder, in which a database is kept, or a server.
             name: The search's name; the parent run of this name is continued.
             params: What the search was started with. MLflow never changes a param, so one that
                 differs when the search is continued is recorded as a tag "continued.<param>".
             yardstick: What trials are measured against; None leaves such figures out.
+            draw_weights: Draws the picture that each run has; None leaves pictures out.
 
         Raises:
-            SearchError: If the database cannot be opened or written.
+            SearchError: If the database cannot be opened or written, or the server not reached.
         """
-        self._runs = Runs(out, name, params)
+        self._runs = Runs(OwnFolder(home) if isinstance(home, Path) else home, name, params)
         self._name, self._yardstick = name, yardstick
+        self._pictures = Pictures(self._runs, draw_weights)
         self._best: float | None = None
 
     def reconcile(
@@ -82,7 +88,7 @@ class Tracker:
             SearchError: If MLflow fails.
         """
         missing, rejected = {result.number: result for result in results}, dict(given_up or {})
-        with mlflow_errors("repair the runs of the search"):
+        with self._runs.errors("repair the runs of the search"):
             for run in self._runs.children(TRIAL):
                 is_whole, number = run.info.status in ENDED, trial_of(run)
                 if is_whole and rejected.pop(number, None) is not None:
@@ -90,6 +96,7 @@ class Tracker:
                 known = missing.pop(number, None) if is_whole else None
                 if known is not None:
                     self._runs.restore(run, known.plan, artifact_of(known.number))
+                    self._draw_trial(run.info.run_id, known, artifact_of(known.number))
                 elif run.info.status != "KILLED":
                     self._runs.end(run.info.run_id, "KILLED")
             self._log_uncompressed()
@@ -116,7 +123,7 @@ class Tracker:
         Raises:
             SearchError: If MLflow fails.
         """
-        with mlflow_errors(f"log trial {result.number}"):
+        with self._runs.errors(f"log trial {result.number}"):
             run_id = self._start_trial(result)
             metrics = {**self._figures(result.values), **result.values}
             metrics |= {"seconds": result.seconds, "cpu_seconds": result.cpu_seconds}
@@ -128,7 +135,8 @@ class Tracker:
             self._runs.client.log_artifact(run_id, str(artifact))
             report = open_artifact(artifact).report()
             self._runs.log_plan(run_id, result.plan, report)
-            self._runs.note(run_id, trial_note(trial_headline(result, metrics), report))
+            self._draw_trial(run_id, result, artifact)
+            self._runs.note(run_id, trial_note(self._headline(result), report))
             status: Ending = "FINISHED" if result.rejected is None else "FAILED"
             self._runs.end(run_id, status, result.started + result.seconds)
 
@@ -140,7 +148,7 @@ class Tracker:
         """
         tags = {TRIAL: str(number), "feasible": truth(False), "front": truth(False)}
         tags |= {"origin": origin, "rejected": reason, STANDING: GIVEN_UP}
-        with mlflow_errors(f"log trial {number}"):
+        with self._runs.errors(f"log trial {number}"):
             run_id = self._runs.start(_title(number), {**tags, NOTE: f"Given up: {reason}"})
             self._runs.end(run_id, "FAILED")
 
@@ -156,7 +164,7 @@ class Tracker:
         Raises:
             SearchError: If MLflow fails.
         """
-        with mlflow_errors("log the front"):
+        with self._runs.errors("log the front"):
             mark_front(self._runs, result)
             log_metrics(self._runs.client, self._runs.parent, search_metrics(result))
             log_files(self._runs, files)
@@ -175,9 +183,11 @@ class Tracker:
             SearchError: If MLflow fails.
             ArtifactError: If the file is damaged.
         """
-        with mlflow_errors(f"log {scored.artifact.parent.name}"):
+        with self._runs.errors(f"log {scored.artifact.parent.name}"):
             metrics = {**self._figures(scored.values), **scored.values}
-            log_tuned(self._runs, result, scored, metrics, log)
+            run_id = log_tuned(self._runs, result, scored, metrics, log)
+            title = f"{result.title(scored)}: {headline(result, scored)}"
+            self._pictures.add(run_id, title, scored.artifact)
 
     def conclude(self, result: SearchResult, about: About) -> None:
         """Register the best as a model, if it can be served, and say the answer on the search.
@@ -189,48 +199,48 @@ class Tracker:
         Raises:
             SearchError: If MLflow fails.
         """
-        with mlflow_errors("describe the search"):
+        with self._runs.errors("describe the search"):
             if about.data is not None:
                 self._runs.log_data(about.data)
             save_view(self._runs, result)
-            ids, model = ids_of(self._runs, result), None
+            ids, model, unserved = ids_of(self._runs, result), None, None
             if result.best is not None:
                 run_id = ids[result.best.artifact]
-                model = self._registered(run_id, result.best.artifact, about)
+                model, unserved = registered(
+                    self._runs, self._name, run_id, result.best.artifact, about
+                )
             root = f"#/experiments/{self._runs.experiment}/runs"
             runs = {path: f"{root}/{run_id}" for path, run_id in ids.items()}
             parent, front = self._runs.parent, None
             if self._runs.has_file(parent, FRONT_PICTURE):
                 front = f"{root}/{parent}/artifacts/{FRONT_PICTURE}"
-            self._runs.note(parent, search_note(result, runs, model, front))
+            self._runs.note(parent, search_note(result, runs, model, front, unserved))
+
+    def log_outcome(self, outcome: Outcome) -> None:
+        """Write all that a search has come to; again, if some of it is there."""
+        outcome.write(self)
+
+    def page(self, root: str) -> str:
+        """Return the page of the UI that shows the trials, below the address of a server."""
+        return address(root, self._runs.experiment, self._runs.view)
 
     def end(self, status: Ending) -> None:
         """Mark the search as ended; opening its folder again continues it."""
-        with mlflow_errors("end the run of the search"):
+        with self._runs.errors("end the run of the search"):
             self._runs.close(status)
 
-    def _registered(self, run_id: str, artifact: Path, about: About) -> str | None:
-        """Register the best, or say why not."""
-        reason = about.unserved
-        if about.serving is not None:
-            try:
-                return register(self._runs, self._name, run_id, artifact, about.serving)
-            except TaskError as error:
-                reason = str(error)
-        if reason is not None:
-            progress.say(f"MLflow serves no model of this search: {reason}")
-        return None
-
     def _start_trial(self, result: TrialResult) -> str:
-        tags = {
-            TRIAL: str(result.number),
-            "feasible": truth(result.feasible),
-            "front": truth(False),
-            "origin": result.origin,
-            "rejected": result.rejected or "no",
-            STANDING: standing_of(result),
-        }
+        tags = {TRIAL: str(result.number), **tags_of(result)}
         return self._runs.start(_title(result.number), tags, result.started)
+
+    def _draw_trial(self, run_id: str, result: TrialResult, artifact: Path) -> None:
+        title = f"trial {result.number}: {self._headline(result)}"
+        self._pictures.add(run_id, title, artifact, result.rises)
+
+    def _headline(self, result: TrialResult) -> str:
+        figures = {**self._figures(result.values), **result.values}
+        metric = None if self._yardstick is None else self._yardstick.metric
+        return trial_headline(result, figures, metric)
 
     def _log_uncompressed(self) -> None:
         """Write the uncompressed model as a child run, so that trials stand beside it."""

@@ -16,26 +16,29 @@ if TYPE_CHECKING:
     from autocompress.outcome.results import SearchResult
 
 VIEW = "autocompress"
-_RUNS = f"tags.`{PARENT}` != '' and attributes.status != 'KILLED'"
+"""What the saved view is called where no other search lies."""
 _SECTION = "autocompress"
 _COMPARED = 1000  # runs in one chart
 _FIRST_WIDTHS = {"attributes.`Run Name`": 175, "runDateAndNestInfo": 128}
 """Of the columns that are always there, so that others are seen on a small screen."""
 
 
-def address(root: str, experiment: str) -> str:
+def address(root: str, experiment: str, view: str = VIEW) -> str:
     """Return the page that shows the trials.
 
     Args:
         root: Of the server, such as "http://127.0.0.1:5000".
         experiment: Id of the experiment.
+        view: Name of the saved view.
     """
     # Without a type of workflow, the UI shows an empty table of traces.
-    query = f"workflowType=machine_learning&viewStateShareKey={VIEW}"
+    query = f"workflowType=machine_learning&viewStateShareKey={view}"
     return f"{root}/#/experiments/{experiment}/runs?{query}"
 
 
-def saved_view(result: SearchResult, now: int, params: Sequence[str] = ()) -> dict[str, Any]:
+def saved_view(
+    result: SearchResult, now: int, parent: str, params: Sequence[str] = ()
+) -> dict[str, Any]:
     """Describe the table and the charts of trials in the form of MLflow's own saved views.
 
     The addresses of the UI can name a filter and an order, but no columns and no charts.
@@ -43,11 +46,12 @@ def saved_view(result: SearchResult, now: int, params: Sequence[str] = ()) -> di
     Args:
         result: The search.
         now: In milliseconds since the epoch.
+        parent: The run of the search.
         params: Those to be shown in parallel coordinates.
     """
     columns = _columns(result)
     state = {
-        "searchFilter": _RUNS,
+        "searchFilter": f"tags.`{PARENT}` = '{parent}' and attributes.status != 'KILLED'",
         "orderByKey": f"tags.`{STANDING}`",
         "orderByAsc": True,
         "startTime": "ALL",

@@ -65,9 +65,10 @@ def test_search_reports_progress_on_stderr(searched: tuple[Path, Done]) -> None:
 def test_search_leaves_pictures_and_runs(searched: tuple[Path, Done]) -> None:
     names = {path.name for path in searched[0].iterdir()}
     assert {"front.csv", "front.png", "front.html", "mlflow.db", "result.json"} <= names
-    assert {"report.md", "hypervolume.png"} <= names
+    assert {"report.md", "progress.png"} <= names
     (front,) = searched[0].glob("mlartifacts/**/front.png")
-    assert {"report.md", "hypervolume.png"} <= {path.name for path in front.parent.iterdir()}
+    assert {"report.md", "progress.png"} <= {path.name for path in front.parent.iterdir()}
+    assert len(list(searched[0].glob("mlartifacts/**/weights.png"))) == 12
 
 
 @pytest.mark.parametrize("split", ["valid", "test"])
@@ -321,7 +322,7 @@ def wait_until(holds: Callable[[], bool], complaint: str) -> None:
 @pytest.mark.parametrize(
     ("how", "code", "jobs"),
     [
-        (signal.SIGINT, 130, 1),
+        pytest.param(signal.SIGINT, 130, 1, marks=pytest.mark.slow),
         pytest.param(signal.SIGKILL, -9, 1, marks=pytest.mark.slow),
         pytest.param(signal.SIGINT, 130, 2, marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, 143, 1, marks=pytest.mark.exhaustive),

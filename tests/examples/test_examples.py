@@ -14,6 +14,8 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 SIZE = re.compile(r"^([\d,]+) bytes", re.MULTILINE)
 TIMES = {"tagger": 14, "keyword_spotter": 10, "seq2seq": 5, "transformer_lm": 8}
 """How many times smaller a file is at least."""
+SHORT = {"own_objective": 9, "own_task": 5}
+"""The same of those that show what a user writes, in 25 lines of code."""
 
 
 def bought(
@@ -42,6 +44,20 @@ def test_an_example_buys_a_small_file(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", SHORT)
+def test_a_short_script_buys_a_small_file(
+    name: str, tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / name).mkdir(parents=True)
+    shutil.copy(empty_database, tmp_path / "runs" / name)
+    result = runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")["result"]
+    assert result.baseline.size_bytes > SHORT[name] * result.best.size_bytes
+    assert result.worsening(result.best.values) < 0.01
+    assert all(result.best.values[limit] <= bound for limit, bound in result.limits.items())
+
+
+@pytest.mark.slow
 def test_a_model_of_a_package_becomes_small(
     tmp_path: Path,
     empty_database: Path,
@@ -64,4 +80,11 @@ def test_a_task_is_short(name: str) -> None:
     task = re.search(r"^class \w+\(autocompress\.Task\):\n.*?(?=^\S)", text, re.MULTILINE | re.S)
     assert task is not None
     lines = [line for line in task[0].splitlines() if line.strip()]
+    assert len(lines) <= 25, len(lines)
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_an_objective_and_a_task_of_ones_own_take_a_short_script(name: str) -> None:
+    text = (EXAMPLES / f"{name}.py").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line.strip() and '"""' not in line]
     assert len(lines) <= 25, len(lines)

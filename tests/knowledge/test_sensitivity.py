@@ -58,6 +58,7 @@ def test_their_mean_over_elements_is_one(source: Source, tmp_path: Path) -> None
     assert any("bias" in name for name in found)
 
 
+@pytest.mark.slow
 def test_a_curvature_that_is_wrong_is_put_right(source: Source, tmp_path: Path) -> None:
     """Of a weight whose curvature is told four times too low, four times as much is measured."""
     curvatures = dict(source.calibration.curvatures)

@@ -17,7 +17,11 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.mark.parametrize(
-    ("split", "words", "expected"), [("valid", 73_760, 117.19), ("test", 82_430, 113.05)]
+    ("split", "words", "expected"),
+    [
+        ("valid", 73_760, 117.19),
+        pytest.param("test", 82_430, 113.05, marks=pytest.mark.slow),
+    ],
 )
 def test_perplexity_of_the_trained_model(split: SplitName, words: int, expected: float) -> None:
     model, vocabulary = load_model(SHARED / "models" / "ptb-small")

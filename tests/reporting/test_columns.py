@@ -37,6 +37,11 @@ def test_columns_that_do_not_fit_stand_below_with_the_names_again() -> None:
     assert sum("baseline" in line for line in lines(60)) == 2
 
 
+def test_columns_below_have_only_rows_that_say_something_there() -> None:
+    assert sum(line.startswith("3") for line in lines(60)) == 1
+    assert [line for line in lines(60) if line.startswith("─")][-1] not in lines(60)[-2:]
+
+
 def test_a_pipe_gets_one_line_a_row_and_aligned_columns() -> None:
     text = lines(None)
     assert len(text) == 5

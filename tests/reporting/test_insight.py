@@ -311,28 +311,28 @@ def test_report_is_written_beside_its_picture(
 ) -> None:
     result, trials = found
     text, picture = files = write_insight(result, trials, tmp_path)
-    assert [file.name for file in files] == ["report.md", "hypervolume.png"]
+    assert [file.name for file in files] == ["report.md", "progress.png"]
     assert sorted(tmp_path.iterdir()) == sorted(files, key=str)
     assert imread(picture).shape[:2] == (1000, 1600)
     lines = text.read_text(encoding="utf-8").splitlines()
     assert lines[0] == "# small: what the search has learnt"
-    assert f"![Hypervolume after each trial]({picture.name})" in lines
+    assert f"![Times smaller after each trial]({picture.name})" in lines
     assert "This needs 8 trials that were measured; there are 3." in lines
     (row,) = [line for line in lines if line.startswith("| `lstm.weight_hh_l0`")]
     assert row.endswith("| low_rank + uniform (2), dense + float16 (1) |")
 
 
-def test_report_shows_hypervolume_at_round_numbers_of_trials() -> None:
+def test_report_shows_times_smaller_at_round_numbers_of_trials() -> None:
     trials = [trial(n, SIZE // 2 if n < 30 else SIZE // 4, 100.0) for n in range(60)]
     lines = insight_lines(search(), trials)
     rows = [line for line in lines if line.startswith("| ") and line[2].isdigit()]
     assert rows == [
-        "| 1 | 1.00 | 2.0 |",
-        "| 5 | 1.00 | 2.0 |",
-        "| 10 | 1.00 | 2.0 |",
-        "| 25 | 1.00 | 2.0 |",
-        "| 50 | 2.00 | 4.0 |",
-        "| 60 | 2.00 | 4.0 |",
+        "| 1 | 2.0x |",
+        "| 5 | 2.0x |",
+        "| 10 | 2.0x |",
+        "| 25 | 2.0x |",
+        "| 50 | 4.0x |",
+        "| 60 | 4.0x |",
     ]
     assert "It did not grow after the first 31 of 60 measured trials." in lines
 
@@ -390,10 +390,10 @@ def test_failed_write_keeps_the_former_files(
         path.write_bytes(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr(pictures, "save_hypervolume", fail)
+    monkeypatch.setattr(pictures, "save_progress", fail)
     with pytest.raises(OSError, match="disk full"):
         write_insight(search(), [], tmp_path)
-    names = ["report.md", "hypervolume.png"]
+    names = ["report.md", "progress.png"]
     assert [(tmp_path / name).read_bytes() for name in names] == before
     assert len(list(tmp_path.iterdir())) == 2
 

@@ -226,6 +226,20 @@ def test_what_was_fine_tuned_is_shown_even_beyond_the_front() -> None:
     assert 'class="point tuned"' in search_page(result, TRIALS, view)
 
 
+def test_what_was_fine_tuned_has_a_front_of_its_own(tmp_path: Path) -> None:
+    worse, better = trial(7, 900_000, 70.0), trial(8, 700_000, 60.0)
+    tuned = search([worse, better]).front + search([worse]).front
+    result = replace(search(TRIALS), recovered=tuned)
+    view = front_view(result, TRIALS)
+    assert [dot.point for dot in view.tuned_steps] == [(0.7, 60.0)]
+    _, picture, page = write_front(result, TRIALS, tmp_path)
+    assert imread(picture).shape[:2] == (1000, 1600)
+    drawn = page.read_text(encoding="utf-8")
+    assert drawn.count('class="steps tuned-steps"') == 1
+    assert drawn.count('class="point tuned"') == len(tuned)
+    assert front_view(search(TRIALS), TRIALS).tuned_steps == ()
+
+
 def test_failed_write_keeps_the_former_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -173,6 +173,7 @@ def reproduced(
     return model, out, run(out, model, corpus)
 
 
+@pytest.mark.slow
 def test_every_row_has_measured_files(
     reproduced: tuple[Path, Path, Reproduction], corpus: Path
 ) -> None:
@@ -194,12 +195,14 @@ def test_every_row_has_measured_files(
             assert perplexity(model, tokens.test) == pytest.approx(point.test, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_own_plans_are_no_larger(reproduced: tuple[Path, Path, Reproduction]) -> None:
     for line in reproduced[2].lines:
         for pair in line.pairs.values():
             assert pair.own.size_bytes <= pair.method.size_bytes
 
 
+@pytest.mark.slow
 def test_methods_are_carried_out(reproduced: tuple[Path, Path, Reproduction]) -> None:
     _, out, result = reproduced
     kinds = {
@@ -219,6 +222,7 @@ def test_methods_are_carried_out(reproduced: tuple[Path, Path, Reproduction]) ->
     assert (values == 0).sum() == round(0.9 * values.size)
 
 
+@pytest.mark.slow
 def test_what_is_finished_is_not_done_again(
     reproduced: tuple[Path, Path, Reproduction], corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,6 +238,7 @@ def test_what_is_finished_is_not_done_again(
     assert again.to_json() == result.to_json()
 
 
+@pytest.mark.slow
 def test_a_folder_of_another_model_is_refused(
     reproduced: tuple[Path, Path, Reproduction], corpus: Path, tmp_path: Path
 ) -> None:
@@ -243,6 +248,7 @@ def test_a_folder_of_another_model_is_refused(
         run(out, other, corpus)
 
 
+@pytest.mark.slow
 def test_tables_and_document_tell_the_same(
     reproduced: tuple[Path, Path, Reproduction],
 ) -> None:

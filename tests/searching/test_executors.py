@@ -17,7 +17,7 @@ from autocompress.outcome.results import TrialResult
 from autocompress.plan import CompressionPlan, Treatment
 from autocompress.precisions import EntropyStep, Float32
 from autocompress.recovery import RecoveryBudget, RecoverySettings
-from autocompress.searching.executors import Executor, LocalProcesses, ThisProcess, executing
+from autocompress.searching.executors import Executor, LocalProcesses, ThisMachine, ThisProcess
 from autocompress.searching.jobs import Bench, RecoveryJob, TrialJob
 from autocompress.structures import Dense
 from autocompress.trial.evaluator import Evaluator
@@ -78,7 +78,7 @@ def carried_out(executor: Executor, jobs: list[TrialJob]) -> dict[int, TrialResu
 def test_other_processes_give_the_same_results_and_files(tmp_path: Path) -> None:
     bench = bench_of(Classification())
     here = carried_out(ThisProcess(bench), jobs_of(bench, tmp_path / "here"))
-    with executing(bench, 2) as executor:
+    with ThisMachine().executing(bench, 2) as executor:
         assert isinstance(executor, LocalProcesses)
         there = carried_out(executor, jobs_of(bench, tmp_path / "there"))
     assert here.keys() == there.keys()
@@ -90,7 +90,7 @@ def test_other_processes_give_the_same_results_and_files(tmp_path: Path) -> None
 
 def test_this_process_does_the_earliest_first(tmp_path: Path) -> None:
     bench = bench_of(Classification())
-    with executing(bench, 1) as executor:
+    with ThisMachine().executing(bench, 1) as executor:
         first, second, _ = jobs_of(bench, tmp_path)
         executor.begin(first)
         executor.begin(second)
@@ -117,7 +117,7 @@ def test_a_job_may_give_up_or_fail(tmp_path: Path) -> None:
 
 def test_a_process_that_dies_is_told(tmp_path: Path) -> None:
     bench = bench_of(deadly())
-    with executing(bench, 2) as executor:
+    with ThisMachine().executing(bench, 2) as executor:
         executor.begin(jobs_of(bench, tmp_path)[2])
         with pytest.raises(SearchError, match=r"the process of trial 2 died \(exit code 9\)"):
             executor.next()
@@ -127,14 +127,14 @@ def test_what_cannot_be_copied_is_refused() -> None:
     lock = threading.Lock()
     held = Objective("held", "minimize", lambda _: float(lock.locked()))
     with pytest.raises(SearchError, match=r"can be copied to other processes.*; use one job"):
-        executing(bench_of(Classification(), held), 2)
+        ThisMachine().executing(bench_of(Classification(), held), 2)
 
 
 def test_what_cannot_be_loaded_there_is_told(tmp_path: Path) -> None:
     task = Classification()
     task.extra = Elsewhere()  # type: ignore[attr-defined]
     bench = bench_of(task)
-    with executing(bench, 2) as executor:
+    with ThisMachine().executing(bench, 2) as executor:
         executor.begin(jobs_of(bench, tmp_path)[0])
         with pytest.raises(SearchError, match="another process cannot load the task: invalid"):
             executor.next()
@@ -143,12 +143,13 @@ def test_what_cannot_be_loaded_there_is_told(tmp_path: Path) -> None:
 def test_a_plan_that_cannot_be_loaded_there_is_told(tmp_path: Path) -> None:
     bench = bench_of(Classification())
     job = TrialJob(1, plan_of(bench, 0.5), tmp_path / "a.acz", [Elsewhere()])  # type: ignore[list-item]
-    with executing(bench, 2) as executor:
+    with ThisMachine().executing(bench, 2) as executor:
         executor.begin(job)
         with pytest.raises(SearchError, match="another process cannot load a plan: invalid"):
             executor.next()
 
 
+@pytest.mark.slow
 def test_a_recovery_is_a_job_for_any_executor(tmp_path: Path) -> None:
     bench = bench_of(Classification())
     settings = RecoverySettings(RecoveryBudget(steps=6), segments=2)
@@ -156,7 +157,7 @@ def test_a_recovery_is_a_job_for_any_executor(tmp_path: Path) -> None:
     values = []
     for jobs in (1, 2):
         path = tmp_path / str(jobs) / "model.acz"
-        with executing(bench, jobs) as executor:
+        with ThisMachine().executing(bench, jobs) as executor:
             executor.begin(RecoveryJob(7, plan_of(bench, 2.0), path, settings, limits))
             job, outcome = executor.next()
         assert job.title == "recovery of trial 7"

@@ -77,6 +77,7 @@ def test_latency_is_an_objective_of_the_exported_model(subject: Subject, out: Pa
     assert document["best"]["onnx"] == str(found.best.onnx)
 
 
+@pytest.mark.slow
 def test_a_limit_on_the_latency_is_kept_and_a_search_goes_on(
     subject: Subject, tmp_path: Path
 ) -> None:

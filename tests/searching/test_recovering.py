@@ -11,6 +11,7 @@ from autocompress import Objective
 from autocompress.encoding.encoder import uncompressed_plan
 from autocompress.errors import AutocompressError, SearchError
 from autocompress.outcome.limits import Budget, Limit
+from autocompress.outcome.metric import Direction
 from autocompress.outcome.results import TrialResult
 from autocompress.plan import CompressionPlan, Treatment
 from autocompress.precisions import EntropyStep, Float16, Precision
@@ -18,7 +19,9 @@ from autocompress.recovery import RecoveryBudget, RecoverySettings
 from autocompress.searching.executors import Outcome
 from autocompress.searching.folder import SearchFolder
 from autocompress.searching.jobs import Bench, Job, RecoveryJob
+from autocompress.searching.judge import Judge
 from autocompress.searching.recovering import carry_out, is_begun, recovery_jobs
+from autocompress.searching.settings import Settings
 from autocompress.structures import Dense
 from autocompress.trial.evaluator import Evaluator
 
@@ -79,7 +82,7 @@ def jobs_of(
     bench: Bench, folder: SearchFolder, limits: Mapping[str, Limit], best: TrialResult
 ) -> dict[str, RecoveryJob]:
     source = bench.evaluator.source
-    return recovery_jobs(folder, source, "accuracy", limits, best, SETTINGS)
+    return recovery_jobs(folder, source, "accuracy", limits, [best], SETTINGS)
 
 
 def test_files_are_judged_by_the_limits_of_the_search(bench: Bench, folder: SearchFolder) -> None:
@@ -139,7 +142,7 @@ def test_other_settings_are_another_recovery(bench: Bench, folder: SearchFolder)
     near, nearer = (replace(SETTINGS, learning_rate=0.005 + by) for by in (1e-9, 2e-9))
     assert near.label() == nearer.label()
     best = best_of(bench, Float16())
-    jobs = recovery_jobs(folder, bench.evaluator.source, "accuracy", LIMITS, best, near)
+    jobs = recovery_jobs(folder, bench.evaluator.source, "accuracy", LIMITS, [best], near)
     carry_out(jobs, Prepared(best))
     assert is_begun(folder, replace(near))
     assert not is_begun(folder, nearer)
@@ -163,6 +166,76 @@ def test_what_gave_no_file_within_the_limits_is_told(
     said = capsys.readouterr().err
     assert said.count("no file counts") == 1
     assert "recovery of trial 7: no file counts: above 20 kB" in said
+
+
+def test_other_members_keep_their_own_sizes(
+    bench: Bench, folder: SearchFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    best = best_of(bench, Float16())
+    steps = replace(best_of(bench, EntropyStep(step=2.5)), number=12)
+    exact, source = replace(best, number=3), bench.evaluator.source
+    members = [best, steps, exact]
+    jobs = recovery_jobs(folder, source, "accuracy", LIMITS, members, SETTINGS)
+    assert list(jobs) == ["recovered", "recovered-0012", "recovered-0003", "control"]
+    assert [job.number for job in jobs.values()] == [7, 12, 3, 7]
+    assert jobs["recovered-0012"].limits == {**LIMITS, "size_bytes": Budget(9876).limit}
+    assert jobs["recovered-0003"].limits == LIMITS  # its size is what it is
+    carry_out(jobs, Prepared(best, 4))
+    assert len([*folder.all_recovered("recovered")]) == 3
+    assert len([*folder.all_recovered("control")]) == 1
+    said = capsys.readouterr().err
+    assert "fine-tuning trial 12 for 6 steps" in said
+    assert "fine-tuned: trial 12: 9.876 kB, accuracy 0.8" in said
+
+
+def test_what_is_under_way_is_kept_when_another_fails(bench: Bench, folder: SearchFolder) -> None:
+    class Failing(Prepared):
+        """Fails with what was begun last, and does the rest."""
+
+        def next(self) -> tuple[Job, Outcome]:
+            job, outcome = super().next()
+            return job, SearchError("lost") if job is self.asked[-1] else outcome
+
+    best = best_of(bench, Float16())
+    members = [best, replace(best, number=12), replace(best, number=3)]
+    jobs = recovery_jobs(folder, bench.evaluator.source, "accuracy", LIMITS, members, SETTINGS)
+    executor = Failing(best, 2)
+    with pytest.raises(SearchError, match="lost"):
+        carry_out(jobs, executor)
+    assert len(executor.asked) == 2
+    assert [path for path, _ in folder.all_recovered("recovered")] == [jobs["recovered"].path]
+
+
+SIZES = [1000, 2000, 4000, 8000, 16_000]
+FRONT = [0.5, 0.85, 0.88, 0.9, 0.99]  # of trials 0 to 4, whose uncompressed model has 1.0
+
+
+@pytest.mark.parametrize(
+    ("limits", "count", "numbers"),
+    [
+        ({}, 0, []),
+        ({}, 1, [4]),
+        ({}, 2, [4, 1]),
+        ({}, 9, [4, 1, 3]),  # trial 0 is worse than fine-tuning could mend
+        ({"size_bytes": Budget(8000).limit}, 9, [1, 3]),
+    ],
+)
+def test_members_are_near_in_loss_and_spread_over_the_sizes(
+    limits: dict[str, Limit], count: int, numbers: list[int]
+) -> None:
+    directions: dict[str, Direction] = {"size_bytes": "minimize", "accuracy": "maximize"}
+    settings = Settings(
+        name="model", metric="accuracy", directions=directions, budget_bytes=None, sampler="tpe",
+        seed=0, model="", data="", space="",
+    )  # fmt: skip
+    judge = Judge(settings, limits, {"size_bytes": 64_000.0, "accuracy": 1.0})
+    plan = CompressionPlan(treatments={})
+    pairs = [*zip(SIZES, FRONT, strict=True), (9000, 0.6)]  # the last is not on the front
+    results = [
+        TrialResult(number, plan, {"size_bytes": size, "accuracy": value}, True, 0.0, 0.0, 0.0)
+        for number, (size, value) in enumerate(pairs)
+    ]
+    assert [one.number for one in judge.members(results, results[2], count)] == numbers
 
 
 def test_a_slow_file_is_scored_all_the_same(tmp_path: Path) -> None:

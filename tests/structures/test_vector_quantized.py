@@ -314,7 +314,7 @@ def test_files_hold_the_vectors(
 def test_the_report_names_the_structure(tmp_path: Path) -> None:
     artifact = written(VectorQuantized(dimension=3, bits=4, parts=2), Float16(), tmp_path)
     (line,) = [line for line in artifact.report() if line.name == EMBEDDING]
-    assert line.structure == "vq 4 bit per 3 2 parts"
+    assert line.structure == "vectors of 3, 4 bits each, 2 codebooks"
     assert line.size_bytes < 17 * 6 * 2 + 2 * 16 * 3 * 2
 
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from urllib.parse import unquote
 import pytest
 from strategies import write_mixed
 
-from autocompress.artifact import open_artifact
+from autocompress.artifact import Artifact, open_artifact
 from autocompress.errors import SearchError
 from autocompress.outcome.about import About, DataDescription
 from autocompress.outcome.results import Scored, SearchResult, TrialResult
@@ -352,12 +352,14 @@ def test_the_description_begins_with_the_answer(
     tracker.reconcile([trial(0), trial(1)], lambda number: artifact)
     found = search(front)
     tracker.log_front(found, [])
-    tracker.conclude(found, About(data=DataDescription("corpus", "abc", {"words": 3})))
+    data = DataDescription("corpus", "abc", {"words": 3})
+    tracker.conclude(found, About(data=data, unserved="nothing makes it"))
     note = parent(out).data.tags["mlflow.note.content"]
     first = note.splitlines()[0]
     if front:
         assert first.startswith("**1.001 kB, 9.0 times smaller, ppl 89 (+11.25 %)**: ")
         assert f"runs/{children(out)[1].info.run_id}" in first
+        assert note.endswith("No model is registered: nothing makes it.")
     else:
         assert first == "**No plan keeps the limits** among 3 trials."
     (used,) = parent(out).inputs.dataset_inputs
@@ -399,6 +401,33 @@ def test_what_was_fine_tuned_shows_its_plan(out: Path, tmp_path: Path) -> None:
     assert (run.info.start_time, run.info.end_time) == (1000 * 1000, 1040 * 1000)
     losses = client(out).get_metric_history(run.info.run_id, "training_loss")
     assert [(point.step, point.value) for point in losses] == [(5, 4.5), (10, 4.0)]
+
+
+def test_every_model_has_a_picture_that_is_drawn_once(out: Path, artifact: Path) -> None:
+    drawn: list[tuple[str, Mapping[str, float]]] = []
+
+    def draw(title: str, artifact: Artifact, rises: Mapping[str, float], path: Path) -> None:
+        drawn.append((title, rises))
+        path.write_bytes(f"{artifact.size_bytes}".encode())
+
+    result = replace(trial(3), rises={"embedding.weight": 0.5})
+    tracker = Tracker(out, "small", {}, YARDSTICK, draw)
+    tracker.log_trial(result, artifact)
+    tuned = replace(search([3]).front[0], artifact=write_mixed(out / "recovered" / "model.acz"))
+    found = replace(search([3]), recovered=(tuned,))
+    for _ in range(2):
+        tracker.reconcile([result], lambda number: artifact)
+        tracker.log_recovered(found, tuned)
+    assert [(title.split(":")[0], rises) for title, rises in drawn] == [
+        ("trial 3", {"embedding.weight": 0.5}),
+        ("trial 3, fine-tuned", {}),
+    ]
+    pictures = [path.read_bytes() for path in out.glob("mlartifacts/*/artifacts/weights.png")]
+    assert pictures == 2 * [f"{artifact.stat().st_size}".encode()]
+    next(out.glob("mlartifacts/*/artifacts/weights.png")).unlink()
+    tracker.reconcile([result], lambda number: artifact)
+    tracker.log_recovered(found, tuned)
+    assert len(drawn) == 3
 
 
 def test_what_was_fine_tuned_is_marked_while_it_is_the_best(out: Path, tmp_path: Path) -> None:

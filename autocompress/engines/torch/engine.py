@@ -20,6 +20,10 @@ class TorchEngine(Engine):
         del uncompressed
         self._model = model
 
+    def run_on(self, device: str) -> None:
+        """Run on a device what is loaded from now on."""
+        self._model.to(device)
+
     def load(self, artifact: Artifact) -> nn.Module:
         """Return the copy, filled with an artifact's weights."""
         return fill(self._model, artifact)

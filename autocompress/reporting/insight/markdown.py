@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from autocompress.outcome.results import SearchResult, TrialResult
 
 _FEWEST_PER_METHOD = 3  # the mean of one or two trials says little of a method
-_PICTURE = "hypervolume.png"
+_PICTURE = "progress.png"
+_TIMES_SMALLER = f"times smaller at up to {100 * WORST:.0f} % loss"
 _LARGEST_LOSS = 50.0  # nats; what is predicted beyond is as good as infinite
 
 
@@ -47,7 +48,7 @@ def write_insight(
     folder: Path,
     understood: Mapping[str, Any] | None = None,
 ) -> list[Path]:
-    """Write report.md and hypervolume.png, each whole or not at all.
+    """Write report.md and progress.png, each whole or not at all.
 
     Args:
         result: The search; the files of its front are opened.
@@ -62,13 +63,14 @@ def write_insight(
         ArtifactError: If a file of the front cannot be opened.
     """
     # matplotlib takes a second to import, and the text does not need it.
-    from autocompress.reporting.pictures import save_hypervolume
+    from autocompress.reporting.pictures import save_progress
 
     text = "\n".join(insight_lines(result, trials, understood)) + "\n"
-    volumes, title = hypervolume(result, trials), f"{result.name}: hypervolume of the front"
+    title = f"{result.name}: {_TIMES_SMALLER}"
+    smaller = [2.0**volume for volume in hypervolume(result, trials)]
     return [
         write_whole(folder / "report.md", lambda path: path.write_text(text, encoding="utf-8")),
-        write_whole(folder / _PICTURE, lambda path: save_hypervolume(title, volumes, path)),
+        write_whole(folder / _PICTURE, lambda path: save_progress(title, smaller, path)),
     ]
 
 
@@ -170,20 +172,18 @@ def _progress_section(volumes: Sequence[float]) -> list[str]:
     lines = ["## How far it came", ""]
     if not volumes:
         return [*lines, "No trial was measured."]
-    rows = [
-        [str(trials), f"{volumes[trials - 1]:.2f}", f"{2 ** volumes[trials - 1]:.1f}"]
-        for trials in _shown(len(volumes))
-    ]
-    header = ["measured trials", "hypervolume, halvings", "times smaller, geometric mean"]
+    rows = [[str(trials), f"{2 ** volumes[trials - 1]:.1f}x"] for trials in _shown(len(volumes))]
+    header = ["measured trials", _TIMES_SMALLER]
     return [
         *lines,
-        "The hypervolume of the front is the mean, over all losses of the metric that one may",
-        f"permit, from 0 to {100 * WORST:.0f} %, of how often the best plan halves the file.",
+        "How many times smaller the smallest file is that loses no more than one permits: the",
+        f"geometric mean over all losses from 0 to {100 * WORST:.0f} %. (Two to the power of the",
+        "hypervolume of the front.)",
         _growth(volumes),
         "",
         *table(header, rows),
         "",
-        f"![Hypervolume after each trial]({_PICTURE})",
+        f"![Times smaller after each trial]({_PICTURE})",
     ]
 
 
@@ -218,6 +218,8 @@ def _importance_section(metric: str, measured: int, entries: Sequence[Importance
         "size, goes with the kinds of structure and precision of a weight, adjusted for how many",
         "kinds there are. A dash stands for no more than one random choice in twenty reaches.",
         f"Rows left out, since they have two dashes: {len(entries) - len(telling)}.",
+        "",
+        "Kinds are named as in plans and search spaces.",
         "",
         f"Beside it the kinds that did best on average, with {_FEWEST_PER_METHOD} trials or more;",
         f'"{ELSEWHERE}" are weights stored with their site, and sites whose weights are stored',

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 from autocompress.encoding.encoder import Encoder
 from autocompress.encoding.estimates import Estimator
@@ -23,6 +24,7 @@ from autocompress.searching.openings.chase import Chase
 from autocompress.searching.openings.menus import menus
 from autocompress.searching.openings.uniform import (
     RUNGS,
+    Family,
     Opening,
     families,
     first_below,
@@ -31,6 +33,7 @@ from autocompress.searching.openings.uniform import (
     openings,
 )
 from autocompress.searching.space.language import Space
+from autocompress.support import progress
 
 _ROWS = 256
 _SMALLEST_RISE = 0.001
@@ -38,6 +41,8 @@ _FRONT_RISES = (0.001, 0.25)
 _FRONT_PLANS = 14
 _FINER, _SPARE = (0.7, 0.5, 0.35), 0.1
 _SMALLER = 0.85
+
+_Step = tuple[str, Callable[[], None]]
 
 
 @dataclass(frozen=True)
@@ -76,36 +81,57 @@ class Planning:
         self._space, self._encoder, self._source = space, encoder, encoder.source
         self._menus = menus(space, encoder)
         self.curve = curve_of(self._menus, encoder.source)
-        for rise in goals.rises:
-            self._for_rise(rise)
-        if goals.limit_bytes is not None:
-            self._for_size(goals.limit_bytes)
-        elif not goals.rises:
-            self._for_front()
-        self._as_they_are(fitted=goals.limit_bytes is not None or bool(goals.rises))
+        steps = list(self._steps(goals))
+        # Fitting a ladder to a budget takes seconds: files are encoded until one fits.
+        with progress.bar("first plans", len(steps)) as bar:
+            for what, plan in steps:
+                bar.advance(0, what)
+                plan()
+                bar.advance(1, what)
 
-    def _for_rise(self, rise: float) -> None:
+    def _steps(self, goals: Goals) -> Iterator[_Step]:
+        """Yield what is to be planned, in order."""
+        limit = goals.limit_bytes
+        for rise in goals.rises:
+            yield from self._for_rise(rise)
+        if limit is not None:
+            yield from self._for_size(limit)
+        elif not goals.rises:
+            yield "allocation", self._for_front
+        fitted = limit is not None or bool(goals.rises)
+        yield "uniform plans", partial(self._as_they_are, fitted=fitted)
+
+    def _for_rise(self, rise: float) -> Iterator[_Step]:
         """Aim at a rise with the allocation and with all ladders; else guess, some times finer.
 
         Until something is measured, a small rise of the metric, in shares, is taken for one of
         the loss, in nats: of a perplexity, that is about the same.
         """
-        price = price_of_loss_rise(self._menus, max(rise, _SMALLEST_RISE))
-        chosen = allocated(self._menus, price, self._space, self._source)
-        size = total_bytes(allocate(self._menus, price))
-        if chosen.is_scalable:
-            self.chases.append(Chase(chosen, 1.0, rise))
-        self._spare(rise)
+        yield "allocation", partial(self._allocation_for_rise, rise)
         estimator = Estimator(self._encoder, _ROWS)
         for family in families(self._space, self._source):
             if family.is_scalable:
+                yield family.name, partial(self._family_for_rise, family, rise, estimator)
+        yield "finer allocations", partial(self._finer_for_rise, rise)
 
-                def estimated(octaves: float, at: Callable[..., Opening] = family.at) -> float:
-                    return estimator.size(at(2.0**octaves, self._space, self._source).plan)
+    def _allocation_for_rise(self, rise: float) -> None:
+        price = price_of_loss_rise(self._menus, max(rise, _SMALLEST_RISE))
+        chosen = allocated(self._menus, price, self._space, self._source)
+        if chosen.is_scalable:
+            self.chases.append(Chase(chosen, 1.0, rise))
+        self._spare(rise)
 
-                with left_out(family.name):
-                    first = 2.0 ** first_below(estimated, size)
-                    self.chases.append(Chase(family, first, rise))
+    def _family_for_rise(self, family: Family, rise: float, estimator: Estimator) -> None:
+        price = price_of_loss_rise(self._menus, max(rise, _SMALLEST_RISE))
+        size = total_bytes(allocate(self._menus, price))
+
+        def estimated(octaves: float) -> float:
+            return estimator.size(family.at(2.0**octaves, self._space, self._source).plan)
+
+        with left_out(family.name):
+            self.chases.append(Chase(family, 2.0 ** first_below(estimated, size), rise))
+
+    def _finer_for_rise(self, rise: float) -> None:
         for share in _FINER:
             self._allocate(price_of_loss_rise(self._menus, max(share * rise, _SMALLEST_RISE)))
 
@@ -121,15 +147,24 @@ class Planning:
             family = replace(chosen, name=f"finer {chosen.name}")
             self.chases.append(Chase(family, 1.0, rise, is_spare=True))
 
-    def _for_size(self, limit_bytes: int) -> None:
+    def _for_size(self, limit_bytes: int) -> Iterator[_Step]:
         """Fit an allocation and all ladders to the budget, then allocate fewer and fewer bytes."""
+        yield "allocation", partial(self._allocation_for_size, limit_bytes)
+        for family in families(self._space, self._source):
+            yield family.name, partial(self._family_for_size, family, limit_bytes)
+        yield "smaller allocations", partial(self._smaller_for_size, limit_bytes)
+
+    def _allocation_for_size(self, limit_bytes: int) -> None:
         with left_out("allocation"):
             chosen = allocated_to_budget(self._menus, self._space, self._encoder, limit_bytes)
             self._fitted(chosen.at(1.0, self._space, self._source), limit_bytes)
-        for family in families(self._space, self._source):
-            with left_out(family.name):
-                scale = fitting_scale(family, self._space, self._encoder, limit_bytes)
-                self._fitted(family.at(scale, self._space, self._source), limit_bytes)
+
+    def _family_for_size(self, family: Family, limit_bytes: int) -> None:
+        with left_out(family.name):
+            scale = fitting_scale(family, self._space, self._encoder, limit_bytes)
+            self._fitted(family.at(scale, self._space, self._source), limit_bytes)
+
+    def _smaller_for_size(self, limit_bytes: int) -> None:
         for rung in range(1, RUNGS):
             self._allocate(price_of_size(self._menus, limit_bytes * _SMALLER**rung))
 

@@ -1,97 +1,23 @@
-"""Where jobs are done: in this process, or side by side in others on this machine.
-
-Executors are told what to do and give results back; study, folder and tracking remain with the
-one process that owns them.
-"""
+"""Several jobs at a time, in as many processes on this machine."""
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
-from typing import Any, Protocol
+from typing import Any
 
 import cloudpickle
 
 from autocompress.errors import AutocompressError, SearchError
-from autocompress.outcome.results import TrialResult
+from autocompress.searching.executors.base import Outcome, outcome_of, pickled, received
 from autocompress.searching.jobs import Bench, Job
 from autocompress.searching.sending import Sent
+from autocompress.support import progress
 from autocompress.support.signals import interrupts_ignored
-from autocompress.trial.looks import GivenUp
-
-Outcome = TrialResult | GivenUp | AutocompressError
-"""What a job has given, or the error that it failed with."""
 
 _DYING_S = 10  # of a busy machine, from the end of a pipe to that of its process
-
-
-class Executor(Protocol):
-    """Does jobs.
-
-    Attributes:
-        capacity: How many jobs can be under way at a time.
-    """
-
-    capacity: int
-
-    @property
-    def n_begun(self) -> int:
-        """How many jobs are under way."""
-
-    def begin(self, job: Job) -> None:
-        """Begin a job; there must be room for it."""
-
-    def next(self) -> tuple[Job, Outcome]:
-        """Wait for the end of a job that is under way.
-
-        Raises:
-            SearchError: If what was to do it is lost, or cannot do any.
-        """
-
-
-def executing(bench: Bench, jobs: int) -> AbstractContextManager[Executor]:
-    """Return an executor for so many jobs at a time, which ends with the block.
-
-    Args:
-        bench: What the jobs work with.
-        jobs: With one, this process does them; with more, as many others.
-
-    Raises:
-        SearchError: If the bench cannot be copied to other processes.
-    """
-    return _here(bench) if jobs == 1 else LocalProcesses(bench, jobs)
-
-
-@contextmanager
-def _here(bench: Bench) -> Iterator[Executor]:
-    yield ThisProcess(bench)
-
-
-class ThisProcess:
-    """Does one job at a time, when it is asked for the next outcome."""
-
-    capacity = 1
-
-    def __init__(self, bench: Bench) -> None:
-        self._bench = bench
-        self._waiting: list[Job] = []
-
-    @property
-    def n_begun(self) -> int:
-        """How many jobs wait to be done."""
-        return len(self._waiting)
-
-    def begin(self, job: Job) -> None:
-        """Keep a job until `next` does it."""
-        self._waiting.append(job)
-
-    def next(self) -> tuple[Job, Outcome]:
-        """Do the job that was begun first."""
-        job = self._waiting.pop(0)
-        return job, _outcome(self._bench, job)
 
 
 class LocalProcesses:
@@ -112,7 +38,7 @@ class LocalProcesses:
         self._busy: dict[int, Job] = {}
         self._processes: list[Any] = []
         self._pipes: list[Connection] = []
-        self._start(_pickled(bench))
+        self._start(pickled(bench))
 
     def _start(self, bench: bytes) -> None:
         context = get_context("spawn")  # a fork would inherit the locks of other threads
@@ -156,14 +82,10 @@ class LocalProcesses:
             outcome: Outcome | Sent = self._pipes[index].recv()
         except (EOFError, ConnectionError) as error:
             raise self._death(index, job) from error
-        if isinstance(outcome, Sent):
-            failure = outcome.error()
-            if not isinstance(failure, AutocompressError):
-                raise failure
-            outcome = failure
-        if isinstance(outcome, SearchError):
-            raise outcome
-        return job, outcome
+        found = received(outcome)
+        if isinstance(found, SearchError):
+            raise found
+        return job, found
 
     def _death(self, index: int, job: Job) -> SearchError:
         self._processes[index].join(_DYING_S)
@@ -185,19 +107,9 @@ class LocalProcesses:
             process.join()
 
 
-def _pickled(bench: Bench) -> bytes:
-    try:
-        data: bytes = cloudpickle.dumps(bench)
-    except Exception as error:
-        raise SearchError(
-            f"several jobs need a model, a task and objectives that can be copied to other "
-            f"processes, but: {error}; use one job"
-        ) from error
-    return data
-
-
 def _work(pipe: Connection, bench: bytes) -> None:
     """Do jobs in a process of its own until the other end is closed."""
+    progress.console.quiet = True  # several would write over each other
     with suppress(EOFError, ConnectionError):
         try:
             own: Bench = cloudpickle.loads(bench)
@@ -226,11 +138,4 @@ def _outcome_there(bench: Bench, job: bytes) -> Outcome:
             f"another process cannot load a plan: {error}; register methods of your own in a "
             "module or a script, or use one job"
         )
-    return _outcome(bench, own)
-
-
-def _outcome(bench: Bench, job: Job) -> Outcome:
-    try:
-        return job.carry_out(bench)
-    except AutocompressError as error:
-        return error
+    return outcome_of(bench, own)

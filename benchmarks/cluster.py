@@ -1,0 +1,192 @@
+"""A search on 1, 2 and 4 workers of a Dask cluster, and one whose workers are killed all the time.
+
+    python benchmarks/cluster.py MODEL DATA [--trials 40] [--kill-for 5m]
+
+Scheduler and workers are processes of their own, as `dask scheduler` and `dask worker` start them,
+and talk over TCP. Told are the trials in the study, in MLflow and on the disk, how many of them
+are there twice, and the hypervolume of the front. In the last search one of four workers is killed
+by SIGKILL every few seconds, whatever it does. Scored on the first part of the validation text.
+Writes `benchmarks/results/cluster.md`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import psutil
+from mlflow import MlflowClient
+from ptb_small import RESULTS
+
+from autocompress import search
+from autocompress.lm import LanguageModeling, load_model, read_corpus
+from autocompress.outcome.results import SearchResult
+from autocompress.reporting.insight import hypervolume
+from autocompress.searching.folder import SearchFolder
+from autocompress.searching.ledger import LEDGER, Ledger
+
+WORKERS, EVERY_S = (1, 2, 4), 5.0
+PARTS = 8  # of the validation text, of which the first is read
+
+
+@dataclass
+class Row:
+    """What has come of a search.
+
+    Attributes:
+        name: What was done.
+        seconds: How long that took.
+        study: Trials in the study.
+        logged: In MLflow.
+        doubled: Trials that are anywhere more than once.
+        running: Runs of MLflow that did not end.
+        volume: Hypervolume of the front.
+        killed: Workers that were killed.
+    """
+
+    name: str
+    seconds: float
+    study: int
+    logged: int
+    doubled: int
+    running: int
+    volume: float
+    killed: int = 0
+
+
+@contextmanager
+def dask(workers: int, folder: Path) -> Iterator[tuple[str, psutil.Process]]:
+    """Yield the scheduler file of a cluster, and the process that restarts its workers."""
+    file = folder / "scheduler.json"
+    common = ["--scheduler-file", str(file), "--no-dashboard"]
+    python = [sys.executable, "-m"]
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    scheduler = subprocess.Popen(
+        [*python, "distributed.cli.dask_scheduler", *common, "--port", "0"], **quiet
+    )
+    many = ["--nworkers", str(workers), "--nthreads", "1", "--memory-limit", "0"]
+    nannies = subprocess.Popen([*python, "distributed.cli.dask_worker", *common, *many], **quiet)
+    try:
+        while not file.exists():
+            time.sleep(0.1)
+        yield str(file), psutil.Process(nannies.pid)
+    finally:
+        for process in (nannies, scheduler):
+            process.terminate()
+            process.wait()
+        file.unlink(missing_ok=True)
+
+
+@contextmanager
+def killing(nannies: psutil.Process) -> Iterator[list[int]]:
+    """Kill a worker every few seconds; yield the list of those that were."""
+    over, killed = threading.Event(), list[int]()
+    chance = random.Random(0)
+
+    def kill() -> None:
+        while not over.wait(EVERY_S):
+            workers = [
+                one for one in nannies.children() if "spawn_main" in " ".join(one.cmdline())
+            ]
+            if workers:
+                victim = chance.choice(workers)
+                os.kill(victim.pid, signal.SIGKILL)
+                killed.append(victim.pid)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
+        yield killed
+    finally:
+        over.set()
+        thread.join()
+
+
+def counted(name: str, out: Path, seconds: float, killed: int = 0) -> Row:
+    """Count the trials of a search wherever they are."""
+    folder = SearchFolder(out)
+    lines = (out / LEDGER).read_text(encoding="utf-8").splitlines()
+    numbers = [json.loads(line)["number"] for line in lines]
+    client = MlflowClient(f"sqlite:///{out}/mlflow.db")
+    experiments = [one.experiment_id for one in client.search_experiments()]
+    runs = client.search_runs(experiments, max_results=10_000)
+    names = [str(run.info.run_name) for run in runs]
+    trials = [one for one in names if one.startswith("trial-")]
+    document = json.loads((out / "result.json").read_text(encoding="utf-8"))
+    result = SearchResult.from_json(document)
+    return Row(
+        name,
+        seconds,
+        Ledger(out / LEDGER).n_trials(),
+        len(trials),
+        len(numbers) - len(set(numbers)) + len(trials) - len(set(trials)),
+        sum(run.info.status == "RUNNING" for run in runs),
+        hypervolume(result, folder.trials())[-1],
+        killed,
+    )
+
+
+def table(rows: list[Row]) -> str:
+    """Write the rows as a table of Markdown."""
+    first = rows[0].volume
+    titles = ["search", "wall time", "trials in the study", "in MLflow", "doubled", "left running"]
+    titles += ["hypervolume", "beside the first", "workers killed"]
+    lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
+    lines += [
+        f"| {row.name} | {row.seconds:.0f} s | {row.study} | {row.logged} | {row.doubled} | "
+        f"{row.running} | {row.volume:.3f} | {100 * (row.volume / first - 1):+.2f} % | "
+        f"{row.killed} |"
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Search, count, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("model", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--kill-for", default="5m")
+    asked = parser.parse_args()
+    model, vocabulary = load_model(asked.model)
+    corpus = read_corpus(asked.data, vocabulary)
+    part = corpus.valid[: len(corpus.valid) // PARTS]
+    task = LanguageModeling(replace(corpus, valid=part, test=part))
+    rows = []
+    with TemporaryDirectory() as place:
+        for workers in WORKERS:
+            out = Path(place) / f"{workers}"
+            with dask(workers, Path(place)) as (file, _):
+                start = time.perf_counter()
+                search(model, task, trials=asked.trials, cluster=file, out=out, name="ptb")
+                name = f"{workers} worker{'s' if workers > 1 else ''}"
+                rows.append(counted(name, out, time.perf_counter() - start))
+            print(table(rows), flush=True)
+        out = Path(place) / "killed"
+        with dask(WORKERS[-1], Path(place)) as (file, nannies), killing(nannies) as killed:
+            start = time.perf_counter()
+            search(model, task, timeout=asked.kill_for, cluster=file, out=out, name="ptb")
+            seconds = time.perf_counter() - start
+        name = f"{WORKERS[-1]} workers, killed, begun for {asked.kill_for}"
+        rows.append(counted(name, out, seconds, len(killed)))
+    head = f"`{' '.join(['python', *sys.argv])}`, {os.cpu_count()} cores\n\n"
+    (RESULTS / "cluster.md").write_text(f"{head}{table(rows)}\n", encoding="utf-8")
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()
