@@ -14,8 +14,10 @@ from autocompress.coders.base import CODERS, Coder, Codes
 from autocompress.coders.tables import Table
 from autocompress.errors import ArtifactError
 from autocompress.support.integers import AT_ONCE, type_of
+from autocompress.support.memory import give_back
 
 _LARGEST_ALPHABET = 4096
+_MANY = 2**20
 _MAX_CLASSES = 24
 
 
@@ -92,7 +94,10 @@ def _encode_classes(codes: Codes, classes: NDArray[np.int64]) -> bytes:
     messages += [_Rows(codes, np.flatnonzero(classes == k)) for k in range(n_classes)]
     tables = [Table.of(message) for message in messages]
     head = b"".join([bytes([n_classes]), *(table.pack() for table in tables)])
-    return head + _words(messages, tables).data
+    words = _words(messages, tables)
+    if codes.size > _MANY:
+        give_back()  # the coder's own memory
+    return head + words.data
 
 
 def _words(messages: Sequence[Sequence[Codes]], tables: Sequence[Table]) -> NDArray[np.uint32]:
