@@ -21,6 +21,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder / "autocompress"
 
 
+@pytest.fixture(autouse=True)
+def no_server() -> Iterator[None]:
+    """Leave no tracking server to other tests: `mlflow.set_tracking_uri` names it for good."""
+    yield
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database without experiments of ours: making one takes seconds."""
