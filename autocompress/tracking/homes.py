@@ -207,4 +207,6 @@ def is_web(uri: str) -> bool:
 def shown(uri: str) -> str:
     """Return an address without the user and the password in it."""
     parts = urlsplit(uri)
+    if not parts.netloc:
+        return uri  # which would lose slashes of "sqlite:///"
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

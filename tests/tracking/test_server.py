@@ -298,6 +298,7 @@ def test_a_server_may_be_killed_and_come_back(tmp_path: Path) -> None:
             capture_output=True,
             text=True,
             check=True,
+            timeout=120,
         ).stdout
         key = SearchFolder(out).path.joinpath("tracking.json").read_text().split('"')[3]
         assert page.startswith(f"{uri}/#/experiments/")
