@@ -71,6 +71,7 @@ def test_what_is_no_address_is_refused(uri: str) -> None:
 def test_no_password_is_shown() -> None:
     assert shown("http://me:secret@there:80/p") == "http://there:80/p"
     assert shown("http://there") == "http://there"
+    assert shown("sqlite:///a/mlflow.db") == "sqlite:///a/mlflow.db"
     home = UsersServer("http://me:secret@127.0.0.1:9", "key")
     with pytest.raises(SearchError) as error, home.errors("open its database"):
         home.open()
