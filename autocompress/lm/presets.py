@@ -83,7 +83,7 @@ PRESETS = {
     # About two minutes on two cores with the text of `python_docs`: valid perplexity 89.
     "demo": Hyperparameters(
         hidden_size=128,
-        epochs=4,
+        epochs=3,
         initial_epochs=2,
         decay=0.3,
         dropout=0.1,
