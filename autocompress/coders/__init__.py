@@ -6,7 +6,7 @@ import numpy as np
 
 from autocompress.coders.base import CODERS, Coder, Codes
 from autocompress.errors import ArtifactError
-from autocompress.support.memory import give_back
+from autocompress.support.memory import give_back_beside
 
 # isort: off
 # They are registered in this order, in which the earlier of two equally short encodings is taken.
@@ -14,9 +14,6 @@ from autocompress.coders.packed import PackedCoder
 from autocompress.coders.entropy import EntropyCoder
 from autocompress.coders.contexts import ContextCoder
 # isort: on
-
-
-_MANY = 2**20
 
 
 def encode_smallest(codes: Codes) -> tuple[str, bytes]:
@@ -32,8 +29,8 @@ def encode_smallest(codes: Codes) -> tuple[str, bytes]:
         if best is not None and length is not None and best[:2] <= (length, place):
             continue
         coder = CODERS[name]()
-        if codes.size > _MANY:
-            give_back()  # what one coder has freed comes not on top of what the next one takes
+        # What one coder has freed comes not on top of what the next one takes.
+        give_back_beside(codes.size)
         data = coder.encode(codes if coder.frugal else codes.astype(np.int64))
         if data is not None and (best is None or (len(data), place) < best[:2]):
             best = len(data), place, name, data

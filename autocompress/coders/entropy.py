@@ -14,10 +14,9 @@ from autocompress.coders.base import CODERS, Coder, Codes
 from autocompress.coders.tables import Table
 from autocompress.errors import ArtifactError
 from autocompress.support.integers import AT_ONCE, type_of
-from autocompress.support.memory import give_back
+from autocompress.support.memory import give_back_beside
 
 _LARGEST_ALPHABET = 4096
-_MANY = 2**20
 _MAX_CLASSES = 24
 
 
@@ -95,8 +94,7 @@ def _encode_classes(codes: Codes, classes: NDArray[np.int64]) -> bytes:
     tables = [Table.of(message) for message in messages]
     head = b"".join([bytes([n_classes]), *(table.pack() for table in tables)])
     words = _words(messages, tables)
-    if codes.size > _MANY:
-        give_back()  # the coder's own memory
+    give_back_beside(codes.size)  # the coder's own memory
     return head + words.data
 
 

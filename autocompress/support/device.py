@@ -27,8 +27,9 @@ def chosen_device(name: str | torch.device) -> torch.device:
     """
     if str(name) == "auto":
         found = torch.device("cuda", 0) if torch.cuda.is_available() else _CPU
-        what = f" ({torch.cuda.get_device_name(found)})" if found.type == "cuda" else ""
-        progress.say(f"running on {found}{what}" if what else "running on cpu: no GPU is there")
+        is_gpu = found.type == "cuda"
+        what = torch.cuda.get_device_name(found) if is_gpu else "no CUDA device is there"
+        progress.say(f"running on {found}: {what}")
         return found
     try:
         device = torch.device(name)

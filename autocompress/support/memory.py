@@ -5,6 +5,14 @@ from __future__ import annotations
 import ctypes
 import sys
 
+_LARGE = 2**20
+
+
+def give_back_beside(size: int) -> None:
+    """As `give_back`, beside so many numbers that it is worth its time."""
+    if size > _LARGE:
+        give_back()
+
 
 def give_back() -> None:
     """Return to the system what was freed, where the C library keeps it: glibc does so.

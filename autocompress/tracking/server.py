@@ -145,14 +145,9 @@ def check_port(port: int, host: str = HOST) -> None:
         SearchError: If this machine has no such host, another program listens there, or it takes
             rights that the user lacks.
     """
-    try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with closing(socket.socket(family)) as probe:
-            if os.name == "posix":  # elsewhere it lets two programs have one port
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
-        is_host = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
+    error = _fault_of(port, host)
+    if error is not None:
+        is_host = _is_of_host(error)
         what, option = (f"host '{host}'", "--host") if is_host else (f"port {port}", "--port")
         raise SearchError(
             f"{what} cannot be used ({error.strerror}); choose another one by {option}"
@@ -163,19 +158,34 @@ def free_port(first: int, host: str = HOST) -> int:
     """Return a port or the next one that is free.
 
     Raises:
-        SearchError: If there is none among a hundred.
+        SearchError: If there is none among a hundred, or this machine has no such host.
     """
     for port in range(first, first + _PORTS_TRIED):
-        try:
+        error = _fault_of(port, host)
+        if error is None:
+            return port
+        if _is_of_host(error):
             check_port(port, host)
-        except SearchError as error:
-            if "--host" in str(error):
-                raise
-            continue
-        return port
     raise SearchError(
         f"no port from {first} to {first + _PORTS_TRIED - 1} is free; choose one by --port"
     )
+
+
+def _fault_of(port: int, host: str) -> OSError | None:
+    """Return why no server could listen there, or None."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with closing(socket.socket(family)) as probe:
+            if os.name == "posix":  # elsewhere it lets two programs have one port
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        return error
+    return None
+
+
+def _is_of_host(error: OSError) -> bool:
+    return isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
 
 
 def _answers(at: Listening) -> bool:

@@ -41,7 +41,7 @@ class Named(NamedTuple):
 @no_gpu
 def test_auto_says_what_it_chose(capsys: pytest.CaptureFixture[str]) -> None:
     assert chosen_device("auto") == torch.device("cpu")
-    assert capsys.readouterr().err == "running on cpu: no GPU is there\n"
+    assert capsys.readouterr().err == "running on cpu: no CUDA device is there\n"
     assert chosen_device("cpu") == chosen_device(torch.device("cpu")) == torch.device("cpu")
     assert not capsys.readouterr().err
 
