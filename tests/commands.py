@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 
@@ -38,3 +39,8 @@ def only_line(done: Done) -> str:
     assert len(lines) == 1
     assert done.stderr.endswith(lines[0] + "\n")
     return lines[0]
+
+
+def listen_to_interrupts() -> None:
+    """Undo what a shell does to its background jobs, which may be what runs the tests."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from commands import Done, only_line, run, run_alone
+from commands import Done, listen_to_interrupts, only_line, run, run_alone
 from safetensors.torch import load_file, save_file
 from strategies import write_mixed
 from toys import toy_model, write_corpus
@@ -300,11 +300,6 @@ def start(arguments: Sequence[object]) -> subprocess.Popen[str]:
         start_new_session=True,
         preexec_fn=listen_to_interrupts,
     )
-
-
-def listen_to_interrupts() -> None:
-    """Undo what a shell does to its background jobs, which may be what runs the tests."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_for_trials(out: Path, count: int) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import mlflow
 import pytest
 import torch
+from commands import listen_to_interrupts
 from pandas import DataFrame
 
 import autocompress
@@ -166,7 +167,12 @@ def ui(out: Path) -> Iterator[str]:
         str(free_port(5300)),
     ]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=listen_to_interrupts,
     )
     try:
         assert process.stdout is not None
