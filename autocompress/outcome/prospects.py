@@ -26,7 +26,6 @@ SOUND = 0.1
 _NEAR = 0.85  # of the size that is asked for: what is smaller shows too little of it
 _POOR, _SMALL = 3.0, 0.01  # times what is predicted, which is at least so much
 _PAIRS = 5  # predicted and measured ones, from which the next prediction is corrected
-_FEWEST_PAIRS = 3
 _LARGEST_LOSS = 50.0  # nats; what is predicted beyond is as good as infinite
 
 
@@ -178,7 +177,7 @@ def _correction(result: SearchResult, measured: Sequence[TrialResult], loss: flo
         for one in measured
         if one.predicted and one.predicted > 0 and 0 < result.worsening(one.values) < math.inf
     ]
-    if len(pairs) < _FEWEST_PAIRS or loss <= 0:
+    if not pairs or loss <= 0:
         return 1.0
     near = sorted(pairs, key=lambda pair: abs(math.log(pair[0] / loss)))[:_PAIRS]
     return median(shown / predicted for predicted, shown in near)

@@ -85,8 +85,9 @@ def test_a_poor_plan_of_the_size_does_not_tell_what_can_be_had() -> None:
     assert told[10].rise == pytest.approx(math.expm1(0.01))
 
 
-def test_predictions_are_corrected_by_trials_of_their_like() -> None:
-    trials = [trial(n, 2_000 + n, 10 * math.exp(0.8), 0.4) for n in range(3)]
+@pytest.mark.parametrize("count", [1, 3])
+def test_predictions_are_corrected_by_trials_of_their_like(count: int) -> None:
+    trials = [trial(n, 2_000 + n, 10 * math.exp(0.8), 0.4) for n in range(count)]
     (ten,) = (one for one in prospects(found(), trials, CURVE) if one.times == 10)
     assert ten.rise == pytest.approx(math.expm1(0.02))
     smallest = sound(found(), trials, CURVE)
