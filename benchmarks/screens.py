@@ -101,7 +101,7 @@ def browsed(folder: Path) -> Iterator[str]:
 
 def pages(demo: Path, missed: Path) -> None:
     """Photograph the page of a search: light and dark, on a phone, and one that missed."""
-    page = (demo / "search" / "front.html").resolve().as_uri() + "#trials/0001/model.acz"
+    page = (demo / "search" / "front.html").resolve().as_uri()
     photograph(IMAGES / "page-light.png", page, 1000, 1160)
     dark = "--blink-settings=preferredColorScheme=0"
     photograph(IMAGES / "page-dark.png", page, 1000, 1160, dark)
@@ -112,8 +112,8 @@ def pages(demo: Path, missed: Path) -> None:
 def trials(folder: Path) -> None:
     """Photograph MLflow: the trials, their charts, a trial, the search and the model."""
     with browsed(folder) as address:
-        photograph(IMAGES / "mlflow-trials.png", address, 1280, 860)
-        photograph(IMAGES / "mlflow-charts.png", f"{address}&compareRunsMode=CHART", 1400, 1000)
+        photograph(IMAGES / "mlflow-trials.png", address, 1700, 800)
+        photograph(IMAGES / "mlflow-charts.png", f"{address}&compareRunsMode=CHART", 1900, 1050)
         root, experiment = address.split("/#/experiments/")
         experiment = experiment.split("/")[0]
         client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
@@ -121,10 +121,10 @@ def trials(folder: Path) -> None:
         best = client.get_model_version_by_alias(model_name(name), "best")
         parent = client.get_run(str(best.run_id)).data.tags["mlflow.parentRunId"]
         runs = f"{root}/#/experiments/{experiment}/runs"
-        photograph(IMAGES / "mlflow-trial.png", f"{runs}/{best.run_id}", 1280, 1000)
-        photograph(IMAGES / "mlflow-search.png", f"{runs}/{parent}", 1280, 1000)
+        photograph(IMAGES / "mlflow-trial.png", f"{runs}/{best.run_id}", 1500, 1000)
+        photograph(IMAGES / "mlflow-search.png", f"{runs}/{parent}", 1500, 1100)
         version = f"{root}/#/models/{name}/versions/{best.version}"
-        photograph(IMAGES / "mlflow-model.png", version, 1280, 900)
+        photograph(IMAGES / "mlflow-model.png", version, 1500, 700)
 
 
 def main() -> None:

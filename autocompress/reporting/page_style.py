@@ -125,5 +125,6 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && event.target.dataset && event.target.dataset.key)
     open(event.target.dataset.key);
 });
-open(decodeURIComponent(location.hash.slice(1)) || panel.dataset.first);
+const asked = decodeURIComponent(location.hash.slice(1));
+open(asked in models ? asked : panel.dataset.first);
 """
