@@ -30,7 +30,7 @@ from autocompress.tracking.model import model_name
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 COLUMNS = 80
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
-WAIT_MS = 30_000  # of the page's own time, for MLflow to draw
+WAIT_MS = 90_000  # of the page's own time, for MLflow to draw
 
 
 def typed(command: list[str], columns: int = COLUMNS) -> str:
@@ -48,7 +48,8 @@ def typed(command: list[str], columns: int = COLUMNS) -> str:
     os.close(main)
     if process.returncode not in (0, 3):
         raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
-    return b"".join(pieces).decode().replace("\r\n", "\n")
+    shown = b"".join(pieces).decode().replace("\r\n", "\n")
+    return shown.replace(f"{Path.cwd()}/", "")  # which is nobody else's
 
 
 def terminal(path: Path, line: str, shown: str, columns: int = COLUMNS) -> None:

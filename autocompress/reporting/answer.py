@@ -104,7 +104,8 @@ def _nearest_parts(result: SearchResult) -> list[str | Columns]:
     if not result.misses:
         return []
     header = nearest_header(result)
-    return ["", _filled(Columns(header, prose=header[-2:]), nearest_rows(result))]
+    rows = nearest_rows(result, lambda one: str(one.artifact))
+    return ["", _filled(Columns(header, prose=header[-2:]), rows)]
 
 
 def prospect_parts(result: SearchResult) -> list[str | Columns]:

@@ -23,6 +23,7 @@ from autocompress.reporting.rows import (
     PROSPECTS,
     best_row,
     cells,
+    file_of,
     folded,
     folded_note,
     header,
@@ -179,7 +180,7 @@ def _model(title: str, told: str, scored: Scored, rises: Any) -> dict[str, Any]:
     return {
         "title": title,
         "told": told,
-        "file": "/".join(scored.artifact.parts[-3:]),
+        "file": file_of(scored),
         "weights": weights,
     }
 

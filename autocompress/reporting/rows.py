@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from autocompress.outcome.limits import format_bytes
@@ -83,8 +84,18 @@ def nearest_header(result: SearchResult) -> list[str]:
     return ["trial", "size", "smaller", "change", *others(result), "misses", "file"]
 
 
-def nearest_rows(result: SearchResult) -> list[list[str]]:
-    """Write what misses the limits by the least as cells, the nearest first."""
+def file_of(scored: Scored) -> str:
+    """Return the path of a file from the folder of its search, where page and report lie."""
+    return "/".join(scored.artifact.parts[-3:])
+
+
+def nearest_rows(result: SearchResult, path: Callable[[Scored], str] = file_of) -> list[list[str]]:
+    """Write what misses the limits by the least as cells, the nearest first.
+
+    Args:
+        result: The search.
+        path: Writes the path of a file.
+    """
     return [
         [
             result.title(one).removeprefix("trial "),
@@ -93,7 +104,7 @@ def nearest_rows(result: SearchResult) -> list[list[str]]:
             result.change(one),
             *(number(one.values[name]) for name in others(result)),
             " and ".join(_objective(miss.objective) for miss in misses_of(result, one)),
-            str(one.artifact),
+            path(one),
         ]
         for one in result.misses
     ]
