@@ -120,6 +120,8 @@ def trials(folder: Path) -> None:
         client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
         name = next(one.name for one in client.search_registered_models())
         best = client.get_model_version_by_alias(model_name(name), "best")
+        drawn = folder / "mlartifacts" / str(best.run_id) / "artifacts" / "weights.png"
+        shutil.copy(drawn, IMAGES / "weights.png")
         parent = client.get_run(str(best.run_id)).data.tags["mlflow.parentRunId"]
         runs = f"{root}/#/experiments/{experiment}/runs"
         photograph(IMAGES / "mlflow-trial.png", f"{runs}/{best.run_id}", 1500, 1000)
