@@ -74,7 +74,7 @@ def test_labels_name_structure_and_precision() -> None:
         (treat(LowRank(rank=6), EqualSlope(slope=1e-9)), "rank 6 + 4.0 bits, weighted by error"),
         (
             treat(LowRank(rank=6, fit="loss"), EntropyStep(step=0.1, frequency_exponent=0.5)),
-            "rank 6, fitted to the loss + 4.0 bits, entropy-coded, finer for frequent rows",
+            "rank 6, fitted to the loss + 4.0 bits, entropy-constrained, finer for frequent rows",
         ),
         (
             treat(Pruned(sparsity=0.3, of=LowRank(rank=6)), Codebook(bits=4)),
@@ -102,7 +102,7 @@ def test_words_tell_what_a_plan_does_without_numbers_that_say_nothing(
 
 def test_words_of_how_it_runs_and_of_less_than_a_bit() -> None:
     treatment = Treatment(structure=Dense(), precision=EntropyStep(step=1.0), runtime="int8")
-    assert treatment.in_words(0.384) == "dense + 0.38 bits, entropy-coded, runs in int8"
+    assert treatment.in_words(0.384) == "dense + 0.38 bits, entropy-constrained, runs in int8"
 
 
 def test_treatments_cannot_be_changed() -> None:

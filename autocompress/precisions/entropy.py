@@ -63,7 +63,7 @@ class EntropyStep(Precision):
     def in_words(self, bits: float) -> str:
         """Return what the coder needed, and whether that differs by row."""
         finer = ", finer for frequent rows" if self.frequency_exponent else ""
-        return f"{bits_in_words(bits)}, entropy-coded{finer}"
+        return f"{bits_in_words(bits)}, entropy-constrained{finer}"
 
     @property
     def needs_row_frequencies(self) -> bool:

@@ -98,7 +98,12 @@ def test_the_report_counts_bits_per_weight(artifact: Artifact) -> None:
     [
         (
             "embedding.weight",
-            (None, "dense", "bits, entropy-coded, finer for frequent rows", {"packed", "entropy"}),
+            (
+                None,
+                "dense",
+                "bits, entropy-constrained, finer for frequent rows",
+                {"packed", "entropy"},
+            ),
         ),
         ("lstm.weight_ih_l1", ("h:lstm.l0", "rank 2", "fp16", {"raw"})),
         ("convolution.weight", (None, "30% zeros", "fp16", {"packed", "entropy"})),
