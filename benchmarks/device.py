@@ -87,7 +87,7 @@ def measured(
         if plan is None:
             space = load_space("quick")
             offered = menus(space, encoder)
-            plan = allocated_to_budget(offered, space, encoder, limit).at(1.0, space, source).plan
+            plan = allocated_to_budget(offered, space, encoder, limit).plan
         path = folder / "file.acz"
         encoder.write(plan, path)
         stored = own.evaluate(on_device(load(path), device), "valid")

@@ -180,8 +180,7 @@ def _plan_for(encoder: Encoder, limit: int) -> CompressionPlan:
     progress.say(f"planning for {format_bytes(limit)}")
     with one_thread():
         offered = menus(space, encoder)
-        chosen = allocated_to_budget(offered, space, encoder, limit)
-        plan = chosen.at(1.0, space, encoder.source).plan
+        plan = allocated_to_budget(offered, space, encoder, limit).plan
         if file_size(encoder, plan) <= limit:
             return plan
         plan = smallest_plan(space, encoder)

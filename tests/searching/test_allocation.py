@@ -162,9 +162,18 @@ def test_the_answers_lead_to_the_candidates(
 def test_an_allocation_is_fitted_to_the_budget(
     offered: dict[str, Menu], space: Space, source: Source, limit: int
 ) -> None:
-    family = allocated_to_budget(offered, space, Encoder(source), limit)
-    size = file_size(Encoder(source), family.at(1.0, space, source).plan)
-    assert 0.97 * limit < size <= limit
+    opening = allocated_to_budget(offered, space, Encoder(source), limit)
+    assert 0.97 * limit < file_size(Encoder(source), opening.plan) <= limit
+
+
+def test_what_no_option_takes_of_a_budget_goes_to_finer_steps(
+    offered: dict[str, Menu], space: Space, source: Source
+) -> None:
+    few = {name: menu[:1] for name, menu in offered.items()}
+    finest = allocated(few, 1e-30, space, source).at(1.0, space, source).plan
+    limit = 6 * file_size(Encoder(source), finest) // 5
+    opening = allocated_to_budget(few, space, Encoder(source), limit)
+    assert 0.97 * limit < file_size(Encoder(source), opening.plan) <= limit
 
 
 @pytest.mark.parametrize("limit", [6.0, 40.0, 300.0])

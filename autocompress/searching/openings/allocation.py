@@ -10,7 +10,13 @@ from autocompress.knowledge.source import Source
 from autocompress.knowledge.weights import Site
 from autocompress.outcome.prospects import Curve
 from autocompress.searching.openings.menus import Candidate, Menu
-from autocompress.searching.openings.uniform import Family, file_size, first_below
+from autocompress.searching.openings.uniform import (
+    Family,
+    Opening,
+    file_size,
+    first_below,
+    fitting_scale,
+)
 from autocompress.searching.space.language import Space
 from autocompress.searching.space.tables import Scalar
 
@@ -101,10 +107,11 @@ def _sites(space: Space, source: Source) -> Sequence[Site]:
 
 def allocated_to_budget(
     menus: Mapping[str, Menu], space: Space, encoder: Encoder, limit_bytes: int
-) -> Family:
-    """Return the plans around the finest allocation whose file fits.
+) -> Opening:
+    """Return the finest allocation whose file fits.
 
-    Estimates say where to begin; the price is then fitted by writing files.
+    Estimates say where to begin; the price is then fitted by writing files. Where the next option
+    of a weight is so large that much is left over, finer steps take it.
     """
     near = price_of_size(menus, limit_bytes)
 
@@ -115,4 +122,6 @@ def allocated_to_budget(
     def size(octaves: float) -> float:
         return file_size(encoder, at(octaves).at(1.0, space, encoder.source).plan)
 
-    return at(first_below(size, limit_bytes))
+    chosen = at(first_below(size, limit_bytes))
+    scale = fitting_scale(chosen, space, encoder, limit_bytes) if chosen.is_scalable else 1.0
+    return chosen.at(scale, space, encoder.source)

@@ -156,8 +156,8 @@ class Planning:
 
     def _allocation_for_size(self, limit_bytes: int) -> None:
         with left_out("allocation"):
-            chosen = allocated_to_budget(self._menus, self._space, self._encoder, limit_bytes)
-            self._fitted(chosen.at(1.0, self._space, self._source), limit_bytes)
+            opening = allocated_to_budget(self._menus, self._space, self._encoder, limit_bytes)
+            self._fitted(opening, limit_bytes)
 
     def _family_for_size(self, family: Family, limit_bytes: int) -> None:
         with left_out(family.name):
