@@ -1,0 +1,147 @@
+"""JSON documents in which values, names and sizes were replaced by what nobody expects."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from random import Random
+from typing import Any
+
+_NUMBERS: tuple[Any, ...] = (
+    *(0, 1, -1, 2, 3, 7, 255, 256, 65535, 65536, 2**24, 2**26, 2**31 - 1, 2**31, 2**32, 2**39),
+    *(2**40 - 1, 2**40, 2**53, 2**62, 2**63 - 1, 2**63, 2**64, 2**100, -(2**31), -(2**63)),
+    *(-(2**64), 0.0, -0.0, 0.5, 1e-45, 1e-300, 1e300, -1e300, float("nan"), float("inf")),
+    *(-float("inf"), 1.0000000001, 10**400, 10**4299),
+)
+_TEXTS = (
+    *("", " ", "../x", "../../../../etc/passwd", "/etc/passwd", "/tmp/x", "C:\\x", "..", "."),
+    *("a\0b", "\ud800", "\udfff\ud800", "\u202e", "\n", "\x1b[31m", "\x85", "ä", "💥" * 3),
+    *("x" * 300, "x" * 100_000, "a/b", "a.b", ":header", ":asset:../x", "__metadata__"),
+    *("__proto__", "__class__", "nan", "1e999", "%s%n", "{0}", "'; --", "1_000", "0x10"),
+)
+_OTHERS: tuple[Any, ...] = (None, True, False, [], {}, [[]], [None], {"": None}, {"kind": "x"})
+_MOST = 1_000_000
+_DEEP = (50, 500, 5000, 100_000)
+
+Place = tuple[Any, Any]
+"""A container, and the key or the index of what is in it."""
+
+
+class Raw(str):
+    """JSON that is written as it is."""
+
+    __slots__ = ()
+
+
+def mutated(random: Random, document: Any) -> Any:
+    """Return a copy of a document with one change or several."""
+    found = {"": copy.deepcopy(document)}
+    for _ in range(random.choice((1, 1, 1, 2, 4))):
+        places = list(_places(found))
+        _change(random, random.choice(places), places)
+    return found[""]
+
+
+def written(document: Any) -> bytes:
+    """Write a document as JSON in UTF-8, lone surrogates as what UTF-8 does not allow."""
+    raws: list[str] = []
+
+    def known(value: Any) -> Any:
+        if isinstance(value, Raw):
+            raws.append(str(value))
+            return f"\0raw{len(raws) - 1}\0"
+        if isinstance(value, dict):
+            return {name: known(inner) for name, inner in value.items()}
+        return [known(inner) for inner in value] if isinstance(value, list) else value
+
+    text = json.dumps(known(document), ensure_ascii=False, separators=(",", ":"))
+    for number, raw in enumerate(raws):
+        text = text.replace(f'"\\u0000raw{number}\\u0000"', raw, 1)
+    return text.encode("utf-8", "surrogatepass")
+
+
+def changed_text(random: Random, document: Any) -> bytes:
+    """Write a changed document; now and then a key twice, or in letters that are escaped."""
+    data = written(mutated(random, document))
+    if random.random() < 0.1 and b":" in data:
+        data = _doubled_key(random, data)
+    return data.replace(b"e", b"\\u0065", 3) if random.random() < 0.02 else data
+
+
+def _doubled_key(random: Random, data: bytes) -> bytes:
+    places = [i for i, byte in enumerate(data[:100_000]) if byte == ord("{")]
+    if not places:
+        return data
+    place = random.choice(places) + 1
+    end = data.find(b":", place)
+    key = data[place:end]
+    value = random.choice((b"null", b"0", b"-1", b'"x"', b"[]", b"1e999", b"{}"))
+    return data[:place] + key + b":" + value + b"," + data[place:] if end > 0 else data
+
+
+def _places(value: Any) -> Iterator[Place]:
+    items: Any = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, inner in items:
+        yield value, key
+        if isinstance(inner, dict | list):
+            yield from _places(inner)
+
+
+def _change(random: Random, place: Place, places: list[Place]) -> None:
+    container, key = place
+    if (isinstance(container, dict) and key not in container) or (
+        isinstance(container, list) and key >= len(container)
+    ):
+        return  # an earlier change has taken it out
+    way = random.random()
+    if way < 0.12 and key != "":
+        del container[key]
+    elif way < 0.24 and isinstance(container, dict) and key != "":
+        container[_name(random, places)] = container.pop(key)
+    elif way < 0.34 and isinstance(container, dict) and key != "":
+        container[_name(random, places)] = copy.deepcopy(container[key])
+    elif way < 0.44 and isinstance(container, list):
+        times = random.choice((1, 1, 2, 100)) if random.random() < 0.99 else 10_000
+        container[key:key] = [container[key]] * times
+    elif way < 0.54:
+        other, at = random.choice(places)
+        if (isinstance(other, dict) and at in other) or (isinstance(other, list) and at < len(other)):
+            container[key] = copy.deepcopy(other[at])
+    elif way < 0.56:
+        container[key] = _huge(random)
+    else:
+        container[key] = _value(random, container[key])
+
+
+def _name(random: Random, places: list[Place]) -> str:
+    names = [key for container, key in places if isinstance(container, dict) and key]
+    return random.choice(names) if names and random.random() < 0.5 else random.choice(_TEXTS)
+
+
+def _value(random: Random, value: Any) -> Any:
+    """Return another value, mostly of the same type."""
+    if random.random() < 0.15:
+        return random.choice((*_OTHERS, *_NUMBERS, *_TEXTS))
+    if isinstance(value, bool) or value is None:
+        return random.choice((True, False, None, 0, 1, "true"))
+    if isinstance(value, int):
+        near = value + random.choice((-2, -1, 1, 2, 8, -value // 2, value, 15 * value))
+        return near if random.random() < 0.5 else random.choice(_NUMBERS)
+    if isinstance(value, float):
+        return value * random.choice((-1, 0, 0.5, 2, 1e3, 1e-3, 1e30, 1e-30)) * 1.0
+    if isinstance(value, str):
+        near = [value[1:], value + "x", value.upper(), value * 2, value[::-1]]
+        return random.choice((*near, *_TEXTS))
+    return random.choice(_OTHERS)
+
+
+def _huge(random: Random) -> Raw:
+    """Return something deep, or something long."""
+    if random.random() < 0.5:
+        depth = random.choice(_DEEP)
+        opening, closing = random.choice((("[", "]"), ('{"a":', "}"), ('{"kind":', "}")))
+        return Raw(opening * depth + "1" + closing * depth)
+    value = random.choice(("1", '"x"', "{}", "[]"))
+    number = _MOST if random.random() < 0.05 else random.choice((100, 10_000))
+    return Raw("[" + ",".join([value] * number) + "]")
