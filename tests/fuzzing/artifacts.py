@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 from fuzzing.containers import Container, Tensor, sealed
-from fuzzing.documents import changed_text, mutated, written
+from fuzzing.documents import changed_text, is_simple, mutated, written
 from fuzzing.octets import damaged
 
 from autocompress.artifact import Artifact
@@ -130,9 +130,10 @@ def _changed(random: Random, container: Container, other: bytes) -> Container:
 def _header_of(container: Container) -> dict[str, Any]:
     """Return the header, empty where an earlier change has spoilt it."""
     try:
-        document: Any = json.loads(zlib.decompress(container.tensors[_HEADER].data))
+        text = zlib.decompress(container.tensors[_HEADER].data)
+        document: Any = json.loads(text) if is_simple(text) else {}
         return document if isinstance(document, dict) else {}
-    except (zlib.error, ValueError, RecursionError, KeyError):
+    except (zlib.error, ValueError, KeyError):
         return {}
 
 

@@ -23,6 +23,7 @@ _TEXTS = (
 _OTHERS: tuple[Any, ...] = (None, True, False, [], {}, [[]], [None], {"": None}, {"kind": "x"})
 _MOST = 1_000_000
 _DEEP = (50, 500, 5000, 100_000)
+_NESTS = (("[", "]"), ('{"a":', "}"), ('{"kind":', "}"))
 
 Place = tuple[Any, Any]
 """A container, and the key or the index of what is in it."""
@@ -41,6 +42,11 @@ def mutated(random: Random, document: Any) -> Any:
         places = list(_places(found))
         _change(random, random.choice(places), places)
     return found[""]
+
+
+def is_simple(text: bytes) -> bool:
+    """Whether JSON is neither deep nor long, so that it can be changed once more."""
+    return len(text) < 2**16 and not any(8 * opening.encode() in text for opening, _ in _NESTS)
 
 
 def written(document: Any) -> bytes:
@@ -140,7 +146,7 @@ def _huge(random: Random) -> Raw:
     """Return something deep, or something long."""
     if random.random() < 0.5:
         depth = random.choice(_DEEP)
-        opening, closing = random.choice((("[", "]"), ('{"a":', "}"), ('{"kind":', "}")))
+        opening, closing = random.choice(_NESTS)
         return Raw(opening * depth + "1" + closing * depth)
     value = random.choice(("1", '"x"', "{}", "[]"))
     number = _MOST if random.random() < 0.05 else random.choice((100, 10_000))
