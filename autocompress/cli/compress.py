@@ -56,7 +56,7 @@ def compress(
     asked.check()
     if (budget is None) == (plan_file is None):
         raise click.UsageError("give either --budget, such as 2MB, or --plan")
-    wanted = parse_budget(budget) if budget is not None else _read(plan_file or Path())
+    wanted = parse_budget(budget) if budget is not None else read_plan(plan_file or Path())
     place = asked.device(device)
     subject = asked.subject()
     name = budget.replace(" ", "") if budget else (plan_file or Path()).stem
@@ -71,7 +71,12 @@ def compress(
         click.echo(how_to_load(asked.factory, result.artifact))
 
 
-def _read(path: Path) -> CompressionPlan:
+def read_plan(path: Path) -> CompressionPlan:
+    """Read a file of a plan.
+
+    Raises:
+        PlanError: If it holds none.
+    """
     from autocompress.errors import PlanError
     from autocompress.plan import CompressionPlan
 

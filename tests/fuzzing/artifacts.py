@@ -48,8 +48,11 @@ class Artifacts:
 
     def made(self, random: Random) -> bytes:
         """Return a mutated artifact."""
-        data, other = random.choice(self.seeds), random.choice(self.seeds)
-        way = random.random()
+        return self.of(random, random.choice(self.seeds))
+
+    def of(self, random: Random, data: bytes) -> bytes:
+        """Return a mutated form of an artifact."""
+        other, way = random.choice(self.seeds), random.random()
         if way < 0.06:
             return damaged(random, data, other)
         if way < 0.12:
@@ -94,7 +97,7 @@ def _entries(data: bytes) -> Iterator[tuple[str, bytes]]:
             for name, streams in item["factors"].items()
             for stream in streams
         ]
-        content = sealed(_with_header(alone, written(document)).written())
+        content = sealed(with_header(alone, written(document)).written())
         yield json.dumps([_without_numbers(kinds), "zero_rows" in item]), content
 
 
@@ -106,7 +109,8 @@ def _without_numbers(value: Any) -> Any:
     return 0 if isinstance(value, float) else value
 
 
-def _with_header(container: Container, text: bytes) -> Container:
+def with_header(container: Container, text: bytes) -> Container:
+    """Return a file with another header."""
     return container.with_bytes(_HEADER, zlib.compress(text, 1))
 
 
@@ -127,7 +131,7 @@ def _changed(random: Random, container: Container, other: bytes) -> Container:
     return _with_another_tensor(random, container)
 
 
-def _header_of(container: Container) -> dict[str, Any]:
+def header_of(container: Container) -> dict[str, Any]:
     """Return the header, empty where an earlier change has spoilt it."""
     try:
         text = zlib.decompress(container.tensors[_HEADER].data)
@@ -138,26 +142,26 @@ def _header_of(container: Container) -> dict[str, Any]:
 
 
 def _another_header(random: Random, container: Container) -> Container:
-    document = _header_of(container)
+    document = header_of(container)
     if not document:
         return container
     if random.random() < 0.1:
         text = written(document)
-        return _with_header(container, damaged(random, text, text))
+        return with_header(container, damaged(random, text, text))
     items = document.get("items")
     if random.random() < 0.5 and isinstance(items, list) and items:
         # What items say is where most can be wrong.
         place = random.randrange(len(items))
         items[place] = mutated(random, items[place])
-        return _with_header(container, written(document))
-    return _with_header(container, changed_text(random, document))
+        return with_header(container, written(document))
+    return with_header(container, changed_text(random, document))
 
 
 def _true_lengths(random: Random, container: Container, name: str) -> Container:
     """Have the header mostly tell the true length, and checksum, of an item that was changed."""
     if name == _HEADER or random.random() < 0.1:
         return container
-    document, data = _header_of(container), container.tensors[name].data
+    document, data = header_of(container), container.tensors[name].data
     try:
         item = next(item for item in document["items"] if item["name"] == name)
         streams = [stream for streams in item["factors"].values() for stream in streams]
@@ -167,7 +171,7 @@ def _true_lengths(random: Random, container: Container, name: str) -> Container:
         random.choice([one for one in streams if one["length"] + excess >= 0])["length"] += excess
     except (LookupError, TypeError, AttributeError, StopIteration):
         return container  # an earlier change has spoilt the header
-    return _with_header(container, written(document))
+    return with_header(container, written(document))
 
 
 def _with_another_tensor(random: Random, container: Container) -> Container:

@@ -109,7 +109,7 @@ def _change(random: Random, place: Place, places: list[Place]) -> None:
         container[_name(random, places)] = copy.deepcopy(container[key])
     elif way < 0.44 and isinstance(container, list):
         times = random.choice((1, 1, 2, 100)) if random.random() < 0.99 else 10_000
-        container[key:key] = [container[key]] * times
+        container[key:key] = [copy.deepcopy(container[key]) for _ in range(times)]
     elif way < 0.54:
         other, at = random.choice(places)
         if (isinstance(other, dict) and at in other) or (isinstance(other, list) and at < len(other)):
@@ -128,7 +128,7 @@ def _name(random: Random, places: list[Place]) -> str:
 def _value(random: Random, value: Any) -> Any:
     """Return another value, mostly of the same type."""
     if random.random() < 0.15:
-        return random.choice((*_OTHERS, *_NUMBERS, *_TEXTS))
+        return copy.deepcopy(random.choice((*_OTHERS, *_NUMBERS, *_TEXTS)))
     if isinstance(value, bool) or value is None:
         return random.choice((True, False, None, 0, 1, "true"))
     if isinstance(value, int):
@@ -139,7 +139,7 @@ def _value(random: Random, value: Any) -> Any:
     if isinstance(value, str):
         near = [value[1:], value + "x", value.upper(), value * 2, value[::-1]]
         return random.choice((*near, *_TEXTS))
-    return random.choice(_OTHERS)
+    return copy.deepcopy(random.choice(_OTHERS))
 
 
 def _huge(random: Random) -> Raw:

@@ -1,0 +1,124 @@
+"""What workers of a cluster hand back: looked at before it is believed, or written anywhere."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any
+
+from autocompress.artifact.container import parse_container
+from autocompress.errors import ArtifactError, AutocompressError, SearchError
+from autocompress.outcome.names import SIZE
+from autocompress.outcome.numbers import is_number
+from autocompress.outcome.results import TrialResult
+from autocompress.plan import CompressionPlan
+from autocompress.searching.executors.base import Outcome, received
+from autocompress.searching.executors.remote import Done
+from autocompress.searching.jobs import Job
+from autocompress.searching.sending import Sent
+from autocompress.support.files import write_whole
+from autocompress.trial.looks import GivenUp
+
+_SHOWN = 60
+_LONGEST_NAME = 200
+
+
+def kept(job: Job, done: Done) -> Outcome:
+    """Write the files of a job, and return its outcome; an error where either cannot be true.
+
+    Args:
+        job: The job that was to be done.
+        done: What a worker has handed back for it, of which nothing is sure.
+
+    Raises:
+        Exception: What the job raised that is no error of this package's own.
+        OSError: If a file cannot be written.
+    """
+    reason = _strange(done.outcome, done.files)
+    if reason is not None:
+        return SearchError(f"a worker has sent {reason}; restart it with this version")
+    assert done.outcome is not None
+    outcome = received(done.outcome)
+    reason = _untrue(job, outcome, done.files)
+    if reason is not None:
+        return SearchError(f"a worker has sent {reason}; restart it with this version")
+    for name, content in done.files.items():
+        write_whole(job.path.with_name(name), content)
+    return outcome
+
+
+def _strange(outcome: Any, files: Any) -> str | None:
+    """Say what is not of the kind that it should be, or None."""
+    if not isinstance(outcome, TrialResult | GivenUp | Sent | AutocompressError):
+        return f"an outcome of type {type(outcome).__name__}, which is none"
+    if not isinstance(files, Mapping):
+        return f"files as {type(files).__name__} instead of a table"
+    for name, content in files.items():
+        if not _is_plain(name):
+            return f"a file named {repr(name)[:_SHOWN]}, which is no plain name"
+        if not isinstance(content, bytes):
+            return f"a file that holds no bytes, but {type(content).__name__}"
+    return None
+
+
+def _is_plain(name: object) -> bool:
+    """Whether a name is that of a file in whatever folder, on any system."""
+    return (
+        isinstance(name, str)
+        and 0 < len(name) <= _LONGEST_NAME
+        and name.isprintable()
+        and not name.startswith(".")
+        and PurePosixPath(name).name == name == PureWindowsPath(name).name
+    )
+
+
+def _untrue(job: Job, outcome: Outcome, files: Mapping[str, bytes]) -> str | None:
+    """Say what cannot be true of an outcome, or None."""
+    if isinstance(outcome, AutocompressError):
+        return None
+    if type(outcome.number) is not int or outcome.number != job.number:
+        return f"what came of trial {repr(outcome.number)[:_SHOWN]} for {job.title}"
+    if isinstance(outcome, GivenUp):
+        is_told = isinstance(outcome.reason, str) and _are_numbers(outcome.excesses)
+        return None if is_told else "a plan given up without a reason and numbers"
+    if not isinstance(outcome.plan, CompressionPlan):
+        return "a result without its plan"
+    if not _are_numbers(outcome.values) or not all(map(math.isfinite, outcome.values.values())):
+        return "a result whose values are no finite numbers"
+    if not _are_plain(outcome):
+        return "a result with a time, a loss or a rise that is no number, or a reason that is no text"
+    if SIZE not in outcome.values:
+        return "a result without the size of its file"
+    there = files.get(job.path.name)
+    if there is not None and len(there) != outcome.size_bytes:
+        return f"a file of {len(there)} bytes, and says of it that it has {outcome.size_bytes}"
+    return None if there is None else _damaged(job, there)
+
+
+def _are_plain(result: TrialResult) -> bool:
+    times = (result.started, result.seconds, result.cpu_seconds)
+    return (
+        all(is_number(value) and math.isfinite(value) for value in times)
+        and isinstance(result.losses, tuple)
+        and all(map(is_number, result.losses))
+        and _are_numbers(result.rises)
+        and (result.predicted is None or is_number(result.predicted))
+        and isinstance(result.feasible, bool)
+        and isinstance(result.rejected, str | None)
+    )
+
+
+def _are_numbers(values: object) -> bool:
+    return isinstance(values, Mapping) and all(
+        isinstance(name, str) and is_number(value) for name, value in values.items()
+    )
+
+
+def _damaged(job: Job, content: bytes) -> str | None:
+    """Say why a file is no artifact that can be opened, or None."""
+    try:
+        parse_container(job.path, content)
+    except ArtifactError as error:
+        return f"a file that cannot be used: {error}"
+    return None
