@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from torch import Tensor
 from autocompress.checkpoints.containers import state_dict_in
 from autocompress.checkpoints.pickled import read_pickled
 from autocompress.errors import ModelError
+from autocompress.support.files import parsed_json
 
 _USUAL = (
     "model.safetensors",
@@ -169,8 +169,8 @@ def _sharded(index: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
 def _places(index: Path) -> dict[str, str]:
     """Read in which shard each tensor is."""
     try:
-        document: Any = json.loads(index.read_bytes())
-    except (ValueError, RecursionError) as error:
+        document: Any = parsed_json(index.read_bytes())
+    except ValueError as error:
         raise ModelError(
             f"'{index}' is not valid JSON ({_one_line(error)}); copy it again"
         ) from None

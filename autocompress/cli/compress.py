@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,9 +78,10 @@ def read_plan(path: Path) -> CompressionPlan:
     """
     from autocompress.errors import PlanError
     from autocompress.plan import CompressionPlan
+    from autocompress.support.files import parsed_json
 
     try:
-        return CompressionPlan.from_json(json.loads(path.read_text(encoding="utf-8")))
+        return CompressionPlan.from_json(parsed_json(path.read_text(encoding="utf-8")))
     except ValueError as error:
         raise PlanError(f"'{path}' is no JSON document: {error}") from error
     except PlanError as error:

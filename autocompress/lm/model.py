@@ -86,7 +86,22 @@ def build(description: Mapping[str, Any]) -> LanguageModel:
         ModelError: A key is missing or unknown, or a value is of a wrong type or range.
     """
     values = {key: value for key, value in description.items() if key != "architecture"}
-    return LanguageModel(LanguageModelConfig.from_json(values))
+    return built(LanguageModelConfig.from_json(values))
+
+
+def built(config: LanguageModelConfig) -> LanguageModel:
+    """Make a model, its weights still random.
+
+    Raises:
+        ModelError: If there is no room for one of these sizes.
+    """
+    try:
+        return LanguageModel(config)
+    except (RuntimeError, OverflowError, TypeError):  # whatever torch raises for absurd sizes
+        raise ModelError(
+            f"no model can be as large as vocab_size = {config.vocab_size}, embedding_size = "
+            f"{config.embedding_size} and hidden_size = {config.hidden_size}; correct them"
+        ) from None
 
 
 def detach_state(state: _AnyState) -> _AnyState:

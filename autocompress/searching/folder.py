@@ -25,7 +25,6 @@ Knows neither torch nor Optuna, so that a running search can be looked at from o
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -40,7 +39,7 @@ from autocompress.outcome.results import TrialResult
 from autocompress.outcome.training import TRAINING, TrainingLog
 from autocompress.searching.claim import claimed
 from autocompress.searching.settings import Settings
-from autocompress.support.files import kept_json, numbers, put_aside, write_json
+from autocompress.support.files import kept_json, numbers, parsed_json, put_aside, write_json
 
 TRIAL, ARTIFACT = "trial.json", "model.acz"
 SETTINGS, COPY = "search.json", "trials/search.json"
@@ -200,7 +199,7 @@ class SearchFolder:
         """Return what plans should reach, as it was predicted; None where nothing was."""
         for name in OPENINGS:
             try:
-                document = json.loads((self.path / name).read_text(encoding="utf-8"))
+                document = parsed_json((self.path / name).read_text(encoding="utf-8"))
                 return Curve.from_json(document["curve"])
             except (OSError, ValueError, LookupError, TypeError):
                 continue  # none yet, or of an earlier version
@@ -255,7 +254,7 @@ class SearchFolder:
     def _read(self, name: str) -> dict[str, float]:
         path = self.path / name
         try:
-            return numbers(json.loads(path.read_text(encoding="utf-8")))
+            return numbers(parsed_json(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise DamagedError(path, error) from error
 
@@ -287,7 +286,7 @@ def _settings(path: Path) -> Settings | None:
 
 def _read_trial(path: Path) -> TrialResult:
     try:
-        result = TrialResult.from_json(json.loads(path.read_text(encoding="utf-8")))
+        result = TrialResult.from_json(parsed_json(path.read_text(encoding="utf-8")))
         numbers(result.values)
         float(result.size_bytes + result.started + result.seconds + result.cpu_seconds)
     except PlanError as error:

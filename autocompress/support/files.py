@@ -74,6 +74,18 @@ def write_json(path: Path, document: Mapping[str, Any]) -> Path:
     return write_whole(path, json.dumps(document, indent=1).encode())
 
 
+def parsed_json(text: str | bytes) -> Any:
+    """Read JSON of whatever origin.
+
+    Raises:
+        ValueError: If it is none, or nested too deeply to be read.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def kept_json(path: Path, check: Callable[[Any], object] = lambda document: None) -> Any:
     """Read what `write_json` wrote and what can be found anew.
 
@@ -85,7 +97,7 @@ def kept_json(path: Path, check: Callable[[Any], object] = lambda document: None
         The document; None where the file is missing, or damaged and now put aside.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = parsed_json(path.read_text(encoding="utf-8"))
         check(document)
     except FileNotFoundError:
         return None

@@ -125,9 +125,7 @@ def _changed(random: Random, container: Container, other: bytes) -> Container:
     if way < 0.92:
         donor = Container.of(other)
         name, taken = random.choice(names), random.choice([*donor.tensors])
-        return _true_lengths(
-            random, container.with_bytes(name, donor.tensors[taken].data), name
-        )
+        return _true_lengths(random, container.with_bytes(name, donor.tensors[taken].data), name)
     return _with_another_tensor(random, container)
 
 

@@ -28,7 +28,7 @@ _FLAT, _ZIP, _OLD = "model.safetensors", "model.pt", "old.pt"
 
 
 class Checkpoints:
-    """Files of weights: safetensors, with an index or without, and of `torch.save`, old and new."""
+    """Files of weights: safetensors, with an index or without, and of `torch.save`."""
 
     name = "checkpoints"
     allowed = (ModelError,)

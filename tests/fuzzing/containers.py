@@ -63,7 +63,11 @@ class Container:
         for name, tensor in self.tensors.items():
             last = first + len(tensor.data)
             offsets = [first, last]
-            table[name] = {"dtype": tensor.dtype, "shape": [*tensor.shape], "data_offsets": offsets}
+            table[name] = {
+                "dtype": tensor.dtype,
+                "shape": [*tensor.shape],
+                "data_offsets": offsets,
+            }
             first = last
         return table, b"".join(tensor.data for tensor in self.tensors.values())
 

@@ -95,11 +95,9 @@ def _places(value: Any) -> Iterator[Place]:
 
 
 def _change(random: Random, place: Place, places: list[Place]) -> None:
-    container, key = place
-    if (isinstance(container, dict) and key not in container) or (
-        isinstance(container, list) and key >= len(container)
-    ):
+    if not _is_there(place):
         return  # an earlier change has taken it out
+    container, key = place
     way = random.random()
     if way < 0.12 and key != "":
         del container[key]
@@ -111,13 +109,18 @@ def _change(random: Random, place: Place, places: list[Place]) -> None:
         times = random.choice((1, 1, 2, 100)) if random.random() < 0.99 else 10_000
         container[key:key] = [copy.deepcopy(container[key]) for _ in range(times)]
     elif way < 0.54:
-        other, at = random.choice(places)
-        if (isinstance(other, dict) and at in other) or (isinstance(other, list) and at < len(other)):
-            container[key] = copy.deepcopy(other[at])
+        other = random.choice(places)
+        if _is_there(other):
+            container[key] = copy.deepcopy(other[0][other[1]])
     elif way < 0.56:
         container[key] = _huge(random)
     else:
         container[key] = _value(random, container[key])
+
+
+def _is_there(place: Place) -> bool:
+    container, key = place
+    return key in container if isinstance(container, dict) else key < len(container)
 
 
 def _name(random: Random, places: list[Place]) -> str:

@@ -59,7 +59,9 @@ def overwritten(random: Random, data: bytes, other: bytes) -> bytes:
     width, code = random.choice(((1, "B"), (2, "H"), (4, "I"), (8, "Q")))
     number = random.choice(_EXTREMES) if random.random() < 0.7 else random.randrange(2**64)
     place = random.randrange(max(min(len(data), random.choice((16, 64, 2**20))), 1))
-    return data[:place] + struct.pack("<" + code, number % 2 ** (8 * width)) + data[place + width :]
+    return (
+        data[:place] + struct.pack("<" + code, number % 2 ** (8 * width)) + data[place + width :]
+    )
 
 
 def filled(random: Random, data: bytes, other: bytes) -> bytes:

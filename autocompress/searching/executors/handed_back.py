@@ -86,8 +86,8 @@ def _untrue(job: Job, outcome: Outcome, files: Mapping[str, bytes]) -> str | Non
         return "a result without its plan"
     if not _are_numbers(outcome.values) or not all(map(math.isfinite, outcome.values.values())):
         return "a result whose values are no finite numbers"
-    if not _are_plain(outcome):
-        return "a result with a time, a loss or a rise that is no number, or a reason that is no text"
+    if not _is_told(outcome):
+        return "a result with a time, a loss or a rise that is no number"
     if SIZE not in outcome.values:
         return "a result without the size of its file"
     there = files.get(job.path.name)
@@ -96,7 +96,7 @@ def _untrue(job: Job, outcome: Outcome, files: Mapping[str, bytes]) -> str | Non
     return None if there is None else _damaged(job, there)
 
 
-def _are_plain(result: TrialResult) -> bool:
+def _is_told(result: TrialResult) -> bool:
     times = (result.started, result.seconds, result.cpu_seconds)
     return (
         all(is_number(value) and math.isfinite(value) for value in times)
