@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import torch
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from autocompress.checkpoints import Checkpoint, fitted, read_checkpoint
 from autocompress.errors import CorpusError, ModelError
 from autocompress.lm.config import LanguageModelConfig
-from autocompress.lm.model import LanguageModel, built, check_finite
+from autocompress.lm.model import LanguageModel, allocated, check_finite, outline
 from autocompress.lm.names import translated
 from autocompress.lm.vocabulary import VOCABULARY, Vocabulary
 from autocompress.support import progress
@@ -74,13 +73,10 @@ def fit(
     Raises:
         ModelError: The checkpoint does not fit, or holds a weight that is not finite.
     """
-    # On the meta device, so that absurd sizes are refused before they are allocated.
-    with torch.device("meta"):
-        model = built(config)
+    # Absurd sizes are refused before anything is allocated.
+    model = outline(config)
     fitting = fitted(checkpoint, model.state_dict(keep_vars=True))
-    model = model.to_empty(device="cpu")
-    if config.tied:
-        model.decoder.weight = model.embedding.weight
+    model = allocated(model)
     model.load_state_dict(fitting.tensors)
     check_finite(model)
     return model.eval(), fitting.done

@@ -71,11 +71,7 @@ class Folders:
         for _ in range(random.choice((1, 1, 2))):
             name = random.choice(("config.json", "config.json", "vocab.txt", "model.safetensors"))
             if name == "config.json" and random.random() < 0.8:
-                try:
-                    document = json.loads(files[name])
-                except ValueError:  # damaged already
-                    continue
-                files[name] = changed_text(random, document)
+                files[name] = changed_text(random, json.loads(other[name]))
             elif name == "model.safetensors" and random.random() < 0.6:
                 files[name] = Container.of(other[name]).with_another_table(random)
             elif name == "vocab.txt":

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,7 @@ from torch import nn
 from autocompress.architectures import ARCHITECTURES
 from autocompress.artifact import Artifact, open_artifact
 from autocompress.engines.torch.factored import factorized
-from autocompress.errors import ArtifactError, AutocompressError, ModelError
+from autocompress.errors import ArtifactError, ModelError
 from autocompress.layers.copies import original
 from autocompress.layers.memory import part, sharing
 from autocompress.layers.parametrized import make_plain
@@ -22,7 +20,6 @@ from autocompress.structures import Matrix, matrix_shape, row_blocks
 from autocompress.support.process import randomness_kept
 
 _LARGE = 2**20
-_MOST_TIMES = 4
 
 
 @randomness_kept()
@@ -139,29 +136,7 @@ def _build(artifact: Artifact) -> nn.Module:
             f"'{artifact.path}' does not describe how to build its model; "
             "pass a module of its architecture: `load(path, model=...)`"
         )
-    build = ARCHITECTURES[architecture]
     try:
-        _check_size(artifact, lambda: build(description))
-        return build(description)
+        return ARCHITECTURES[architecture](description)
     except ModelError as error:
         raise ArtifactError(f"'{artifact.path}' describes no model: {error}") from error
-
-
-def _check_size(artifact: Artifact, build: Callable[[], nn.Module]) -> None:
-    """Refuse a description of a model larger than what is there, before that is allocated."""
-    try:
-        with torch.device("meta"):
-            outline = build()
-    except AutocompressError:
-        raise
-    except Exception:
-        return  # a module may look at values while it is built
-    described = sum(parameter.numel() for parameter in outline.parameters())
-    members = [member for item in artifact.contents.header.items for member in item.members]
-    stored = sum(math.prod(one.shape) * (1 + len(one.aliases)) for one in members)
-    # Weights that a module computes from others are stored, and not the others.
-    if described > _MOST_TIMES * stored + _LARGE:
-        raise ArtifactError(
-            f"'{artifact.path}' describes a model of {described:,} parameters, but holds "
-            f"{stored:,}; pass the module that was compressed: `load(path, model=...)`"
-        )

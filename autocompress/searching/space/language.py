@@ -17,6 +17,9 @@ from autocompress.plan import Runtime, describe_validation_error
 from autocompress.precisions import Precision
 from autocompress.searching.space.tables import Precisions, Scalar, Structures, Table
 
+_LONGEST = 2**18
+"""Characters of a space; TOML is read slowly."""
+
 
 class Offer(Table):
     """Structures, precisions and ways to run to choose from, one of each.
@@ -182,6 +185,8 @@ def load_space(name_or_path: str | Path) -> Space:
 
 
 def _parsed(text: str) -> dict[str, Any]:
+    if len(text) > _LONGEST:
+        raise ValueError(f"it has {len(text):,} characters, of {_LONGEST:,} that are read")
     try:
         return tomllib.loads(text)
     except RecursionError:
