@@ -142,28 +142,28 @@ def _add(told: Told, further: dict[str, Any]) -> None:
 
 
 def _document(found: dict[str, Told], seed: int) -> str:
+    titles = ("input", "how many", "read", "refused, by error", "slowest, s", "its number")
     lines = [
-        f"Mutated inputs of seed {seed}, by `python benchmarks/fuzz.py`; each was read as users do.",
+        f"Mutated inputs of seed {seed}, by `benchmarks/fuzz.py`; times are processor time.",
         "",
-        "| input | how many | read | refused, by error | slowest, s of processor time (number) | peak memory, MB | faults |",
-        "|---|---|---|---|---|---|---|",
+        f"| {' | '.join(titles)} | peak memory, MB | faults |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, told in found.items():
         refused = ", ".join(f"{kind} {count:,}" for kind, count in sorted(told.errors.items()))
         read = told.n_inputs - sum(told.errors.values()) - len(told.faults)
         lines.append(
             f"| {name} | {told.n_inputs:,} | {read:,} | {refused} | {told.slowest_s:.2f} "
-            f"({told.slowest}) | {told.largest / 1e6:.0f} | {len(told.faults)} |"
+            f"| {told.slowest} | {told.largest / 1e6:.0f} | {len(told.faults)} |"
         )
     total = sum(told.n_inputs for told in found.values())
     slowest = max((told.slowest_s for told in found.values()), default=0.0)
-    largest = max((told.largest for told in found.values()), default=0)
+    largest = max((told.largest for told in found.values()), default=0) / 1e6
     faults = sum(len(told.faults) for told in found.values())
-    lines += [
-        "",
-        f"{total:,} inputs: {faults} faults; the slowest took {slowest:.2f} s, and no process more "
-        f"than {largest / 1e6:.0f} MB, the package itself and torch included.",
-    ]
+    summary = (
+        f"{total:,} inputs: {faults} faults; the slowest took {slowest:.2f} s, and no process"
+    )
+    lines += ["", f"{summary} more than {largest:.0f} MB, torch and the package included."]
     for name, told in found.items():
         lines += [f"- {name}:{number}: {fault}" for number, fault in told.faults[:_SHOWN]]
     return "\n".join(lines) + "\n"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import lzma
+import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -21,7 +23,8 @@ from autocompress.errors import ArtifactError
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 _NAME = Path("fuzzed.acz")
-_HEADER, _LARGEST_SEED = ":header", 4096
+_HEADER, _LARGEST_SEED = ":header", 2500
+_LARGE = (1, 33, 2**10, 2**12, 2**13, 2**13, 2**14, 2**16, 2**20, 2**25)
 _PLAIN = (
     *(":asset:../../x", ":asset:/etc/passwd", ":asset:a\0b", ":asset:", ":asset:", ":buffer:"),
     *(":buffer:../x", ":packed:F32:2x2:x", ":packed:F32:9999999999x9999999999:x"),
@@ -116,6 +119,8 @@ def with_header(container: Container, text: bytes) -> Container:
 
 def _changed(random: Random, container: Container, other: bytes) -> Container:
     way, names = random.random(), [*container.tensors]
+    if way < 0.01:
+        return _grown(random, container)
     if way < 0.45:
         return _another_header(random, container)
     if way < 0.85:
@@ -155,6 +160,43 @@ def _another_header(random: Random, container: Container) -> Container:
     return with_header(container, changed_text(random, document))
 
 
+def _grown(random: Random, container: Container) -> Container:
+    """Have few bytes stand for large matrices: of equal integers, which take no bits."""
+    document = header_of(container)
+    try:
+        (item,) = document["items"]
+        (member,) = item["members"]
+        rows, cols = member["shape"]
+        streams = [stream for streams in item["factors"].values() for stream in streams]
+        sizes = [random.choice(_LARGE) for _ in range(2)]
+        larger = {rows: sizes[0], cols: sizes[1], rows * cols: sizes[0] * sizes[1]}
+        data, offset = b"", 0
+        for stream in streams:
+            piece = container.tensors[item["name"]].data[offset : offset + stream["length"]]
+            offset += stream["length"]
+            if stream["coder"] not in ("f2", "f4"):
+                stream["shape"] = [larger.get(size, size) for size in stream["shape"]]
+                piece = _equal(random, stream)
+            stream["length"] = len(piece)
+            data += piece
+        member["shape"] = sizes
+        if "crc32" in item:
+            item["crc32"] = zlib.crc32(data)
+    except (LookupError, TypeError, AttributeError, ValueError):
+        return container  # it has several entries, or a vector
+    return with_header(container.with_bytes(item["name"], data), written(document))
+
+
+def _equal(random: Random, stream: dict[str, Any]) -> bytes:
+    """Code integers that are all equal, by one coder or another."""
+    stream["coder"] = random.choice(("packed", "entropy", "contexts"))
+    if stream["coder"] == "packed":
+        return struct.pack("<qB", random.choice((0, 1, 1, 2, 255, -1)), 0)
+    if stream["coder"] == "entropy":
+        return b"\1" + struct.pack("<iHB", random.choice((0, 1, 2)), 1, 0)
+    return bytes(stream["shape"][1]) + struct.pack("<Q", 0) if stream["shape"][1] < 2**14 else b""
+
+
 def _true_lengths(random: Random, container: Container, name: str) -> Container:
     """Have the header mostly tell the true length, and checksum, of an item that was changed."""
     if name == _HEADER or random.random() < 0.1:
@@ -175,7 +217,7 @@ def _true_lengths(random: Random, container: Container, name: str) -> Container:
 def _with_another_tensor(random: Random, container: Container) -> Container:
     """Add a tensor, or double or rename one."""
     name = random.choice(_PLAIN)
-    data = random.choice((b"", b"\0" * 16, _bomb(random), random.randbytes(40)))
+    data = random.choice((b"", b"\0" * 16, *_bombs(), random.randbytes(40)))
     tensors = dict(container.tensors)
     if random.random() < 0.3:
         old = random.choice([*tensors])
@@ -185,8 +227,9 @@ def _with_another_tensor(random: Random, container: Container) -> Container:
     return replace(container, tensors=tensors)
 
 
-def _bomb(random: Random) -> bytes:
+@cache
+def _bombs() -> list[bytes]:
     """Return few bytes of LZMA that become many."""
     filters = [{"id": lzma.FILTER_LZMA2, "preset": 1, "lc": 4, "pb": 0}]
-    size = random.choice((2**10, 2**16, 2**20))
-    return lzma.compress(b"\0" * size, lzma.FORMAT_RAW, filters=filters)
+    sizes = (2**10, 2**16, 2**20)
+    return [lzma.compress(b"\0" * size, lzma.FORMAT_RAW, filters=filters) for size in sizes]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import json
-from collections.abc import Iterator
+import re
 from random import Random
 from typing import Any
 
@@ -24,22 +23,21 @@ _OTHERS: tuple[Any, ...] = (None, True, False, [], {}, [[]], [None], {"": None},
 _MOST = 1_000_000
 _DEEP = (50, 500, 5000, 100_000)
 _NESTS = (("[", "]"), ('{"a":', "}"), ('{"kind":', "}"))
+_LARGE = (*_NESTS, ("1", ""), ('"x"', ""), ("{}", ""), ("[]", ""))
+HUGE = "\0huge "
+"""With this begins a text that stands for something deep or long."""
+_HUGE = r"\u0000huge "
+_HUGE_TEXT = re.compile(r'"\\u0000huge (\d+ \d+)"')
 
 Place = tuple[Any, Any]
 """A container, and the key or the index of what is in it."""
 
 
-class Raw(str):
-    """JSON that is written as it is."""
-
-    __slots__ = ()
-
-
 def mutated(random: Random, document: Any) -> Any:
     """Return a copy of a document with one change or several."""
-    found = {"": copy.deepcopy(document)}
+    found = {"": _copied(document)}
     for _ in range(random.choice((1, 1, 1, 2, 4))):
-        places = list(_places(found))
+        places = _places(found)
         _change(random, random.choice(places), places)
     return found[""]
 
@@ -51,20 +49,19 @@ def is_simple(text: bytes) -> bool:
 
 def written(document: Any) -> bytes:
     """Write a document as JSON in UTF-8, lone surrogates as what UTF-8 does not allow."""
-    raws: list[str] = []
-
-    def known(value: Any) -> Any:
-        if isinstance(value, Raw):
-            raws.append(str(value))
-            return f"\0raw{len(raws) - 1}\0"
-        if isinstance(value, dict):
-            return {name: known(inner) for name, inner in value.items()}
-        return [known(inner) for inner in value] if isinstance(value, list) else value
-
-    text = json.dumps(known(document), ensure_ascii=False, separators=(",", ":"))
-    for number, raw in enumerate(raws):
-        text = text.replace(f'"\\u0000raw{number}\\u0000"', raw, 1)
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    if _HUGE in text:
+        text = _HUGE_TEXT.sub(lambda found: expanded(found[1]), text)
     return text.encode("utf-8", "surrogatepass")
+
+
+def expanded(told: str) -> str:
+    """Return the JSON that is too large to be carried along as a value, by what it is to be."""
+    kind, number = map(int, told.split())
+    first, last = _LARGE[kind]
+    if kind < len(_NESTS):
+        return first * number + "1" + last * number
+    return "[" + ",".join([first] * number) + "]"
 
 
 def changed_text(random: Random, document: Any) -> bytes:
@@ -86,12 +83,16 @@ def _doubled_key(random: Random, data: bytes) -> bytes:
     return data[:place] + key + b":" + value + b"," + data[place:] if end > 0 else data
 
 
-def _places(value: Any) -> Iterator[Place]:
-    items: Any = value.items() if isinstance(value, dict) else enumerate(value)
-    for key, inner in items:
-        yield value, key
-        if isinstance(inner, dict | list):
-            yield from _places(inner)
+def _places(value: Any) -> list[Place]:
+    found: list[Place] = []
+    containers = [value]
+    for container in containers:
+        items: Any = container.items() if type(container) is dict else enumerate(container)
+        for key, inner in items:
+            found.append((container, key))
+            if type(inner) is dict or type(inner) is list:
+                containers.append(inner)
+    return found
 
 
 def _change(random: Random, place: Place, places: list[Place]) -> None:
@@ -104,14 +105,14 @@ def _change(random: Random, place: Place, places: list[Place]) -> None:
     elif way < 0.24 and isinstance(container, dict) and key != "":
         container[_name(random, places)] = container.pop(key)
     elif way < 0.34 and isinstance(container, dict) and key != "":
-        container[_name(random, places)] = copy.deepcopy(container[key])
+        container[_name(random, places)] = _copied(container[key])
     elif way < 0.44 and isinstance(container, list):
         times = random.choice((1, 1, 2, 100)) if random.random() < 0.99 else 10_000
-        container[key:key] = [copy.deepcopy(container[key]) for _ in range(times)]
+        container[key:key] = [_copied(container[key]) for _ in range(times)]
     elif way < 0.54:
         other = random.choice(places)
         if _is_there(other):
-            container[key] = copy.deepcopy(other[0][other[1]])
+            container[key] = _copied(other[0][other[1]])
     elif way < 0.56:
         container[key] = _huge(random)
     else:
@@ -131,7 +132,7 @@ def _name(random: Random, places: list[Place]) -> str:
 def _value(random: Random, value: Any) -> Any:
     """Return another value, mostly of the same type."""
     if random.random() < 0.15:
-        return copy.deepcopy(random.choice((*_OTHERS, *_NUMBERS, *_TEXTS)))
+        return _copied(random.choice((*_OTHERS, *_NUMBERS, *_TEXTS)))
     if isinstance(value, bool) or value is None:
         return random.choice((True, False, None, 0, 1, "true"))
     if isinstance(value, int):
@@ -142,15 +143,18 @@ def _value(random: Random, value: Any) -> Any:
     if isinstance(value, str):
         near = [value[1:], value + "x", value.upper(), value * 2, value[::-1]]
         return random.choice((*near, *_TEXTS))
-    return copy.deepcopy(random.choice(_OTHERS))
+    return _copied(random.choice(_OTHERS))
 
 
-def _huge(random: Random) -> Raw:
+def _huge(random: Random) -> str:
     """Return something deep, or something long."""
-    if random.random() < 0.5:
-        depth = random.choice(_DEEP)
-        opening, closing = random.choice(_NESTS)
-        return Raw(opening * depth + "1" + closing * depth)
-    value = random.choice(("1", '"x"', "{}", "[]"))
-    number = _MOST if random.random() < 0.05 else random.choice((100, 10_000))
-    return Raw("[" + ",".join([value] * number) + "]")
+    kind = random.randrange(len(_LARGE))
+    if kind < len(_NESTS):
+        number = random.choice(_DEEP)
+    else:
+        number = _MOST if random.random() < 0.01 else random.choice((100, 10_000))
+    return f"{HUGE}{kind} {number}"
+
+
+def _copied(value: Any) -> Any:
+    return json.loads(json.dumps(value))

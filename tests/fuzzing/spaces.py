@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 import optuna
-from fuzzing.documents import Raw, changed_text, mutated
+from fuzzing.documents import HUGE, changed_text, expanded, mutated
 from fuzzing.octets import damaged
 from strategies import PRECISIONS, STRUCTURES, tiny_source, treat
 
@@ -119,13 +119,13 @@ def _key(name: str) -> str:
 
 
 def _value(value: Any) -> str:
-    if isinstance(value, Raw):
-        return str(value).replace(":", "=").replace('"a"', "a").replace('"kind"', "kind")
     if isinstance(value, dict):
         inner = ", ".join(f"{_key(name)} = {_value(one)}" for name, one in value.items())
         return f"{{ {inner} }}"
     if isinstance(value, list):
         return f"[{', '.join(map(_value, value))}]"
+    if isinstance(value, str) and value.startswith(HUGE):
+        return expanded(value.removeprefix(HUGE)).replace(":", "=")
     if isinstance(value, str):
         return _text(value)
     if isinstance(value, bool) or value is None:
