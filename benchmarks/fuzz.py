@@ -1,6 +1,6 @@
 """Whether hostile files end in a documented error, in little time and memory.
 
-    python benchmarks/fuzz.py --artifacts 1000000 --others 140000 --seed 0
+    python benchmarks/fuzz.py --artifacts 1000000 --others 110000 --seed 0
 
 Makes artifacts, search spaces, plans, checkpoints, model folders, vocabularies and results of
 workers that are damaged or false, most with checksums that are right, and reads each as users do.

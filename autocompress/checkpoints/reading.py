@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from autocompress.checkpoints.containers import state_dict_in
-from autocompress.checkpoints.pickled import read_pickled
+from autocompress.checkpoints.pickled import check_sizes, read_pickled
 from autocompress.errors import ModelError
-from autocompress.support.files import parsed_json
+from autocompress.support.files import is_plain_name, parsed_json
 
 _USUAL = (
     "model.safetensors",
@@ -122,9 +122,13 @@ def _read_file(file: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     if file.suffix == ".acz":
         raise ModelError(f"'{file}' is compressed already; read it by `autocompress.load`")
     if head[:2] == b"PK" or head[:1] == b"\x80":
-        return state_dict_in(read_pickled(file), file)
+        tensors, done = state_dict_in(read_pickled(file), file)
+        check_sizes(file, tensors)
+        return tensors, done
     if file.suffix == ".safetensors" or head[8:9] == b"{":
-        return _read_safetensors(file), ()
+        tensors = _read_safetensors(file)
+        check_sizes(file, tensors)
+        return tensors, ()
     raise ModelError(
         f"'{file}' is neither safetensors nor of `torch.save`, or it is damaged; {_KINDS}"
     )
@@ -184,7 +188,7 @@ def _places(index: Path) -> dict[str, str]:
         )
     for shard in places.values():
         # What comes from strangers must not lead out of the folder.
-        if not shard or Path(shard).name != shard or shard.endswith(".json"):
+        if not is_plain_name(shard) or shard.endswith(".json"):
             raise ModelError(
                 f"'{index}' names the shard {shard!r}, but shards lie beside their "
                 "index; correct it"

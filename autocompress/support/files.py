@@ -9,13 +9,14 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from itertools import count
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from autocompress.errors import OutputError
 from autocompress.support import progress
 
 _NAME_SHOWN = 40
+_LONGEST_NAME = 200  # bytes; beside it lie temporary files of longer names
 _REASON_SHOWN = 120
 _number = count()
 
@@ -72,6 +73,17 @@ def write_json(path: Path, document: Mapping[str, Any]) -> Path:
         OSError: If it cannot be written.
     """
     return write_whole(path, json.dumps(document, indent=1).encode())
+
+
+def is_plain_name(name: object) -> bool:
+    """Whether a name that comes from elsewhere is that of a file in one folder, on any system."""
+    return (
+        isinstance(name, str)
+        and 0 < len(name.encode("utf-8", "surrogatepass")) <= _LONGEST_NAME
+        and name.isprintable()
+        and not name.startswith(".")
+        and PurePosixPath(name).name == name == PureWindowsPath(name).name
+    )
 
 
 def parsed_json(text: str | bytes) -> Any:

@@ -150,7 +150,8 @@ def hostile_zip(random: Random) -> bytes:
     length = random.choice((0, 4, 80, 80, 4000, 2**22))
 
     def tensor() -> _Called:
-        stored = _Stored(random.choice(kinds), "0", random.choice((20, random.choice(sizes))))
+        told = random.choice((length // 4, length // 4, random.choice(sizes)))
+        stored = _Stored(random.choice(kinds), "0", told)
         dimensions = random.choice((1, 1, 2, 2, 3, 8))
         shape = random.choice(((4, 5), tuple(random.choice(sizes) for _ in range(dimensions))))
         steps = tuple(random.choice((0, 0, 1, 1, 5, *sizes)) for _ in shape)

@@ -109,7 +109,7 @@ def another_vocabulary(random: Random, data: bytes) -> bytes:
     way = random.random()
     if way < 0.5:
         return damaged(random, data, data[::-1])
-    if way < 0.52:
+    if way < 0.502:
         return b"".join(b"%d\n" % number for number in range(200_000))
     strange = (
         "\u2028",

@@ -17,14 +17,14 @@ from autocompress.support import progress
 
 ARTIFACTS = "artifacts"
 OTHERS: Mapping[str, tuple[int, Callable[[Path], Subject]]] = {
-    "spaces": (30, Spaces),
-    "plans": (8, Plans),
-    "checkpoints": (30, Checkpoints),
+    "spaces": (35, Spaces),
+    "plans": (3, Plans),
+    "checkpoints": (42, Checkpoints),
     "training runs": (4, Trainings),
-    "model folders": (12, Folders),
-    "vocabularies": (8, lambda folder: Vocabularies()),
-    "language models in artifacts": (4, Carried),
-    "what workers hand back": (4, Returns),
+    "model folders": (6, Folders),
+    "vocabularies": (6, lambda folder: Vocabularies()),
+    "language models in artifacts": (2, Carried),
+    "what workers hand back": (2, Returns),
 }
 """With what share of all, in percent, each of the others is tried."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 from autocompress.artifact.container import parse_container
@@ -17,11 +16,10 @@ from autocompress.searching.executors.base import Outcome, received
 from autocompress.searching.executors.remote import Done
 from autocompress.searching.jobs import Job
 from autocompress.searching.sending import Sent
-from autocompress.support.files import write_whole
+from autocompress.support.files import is_plain_name, write_whole
 from autocompress.trial.looks import GivenUp
 
 _SHOWN = 60
-_LONGEST_NAME = 200
 
 
 def kept(job: Job, done: Done) -> Outcome:
@@ -55,22 +53,11 @@ def _strange(outcome: Any, files: Any) -> str | None:
     if not isinstance(files, Mapping):
         return f"files as {type(files).__name__} instead of a table"
     for name, content in files.items():
-        if not _is_plain(name):
+        if not is_plain_name(name):
             return f"a file named {repr(name)[:_SHOWN]}, which is no plain name"
         if not isinstance(content, bytes):
             return f"a file that holds no bytes, but {type(content).__name__}"
     return None
-
-
-def _is_plain(name: object) -> bool:
-    """Whether a name is that of a file in whatever folder, on any system."""
-    return (
-        isinstance(name, str)
-        and 0 < len(name) <= _LONGEST_NAME
-        and name.isprintable()
-        and not name.startswith(".")
-        and PurePosixPath(name).name == name == PureWindowsPath(name).name
-    )
 
 
 def _untrue(job: Job, outcome: Outcome, files: Mapping[str, bytes]) -> str | None:
