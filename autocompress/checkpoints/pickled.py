@@ -61,7 +61,7 @@ def check_sizes(file: Path, tensors: Mapping[str, torch.Tensor]) -> None:
 
 
 def _check_records(file: Path) -> None:
-    """Refuse an archive with records that become larger than the file; torch does not compress.
+    """Refuse an archive with records that become far larger than the file; torch packs none.
 
     Raises:
         ModelError: If it is one.
@@ -71,10 +71,11 @@ def _check_records(file: Path) -> None:
             size = sum(record.file_size for record in archive.infolist())
     except Exception:
         return  # of before archives were used, or damaged, which torch says in its own words
-    if size > file.stat().st_size:
+    most = _MOST_TIMES * file.stat().st_size + _SMALL
+    if size > most:
         raise ModelError(
             f"'{file}' is damaged or not of `torch.save` (its records become {size:,} bytes, of "
-            f"{file.stat().st_size:,} that it has); copy it again from its source"
+            f"{most:,} that are read); copy it again from its source"
         )
 
 

@@ -141,8 +141,8 @@ def _value(random: Random, value: Any) -> Any:
     if isinstance(value, float):
         return value * random.choice((-1, 0, 0.5, 2, 1e3, 1e-3, 1e30, 1e-30)) * 1.0
     if isinstance(value, str):
-        near = [value[1:], value + "x", value.upper(), value * 2, value[::-1]]
-        return random.choice((*near, *_TEXTS))
+        others = (value[1:], value + "x", value.upper(), value * 2, value[::-1])
+        return random.choice((*others, *_TEXTS))
     return _copied(random.choice(_OTHERS))
 
 

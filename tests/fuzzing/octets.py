@@ -6,8 +6,10 @@ import struct
 from collections.abc import Callable
 from random import Random
 
-_EXTREMES = (0, 1, 0x7F, 0x80, 0xFF, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**62)
-_EXTREMES += (2**63 - 1, 2**63, 2**64 - 1)
+_EXTREMES = (
+    *(0, 1, 0x7F, 0x80, 0xFF, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**62),
+    *(2**63 - 1, 2**63, 2**64 - 1),
+)
 _LONGEST = 64
 
 
