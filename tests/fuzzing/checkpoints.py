@@ -156,7 +156,7 @@ def hostile_zip(random: Random) -> bytes:
         shape = random.choice(((4, 5), tuple(random.choice(sizes) for _ in range(dimensions))))
         steps = tuple(random.choice((0, 0, 1, 1, 5, *sizes)) for _ in shape)
         offset = random.choice((0, 0, 0, random.choice(sizes)))
-        rebuild: Any = torch._utils._rebuild_tensor_v2  # type: ignore[attr-defined]
+        rebuild: Any = torch._utils._rebuild_tensor_v2
         return _Called(rebuild, stored, offset, shape, steps, False, OrderedDict())
 
     names = ("first.weight", "first.bias", "x", "../x", "a\0b", "", "\ud800")

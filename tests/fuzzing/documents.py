@@ -20,6 +20,7 @@ _TEXTS = (
     *("__proto__", "__class__", "nan", "1e999", "%s%n", "{0}", "'; --", "1_000", "0x10"),
 )
 _OTHERS: tuple[Any, ...] = (None, True, False, [], {}, [[]], [None], {"": None}, {"kind": "x"})
+_LARGEST = 10**4299
 _MOST = 1_000_000
 _DEEP = (50, 500, 5000, 100_000)
 _NESTS = (("[", "]"), ('{"a":', "}"), ('{"kind":', "}"))
@@ -137,6 +138,7 @@ def _value(random: Random, value: Any) -> Any:
         return random.choice((True, False, None, 0, 1, "true"))
     if isinstance(value, int):
         near = value + random.choice((-2, -1, 1, 2, 8, -value // 2, value, 15 * value))
+        near = near if abs(near) < _LARGEST else value  # that Python writes
         return near if random.random() < 0.5 else random.choice(_NUMBERS)
     if isinstance(value, float):
         return value * random.choice((-1, 0, 0.5, 2, 1e3, 1e-3, 1e30, 1e-30)) * 1.0

@@ -15,7 +15,7 @@ from strategies import PRECISIONS, STRUCTURES, treat
 from autocompress.errors import SearchError
 from autocompress.outcome.results import TrialResult
 from autocompress.plan import CompressionPlan
-from autocompress.searching.executors.cluster import kept
+from autocompress.searching.executors.handed_back import kept
 from autocompress.searching.executors.remote import Done
 from autocompress.searching.jobs import TrialJob
 from autocompress.searching.sending import Sent
@@ -55,7 +55,17 @@ class Returns:
         if random.random() < 0.2:
             sent = Sent(SearchError, random.choice(("x", "\n\ud800", "y" * 10**5)))
             given_up = GivenUp(7, "too large", {"size_bytes": 0.5})
-            strange = (None, 3, "x", [], {}, sent, given_up, self._job, TrialResult)
+            strange: tuple[Any, ...] = (
+                None,
+                3,
+                "x",
+                [],
+                {},
+                sent,
+                given_up,
+                self._job,
+                TrialResult,
+            )
             outcome = random.choice(strange)
         files: Any = {"7.acz": random.choice((*3 * [self._file], b"", b"x" * len(self._file)))}
         for _ in range(random.choice((0, 1, 1, 3))):

@@ -382,6 +382,10 @@ RESULT = TrialResult(
 )
 
 
+def changed(**values: Any) -> TrialResult:
+    return replace(RESULT, **values)
+
+
 @pytest.mark.parametrize(
     ("outcome", "files", "message"),
     [
@@ -389,16 +393,16 @@ RESULT = TrialResult(
         (RESULT, None, "files as NoneType"),
         (RESULT, {"model.acz": "text"}, "holds no bytes, but str"),
         (RESULT, {"model.acz": b"abc"}, "cannot be used"),
-        (replace(RESULT, number=1), {}, "trial 1 for trial 0"),
-        (replace(RESULT, number=True), {}, "trial True for trial 0"),
-        (replace(RESULT, plan=None), {}, "without its plan"),
-        (replace(RESULT, values={}), {}, "without the size"),
-        (replace(RESULT, values={"size_bytes": math.nan}), {}, "no finite numbers"),
-        (replace(RESULT, values=[3]), {}, "no finite numbers"),
-        (replace(RESULT, started="x"), {}, "is no number"),
-        (replace(RESULT, seconds=math.inf), {}, "is no number"),
-        (replace(RESULT, losses=("x",)), {}, "is no number"),
-        (replace(RESULT, rises={"w": None}), {}, "is no number"),
+        (changed(number=1), {}, "trial 1 for trial 0"),
+        (changed(number=True), {}, "trial True for trial 0"),
+        (changed(plan=None), {}, "without its plan"),
+        (changed(values={}), {}, "without the size"),
+        (changed(values={"size_bytes": math.nan}), {}, "no finite numbers"),
+        (changed(values=[3]), {}, "no finite numbers"),
+        (changed(started="x"), {}, "is no number"),
+        (changed(seconds=math.inf), {}, "is no number"),
+        (changed(losses=("x",)), {}, "is no number"),
+        (changed(rises={"w": None}), {}, "is no number"),
         (GivenUp(1, "hopeless", {}), {}, "trial 1 for trial 0"),
         (GivenUp(0, None, {}), {}, "without a reason"),  # type: ignore[arg-type]
     ],

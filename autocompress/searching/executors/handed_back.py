@@ -60,7 +60,7 @@ def _strange(outcome: Any, files: Any) -> str | None:
     return None
 
 
-def _untrue(job: Job, outcome: Outcome, files: Mapping[str, bytes]) -> str | None:
+def _untrue(job: Job, outcome: Any, files: Mapping[str, bytes]) -> str | None:
     """Say what cannot be true of an outcome, or None."""
     if isinstance(outcome, AutocompressError):
         return None
