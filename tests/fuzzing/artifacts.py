@@ -119,7 +119,7 @@ def with_header(container: Container, text: bytes) -> Container:
 
 def _changed(random: Random, container: Container, other: bytes) -> Container:
     way, names = random.random(), [*container.tensors]
-    if way < 0.01:
+    if way < 0.02:
         return _grown(random, container)
     if way < 0.45:
         return _another_header(random, container)
