@@ -50,7 +50,7 @@ def main() -> None:
     counts = {ARTIFACTS: options.artifacts}
     counts |= {name: options.others * share // 100 for name, (share, _) in OTHERS.items()}
     found: dict[str, Told] = {}
-    for name, count in counts.items():
+    for name, count in ((name, count) for name, count in counts.items() if count):
         found[name] = _all_of(name, options.seed, count)
         options.out.write_text(_document(found, options.seed), encoding="utf-8")
     faults = sum(len(told.faults) for told in found.values())
