@@ -25,8 +25,8 @@ _MOST = 1_000_000
 _DEEP = (50, 500, 5000, 100_000)
 _NESTS = (("[", "]"), ('{"a":', "}"), ('{"kind":', "}"))
 _LARGE = (*_NESTS, ("1", ""), ('"x"', ""), ("{}", ""), ("[]", ""))
-HUGE = "\0huge "
-"""With this begins a text that stands for something deep or long."""
+HUGE = re.compile("\0huge (\\d+ \\d+)")
+"""Such a text stands for something deep or long."""
 _HUGE = r"\u0000huge "
 _HUGE_TEXT = re.compile(r'"\\u0000huge (\d+ \d+)"')
 
@@ -155,7 +155,7 @@ def _huge(random: Random) -> str:
         number = random.choice(_DEEP)
     else:
         number = _MOST if random.random() < 0.01 else random.choice((100, 10_000))
-    return f"{HUGE}{kind} {number}"
+    return f"\0huge {kind} {number}"
 
 
 def _copied(value: Any) -> Any:

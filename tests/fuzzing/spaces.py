@@ -124,8 +124,8 @@ def _value(value: Any) -> str:
         return f"{{ {inner} }}"
     if isinstance(value, list):
         return f"[{', '.join(map(_value, value))}]"
-    if isinstance(value, str) and value.startswith(HUGE):
-        return expanded(value.removeprefix(HUGE)).replace(":", "=")
+    if isinstance(value, str) and (huge := HUGE.fullmatch(value)):
+        return expanded(huge[1]).replace(":", "=")
     if isinstance(value, str):
         return _text(value)
     if isinstance(value, bool) or value is None:
