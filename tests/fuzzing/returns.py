@@ -12,7 +12,7 @@ from fuzzing.artifacts import GOLDEN
 from fuzzing.documents import mutated
 from strategies import PRECISIONS, STRUCTURES, treat
 
-from autocompress.errors import SearchError
+from autocompress.errors import AutocompressError, OutputError, SearchError
 from autocompress.outcome.results import TrialResult
 from autocompress.plan import CompressionPlan
 from autocompress.searching.executors.handed_back import kept
@@ -31,7 +31,7 @@ class Returns:
     """Outcomes and files of jobs; nothing may be written but in the folder of the job."""
 
     name = "what workers hand back"
-    allowed = (SearchError,)
+    allowed = (AutocompressError,)
 
     def __init__(self, folder: Path) -> None:
         """Make a job.
@@ -55,18 +55,11 @@ class Returns:
         if random.random() < 0.2:
             sent = Sent(SearchError, random.choice(("x", "\n\ud800", "y" * 10**5)))
             given_up = GivenUp(7, "too large", {"size_bytes": 0.5})
-            strange: tuple[Any, ...] = (
-                None,
-                3,
-                "x",
-                [],
-                {},
-                sent,
-                given_up,
-                self._job,
-                TrialResult,
-            )
-            outcome = random.choice(strange)
+            kinds: tuple[Any, ...] = (None, 3, int, ValueError, SearchError, OutputError)
+            false: Any = random.choice(("x", None, 3, b"x"))
+            sent = random.choice((sent, Sent(random.choice(kinds), false, false, false)))
+            strange: tuple[Any, ...] = (None, 3, "x", [], {}, self._job, TrialResult)
+            outcome = random.choice((*strange, sent, given_up))
         files: Any = {"7.acz": random.choice((*3 * [self._file], b"", b"x" * len(self._file)))}
         for _ in range(random.choice((0, 1, 1, 3))):
             files[random.choice(_NAMES)] = random.choice((b"", b"x", 3, None, "text", b"y" * 1000))
@@ -86,7 +79,7 @@ class Returns:
     def read(self, data: Done) -> None:
         """Take what a worker hands back."""
         outcome = kept(self._job, data)
-        if isinstance(outcome, SearchError):
+        if isinstance(outcome, AutocompressError):
             raise outcome
         assert isinstance(outcome, TrialResult | GivenUp)
         assert outcome.number == 7

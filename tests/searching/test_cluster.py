@@ -399,11 +399,15 @@ def changed(**values: Any) -> TrialResult:
         (changed(values={}), {}, "without the size"),
         (changed(values={"size_bytes": math.nan}), {}, "no finite numbers"),
         (changed(values=[3]), {}, "no finite numbers"),
+        (changed(values={"size_bytes": 10**400}), {}, "no finite numbers"),
         (changed(started="x"), {}, "is no number"),
         (changed(seconds=math.inf), {}, "is no number"),
         (changed(losses=("x",)), {}, "is no number"),
         (changed(rises={"w": None}), {}, "is no number"),
         (GivenUp(1, "hopeless", {}), {}, "trial 1 for trial 0"),
+        (Sent(int, "x"), {}, "an error that is none"),  # type: ignore[arg-type]
+        (Sent(None, "x"), {}, "an error that is none"),
+        (Sent(SearchError, 3), {}, "an error that is none"),  # type: ignore[arg-type]
         (GivenUp(0, None, {}), {}, "without a reason"),  # type: ignore[arg-type]
     ],
 )

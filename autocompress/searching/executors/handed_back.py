@@ -9,7 +9,7 @@ from typing import Any
 from autocompress.artifact.container import parse_container
 from autocompress.errors import ArtifactError, AutocompressError, SearchError
 from autocompress.outcome.names import SIZE
-from autocompress.outcome.numbers import is_number
+from autocompress.outcome.numbers import is_number, number_of
 from autocompress.outcome.results import TrialResult
 from autocompress.plan import CompressionPlan
 from autocompress.searching.executors.base import Outcome, received
@@ -50,6 +50,8 @@ def _strange(outcome: Any, files: Any) -> str | None:
     """Say what is not of the kind that it should be, or None."""
     if not isinstance(outcome, TrialResult | GivenUp | Sent | AutocompressError):
         return f"an outcome of type {type(outcome).__name__}, which is none"
+    if isinstance(outcome, Sent) and not _is_error(outcome):
+        return "an error that is none"
     if not isinstance(files, Mapping):
         return f"files as {type(files).__name__} instead of a table"
     for name, content in files.items():
@@ -58,6 +60,17 @@ def _strange(outcome: Any, files: Any) -> str | None:
         if not isinstance(content, bytes):
             return f"a file that holds no bytes, but {type(content).__name__}"
     return None
+
+
+def _is_error(sent: Any) -> bool:
+    kind, cause = sent.kind, sent.cause
+    return (
+        (kind is None or (isinstance(kind, type) and issubclass(kind, AutocompressError)))
+        and isinstance(sent.message, str)
+        and isinstance(sent.trace, str)
+        and (cause is None or isinstance(cause, bytes))
+        and (kind is not None or bool(sent.trace))
+    )
 
 
 def _untrue(job: Job, outcome: Any, files: Mapping[str, bytes]) -> str | None:
@@ -71,7 +84,7 @@ def _untrue(job: Job, outcome: Any, files: Mapping[str, bytes]) -> str | None:
         return None if is_told else "a plan given up without a reason and numbers"
     if not isinstance(outcome.plan, CompressionPlan):
         return "a result without its plan"
-    if not _are_numbers(outcome.values) or not all(map(math.isfinite, outcome.values.values())):
+    if not _are_numbers(outcome.values) or not all(map(_is_finite, outcome.values.values())):
         return "a result whose values are no finite numbers"
     if not _is_told(outcome):
         return "a result with a time, a loss or a rise that is no number"
@@ -86,11 +99,11 @@ def _untrue(job: Job, outcome: Any, files: Mapping[str, bytes]) -> str | None:
 def _is_told(result: TrialResult) -> bool:
     times = (result.started, result.seconds, result.cpu_seconds)
     return (
-        all(is_number(value) and math.isfinite(value) for value in times)
+        all(map(_is_finite, times))
         and isinstance(result.losses, tuple)
-        and all(map(is_number, result.losses))
+        and all(map(_is_float, result.losses))
         and _are_numbers(result.rises)
-        and (result.predicted is None or is_number(result.predicted))
+        and (result.predicted is None or _is_float(result.predicted))
         and isinstance(result.feasible, bool)
         and isinstance(result.rejected, str | None)
     )
@@ -98,8 +111,20 @@ def _is_told(result: TrialResult) -> bool:
 
 def _are_numbers(values: object) -> bool:
     return isinstance(values, Mapping) and all(
-        isinstance(name, str) and is_number(value) for name, value in values.items()
+        isinstance(name, str) and _is_float(value) for name, value in values.items()
     )
+
+
+def _is_float(value: object) -> bool:
+    """Whether a value is a number, which may be infinite or NaN, that a float can be."""
+    try:
+        return is_number(value) and isinstance(number_of(value), float)
+    except ValueError:  # too large
+        return False
+
+
+def _is_finite(value: Any) -> bool:
+    return _is_float(value) and math.isfinite(value)
 
 
 def _damaged(job: Job, content: bytes) -> str | None:
