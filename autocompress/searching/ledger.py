@@ -7,13 +7,12 @@ lost is made anew, and from the journal the ledger. Knows nothing of Optuna.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from autocompress.outcome.origin import SAMPLER
-from autocompress.support.files import put_aside, write_whole
+from autocompress.support.files import append_line, put_aside, write_whole
 
 LEDGER, MISFIT = "study.jsonl", "misfit"
 """Its name, and the attribute of a proposal that did not fit or was known: it is no trial."""
@@ -57,10 +56,7 @@ class Ledger:
 
     def append(self, entry: Entry) -> None:
         """Write one more line; it is on the disk when this returns."""
-        with self._path.open("ab") as file:
-            file.write(_line(entry))
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(self._path, _line(entry))
 
     def replace(self, entries: Iterable[Entry]) -> None:
         """Write other lines instead of all that are there."""

@@ -12,7 +12,15 @@ from pathlib import Path
 import pytest
 
 from autocompress.errors import OutputError
-from autocompress.support.files import write_json, write_whole
+from autocompress.support.files import (
+    append_line,
+    make_folder,
+    put_aside,
+    rename,
+    truncate,
+    write_json,
+    write_whole,
+)
 
 
 def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
@@ -62,6 +70,53 @@ def test_bytes_reach_the_disk_before_the_name_and_the_name_before_the_return(
         (True, True),
     ]
     assert flushed[0][1]
+
+
+@pytest.fixture
+def flushed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Device and inode of each file and folder that was made durable, in order."""
+    found: list[tuple[int, int]] = []
+
+    def fsync(descriptor: int) -> None:
+        found.append(os.fstat(descriptor)[1:3])
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return found
+
+
+def inodes(*paths: Path) -> list[tuple[int, int]]:
+    return [path.stat()[1:3] for path in paths]
+
+
+def test_a_line_and_the_name_of_its_file_reach_the_disk(
+    tmp_path: Path, flushed: list[tuple[int, int]]
+) -> None:
+    path = tmp_path / "a.jsonl"
+    append_line(path, b"one\n")
+    assert flushed == inodes(path, tmp_path)
+    append_line(path, b"two\n")
+    assert flushed[2:] == inodes(path)
+    assert path.read_bytes() == b"one\ntwo\n"
+    truncate(path, 4)
+    assert path.read_bytes() == b"one\n"
+    assert flushed[3:] == inodes(path)
+
+
+def test_new_names_reach_the_disk(tmp_path: Path, flushed: list[tuple[int, int]]) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"a")
+    rename(path, tmp_path / "b.bin")
+    assert flushed == inodes(tmp_path / "b.bin", tmp_path)
+    put_aside(tmp_path / "b.bin", ValueError("broken"))
+    assert flushed[2:] == inodes(tmp_path)
+    assert (tmp_path / "b.bin.damaged").read_bytes() == b"a"
+
+
+def test_new_folders_reach_the_disk(tmp_path: Path, flushed: list[tuple[int, int]]) -> None:
+    make_folder(tmp_path / "a" / "b")
+    assert sorted(flushed) == sorted(inodes(tmp_path, tmp_path / "a"))
+    make_folder(tmp_path / "a" / "b")
+    assert len(flushed) == 2
 
 
 def test_a_file_is_as_accessible_as_any_new_one(tmp_path: Path) -> None:
