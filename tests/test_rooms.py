@@ -32,7 +32,7 @@ ROOMS = (
 ONLY_FOR = {"lm": {"cli"}, "testing": set[str](), "cli": {"__main__"}}
 """Rooms that not even all later ones may import."""
 ONE_HOME = {
-    "optuna": {"searching/study.py", "searching/journal.py"},
+    "optuna": {"searching/study.py", "searching/samplers.py", "searching/journal.py"},
     "mlflow": {"tracking"},
     "sqlalchemy": {"tracking"},
     "onnx": {"engines/onnx", "lm/onnx"},

@@ -19,11 +19,11 @@ from autocompress.outcome.origin import LAST_RESORT, SAMPLED, Aim, Origin
 from autocompress.outcome.results import TrialResult
 from autocompress.searching.journal import counts, entry_of, open_journal
 from autocompress.searching.ledger import ERROR, LEDGER, MISFIT, ORIGIN, REJECTED, Ledger
+from autocompress.searching.samplers import Samplers
 from autocompress.searching.settings import SamplerName
 from autocompress.searching.space.tables import Range, Scalar
 
 _FAMILY, _AIM = "family", "aim"
-_POPULATION = 16  # small, since searches have tens to hundreds of trials
 
 
 class Known(NamedTuple):
@@ -82,7 +82,7 @@ class Study:
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._sampler, self._seed, self._limits = sampler, seed, limits
-        self._parallel, self._in_flight = parallel, 0
+        self._samplers, self._in_flight = Samplers(parallel=parallel), 0
         self._objectives = list(directions)
         self._ledger = Ledger(journal.with_name(LEDGER))
         origins = {
@@ -240,16 +240,7 @@ class Study:
     def _make_sampler(self, kind: SamplerName) -> optuna.samplers.BaseSampler:
         asked = self.n_finished + self._in_flight + self.n_misfits
         seed = int(np.random.SeedSequence([self._seed, asked]).generate_state(1)[0])
-        if kind == "random":
-            return optuna.samplers.RandomSampler(seed=seed)
-        if kind == "nsga2":
-            return optuna.samplers.NSGAIISampler(population_size=_POPULATION, seed=seed)
-        with warnings.catch_warnings():
-            # `multivariate` is documented, recommended and marked experimental.
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return optuna.samplers.TPESampler(
-                multivariate=True, constant_liar=self._parallel, seed=seed
-            )
+        return self._samplers.make(kind, seed)
 
 
 class Asking:
