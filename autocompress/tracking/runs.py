@@ -67,6 +67,11 @@ class Runs:
         found = f"tags.`{PARENT}` = '{self.parent}' and tags.`{tag}` != ''"
         return self._search(f"{found} and {condition}" if condition else found)
 
+    def of_trial(self, number: int) -> Run | None:
+        """Return the run of a trial that was measured whole; None where there is none."""
+        condition = f"attributes.status = 'FINISHED' and tags.`{TRIAL}` = '{number}'"
+        return next(iter(self.children(TRIAL, condition)), None)
+
     def start(self, name: str, tags: Mapping[str, str], started: float | None = None) -> str:
         """Start a child run and return its id.
 
