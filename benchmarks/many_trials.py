@@ -4,13 +4,18 @@
 
 Searches a classifier of 2,000 weights, all of whose trials are measured in milliseconds, and
 times what goes around them: proposing a plan, keeping its result, logging it to MLflow. Then the
-folder is opened, and its search called again. Writes `benchmarks/results/many_trials.{md,png}`.
+folder is opened, its search called again, and its trials looked at in MLflow. Writes
+`benchmarks/results/many_trials.{md,png}`.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
+import os
+import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +26,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
+from screens import CHROMIUM, WAIT_MS, browsed
 from torch import nn
 
 import autocompress
@@ -124,23 +130,46 @@ def watched(call: Callable[..., Any], seconds: list[float]) -> Callable[..., Any
     return noted
 
 
-def around(model: Tagger, task: Classification, out: Path, trials: int) -> dict[str, float]:
-    """Return what a folder of so many trials takes to be opened, and searched on, by wall time."""
-    found: dict[str, float] = {}
+def around(model: Tagger, task: Classification, out: Path, trials: int) -> dict[str, str]:
+    """Return what a folder of so many trials takes to be opened, shown and searched on."""
+    found: dict[str, str] = {}
 
     def take(name: str, action: Callable[[], object]) -> Any:
-        clock = time.perf_counter()
+        before = used()
         result = action()
-        found[name] = time.perf_counter() - clock
+        found[name] = f"{used() - before:.1f} s"
         return result
 
     opened = take("`open_search`", lambda: autocompress.open_search(out))
     take("its table of trials, `to_dataframe`", opened.to_dataframe)
     page = take("its page, `to_html`", opened.to_html)
-    found["bytes of the page"] = len(page.encode())
-    take("the search again, with nothing left to do", lambda: again(model, task, out, trials))
+    command = [sys.executable, "-m", "autocompress", "front", str(out)]
+    take("`autocompress front`", lambda: subprocess.run(command, check=True, capture_output=True))
+    take("the search again, with nothing to do", lambda: again(model, task, out, trials))
     take("the search again, with one trial more", lambda: again(model, task, out, trials + 1))
+    found["the page"] = f"{len(page.encode()) / 1e6:.1f} MB"
+    found["the MLflow database"] = f"{(out / 'mlflow.db').stat().st_size / 1e6:.1f} MB"
+    if CHROMIUM is not None:
+        with browsed(out) as link:
+            clock = time.perf_counter()
+            table = drawn(link)
+            seconds = time.perf_counter() - clock
+            shown = len(set(re.findall(r"trial-\d{4}", table)))
+            found["MLflow's table in Chromium"] = f"{shown} trials after {seconds:.1f} s"
     return found
+
+
+def used() -> float:
+    """Return the processor time of this process and those that it waited for, in seconds."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def drawn(address: str) -> str:
+    """Return what Chromium shows of a page when its scripts are done."""
+    options = ["--headless=new", "--no-sandbox", "--window-size=1700,1000", "--dump-dom"]
+    command = [str(CHROMIUM), *options, f"--virtual-time-budget={WAIT_MS}", address]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def again(model: Tagger, task: Classification, out: Path, trials: int) -> None:
@@ -148,13 +177,13 @@ def again(model: Tagger, task: Classification, out: Path, trials: int) -> None:
     autocompress.search(model, task, trials=trials, out=out)
 
 
-def write(times: dict[str, list[float]], found: dict[str, float], wall: float) -> None:
+def write(times: dict[str, list[float]], found: dict[str, str], wall: float) -> None:
     """Write the table and the picture."""
     n_trials = len(times["all of keeping a result"])
     at = [number for number in AT if number <= n_trials]
+    title = f"A search of {n_trials:,} trials: {wall:.0f} s in all. Medians of {WINDOW} trials, in"
     lines = [
-        f"A search of {n_trials:,} trials: {wall:.0f} s in all. Medians of {WINDOW} trials, in ms "
-        "of processor time.",
+        f"{title} ms of processor time.",
         "",
         "| | " + " | ".join(f"at {number:,}" for number in at) + " |",
         "|---" * (1 + len(at)) + "|",
@@ -162,9 +191,8 @@ def write(times: dict[str, list[float]], found: dict[str, float], wall: float) -
     for name, seconds in times.items():
         cells = (f"{1000 * median(window(seconds, number)):.1f}" for number in at)
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    lines += ["", "| the folder afterwards | s |", "|---|---|"]
-    for name, value in found.items():
-        lines.append(f"| {name} | {value:,.0f} |" if value > 1000 else f"| {name} | {value:.1f} |")
+    lines += ["", "| the folder afterwards | processor time |", "|---|---|"]
+    lines += [f"| {name} | {text} |" for name, text in found.items()]
     (RESULTS / "many_trials.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
     draw(times)
