@@ -42,6 +42,7 @@ from autocompress.searching.claim import claimed
 from autocompress.searching.results import DamagedError, Results, read_result
 from autocompress.searching.settings import Settings
 from autocompress.support.files import kept_json, numbers, put_aside, write_json
+from autocompress.support.signals import interrupts_held
 
 TRIAL, ARTIFACT = "trial.json", "model.acz"
 SETTINGS, COPY = "search.json", "trials/search.json"
@@ -268,6 +269,7 @@ def _put_aside_if_damaged(path: Path, read: Callable[[], object]) -> None:
 
 def _settings(path: Path) -> Settings | None:
     try:
-        return Settings.model_validate_json(path.read_bytes())
+        with interrupts_held():
+            return Settings.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return None

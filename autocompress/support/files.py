@@ -14,6 +14,7 @@ from typing import Any
 
 from autocompress.errors import OutputError
 from autocompress.support import progress
+from autocompress.support.signals import interrupts_held
 
 _NAME_SHOWN = 40
 _REASON_SHOWN = 120
@@ -132,7 +133,8 @@ def kept_json(path: Path, check: Callable[[Any], object] = lambda document: None
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        check(document)
+        with interrupts_held():
+            check(document)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
