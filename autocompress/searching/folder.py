@@ -214,11 +214,11 @@ class SearchFolder:
     def noise(self, artifact: Path) -> float | None:
         """Return the standard error of a file's change of the metric, or None if not known."""
         known = kept_json(self.path / NOISE, numbers) or {}
-        return known.get(str(artifact.relative_to(self.path)))
+        return known.get(self._named(artifact))
 
     def save_noise(self, artifact: Path, error: float) -> None:
         """Keep the standard error of a file's change of the metric."""
-        write_json(self.path / NOISE, {str(artifact.relative_to(self.path)): error})
+        write_json(self.path / NOISE, {self._named(artifact): error})
 
     def recovered(self, name: str, key: str) -> Path:
         """Return the path of a fine-tuned artifact.
@@ -246,8 +246,12 @@ class SearchFolder:
 
     def save_test_scores(self, scores: Mapping[Path, float]) -> None:
         """Keep the metric on test data."""
-        named = {str(path.relative_to(self.path)): score for path, score in scores.items()}
+        named = {self._named(path): score for path, score in scores.items()}
         write_json(self.path / TESTS, named)
+
+    def _named(self, path: Path) -> str:
+        """Return how files of the folder name another one, on all systems alike."""
+        return path.relative_to(self.path).as_posix()
 
     def _trial(self, name: str) -> Path:
         return self.path / "trials" / name

@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import sqlite3
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -41,8 +42,20 @@ def linked(out: Path) -> Path:
     its own, every database has a plain and a new address.
     """
     place = Path(tempfile.mkdtemp(prefix="autocompress-mlflow-"))
-    (place / _LINK).symlink_to(out.resolve(), target_is_directory=True)
+    _link(place / _LINK, out.resolve())
     return place
+
+
+def _link(link: Path, folder: Path) -> None:
+    """Link to a folder; by a junction where Windows lets only administrators make links."""
+    try:
+        link.symlink_to(folder, target_is_directory=True)
+    except OSError:
+        if sys.platform != "win32":
+            raise
+        import _winapi
+
+        _winapi.CreateJunction(str(folder), str(link))
 
 
 def unlinked(place: Path) -> None:
@@ -78,7 +91,7 @@ def open_database(out: Path, place: Path) -> MlflowClient:
                 raise
             put_aside(path, error)
     _build(path, place)
-    (place / _ANEW).symlink_to(out, target_is_directory=True)
+    _link(place / _ANEW, out)
     return _client(database_uri(place, link=_ANEW))
 
 

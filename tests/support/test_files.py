@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from platforms import needs_posix
 
 from autocompress.errors import OutputError
 from autocompress.support.files import (
@@ -54,6 +55,7 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path, old: bytes | None) -> N
     assert [entry.read_bytes() for entry in tmp_path.iterdir()] == ([] if old is None else [old])
 
 
+@needs_posix
 def test_bytes_reach_the_disk_before_the_name_and_the_name_before_the_return(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,6 +90,7 @@ def inodes(*paths: Path) -> list[tuple[int, int]]:
     return [path.stat()[1:3] for path in paths]
 
 
+@needs_posix
 def test_a_line_and_the_name_of_its_file_reach_the_disk(
     tmp_path: Path, flushed: list[tuple[int, int]]
 ) -> None:
@@ -102,6 +105,7 @@ def test_a_line_and_the_name_of_its_file_reach_the_disk(
     assert flushed[3:] == inodes(path)
 
 
+@needs_posix
 def test_new_names_reach_the_disk(tmp_path: Path, flushed: list[tuple[int, int]]) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(b"a")
@@ -112,6 +116,7 @@ def test_new_names_reach_the_disk(tmp_path: Path, flushed: list[tuple[int, int]]
     assert (tmp_path / "b.bin.damaged").read_bytes() == b"a"
 
 
+@needs_posix
 def test_new_folders_reach_the_disk(tmp_path: Path, flushed: list[tuple[int, int]]) -> None:
     make_folder(tmp_path / "a" / "b")
     assert sorted(flushed) == sorted(inodes(tmp_path, tmp_path / "a"))
@@ -119,6 +124,7 @@ def test_new_folders_reach_the_disk(tmp_path: Path, flushed: list[tuple[int, int
     assert len(flushed) == 2
 
 
+@needs_posix
 def test_a_file_is_as_accessible_as_any_new_one(tmp_path: Path) -> None:
     (tmp_path / "usual").write_bytes(b"")
     path = write_whole(tmp_path / "ours", b"")
@@ -156,6 +162,7 @@ def test_long_names_are_written(tmp_path: Path) -> None:
     assert write_whole(path, b"data").read_bytes() == b"data"
 
 
+@needs_posix
 def test_a_link_stays_and_its_file_is_replaced(tmp_path: Path) -> None:
     target = tmp_path / "elsewhere" / "target.bin"
     target.parent.mkdir()
@@ -168,6 +175,7 @@ def test_a_link_stays_and_its_file_is_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "second").is_symlink()
 
 
+@needs_posix
 def test_a_link_to_nothing_gets_its_file(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "target")
     write_whole(tmp_path / "link", b"new")
@@ -175,6 +183,7 @@ def test_a_link_to_nothing_gets_its_file(tmp_path: Path) -> None:
     assert (tmp_path / "link").is_symlink()
 
 
+@needs_posix
 def test_what_is_no_ordinary_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
@@ -197,6 +206,7 @@ def test_what_is_no_ordinary_file_is_refused(tmp_path: Path) -> None:
     assert names == {"folder", "pipe", "link", "socket"}
 
 
+@needs_posix
 def test_links_that_lead_in_circles_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from platforms import needs_posix
 from pydantic import BaseModel, ValidationError
 
 from autocompress.artifact import open_artifact
@@ -14,6 +15,8 @@ from autocompress.plan import CompressionPlan
 from autocompress.searching.space.language import load_space
 from autocompress.support.files import kept_json, write_json
 from autocompress.support.signals import Stopped, interrupts_held, stops_as_interrupts
+
+pytestmark = needs_posix
 
 
 @pytest.fixture(autouse=True)
@@ -67,9 +70,9 @@ def test_other_threads_may_use_it() -> None:
     assert entered == [True]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_other_stops_are_interrupts(number: signal.Signals) -> None:
-    done = []
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_other_stops_are_interrupts(name: str) -> None:
+    number, done = signal.Signals[name], []
 
     def work() -> None:
         with stops_as_interrupts(), interrupts_held():

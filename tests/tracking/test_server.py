@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from platforms import needs_posix
 from strategies import write_mixed
 from toys import Classification, teacher
 
@@ -259,7 +260,7 @@ def check_all_there(out: Path, uri: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(os.name != "posix", reason="kills process groups, which are POSIX's")
+@needs_posix
 def test_a_server_may_be_killed_and_come_back(tmp_path: Path) -> None:
     """Once it comes back while the search goes on, once it does not, and a rerun reconciles."""
     out, port = tmp_path / "search", free_port(5600)

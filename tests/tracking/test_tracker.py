@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
+from platforms import needs_posix
 from strategies import write_mixed
 
 from autocompress.artifact import Artifact, open_artifact
@@ -199,6 +200,7 @@ time.sleep(600)
 """
 
 
+@needs_posix
 def test_search_goes_on_after_kill_9(out: Path, artifact: Path, tmp_path: Path) -> None:
     signal_file = tmp_path / "between creating and finishing"
     words = [str(Path(__file__).parent), str(out), str(artifact), str(signal_file)]
