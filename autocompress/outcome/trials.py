@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from autocompress.outcome.limits import format_bytes
 from autocompress.outcome.metric import Direction, cost
@@ -86,6 +86,20 @@ class TrialResult:
         losses, aim = tuple(document.get("losses", ())), document.get("aim")
         read = {"plan": plan, "losses": losses, "aim": None if aim is None else Aim(**aim)}
         return cls(**{**document, **read})
+
+
+class WithoutFile(NamedTuple):
+    """What is known of a trial that failed, or was given up before it was encoded.
+
+    Attributes:
+        reason: Why.
+        origin: What made its plan, as in `TrialResult`.
+        plan: What it was; None where that is not known any more.
+    """
+
+    reason: str
+    origin: str = SAMPLER
+    plan: CompressionPlan | None = None
 
 
 def pareto_front(

@@ -99,7 +99,9 @@ class Runs:
         """Set what MLflow shows above a run, in Markdown."""
         self.client.set_tag(run_id, NOTE, text)
 
-    def log_plan(self, run_id: str, plan: CompressionPlan, report: Iterable[WeightReport]) -> None:
+    def log_plan(
+        self, run_id: str, plan: CompressionPlan, report: Iterable[WeightReport] = ()
+    ) -> None:
         """Write a plan as params and as a file."""
         log_params(self.client, run_id, plan_params(plan, report))
         self.log_plan_file(run_id, plan)

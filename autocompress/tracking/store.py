@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autocompress.errors import SearchError
+from autocompress.support.blame import first_line
 from autocompress.support.files import put_aside, write_whole
 from autocompress.support.process import logging_at
 
@@ -209,11 +210,6 @@ def own_environment() -> Iterator[None]:
         for name in filter(is_of_mlflow, list(os.environ)):
             del os.environ[name]
         os.environ.update(users)
-
-
-def first_line(error: BaseException) -> str:
-    """Return the beginning of what an error says."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 @contextmanager

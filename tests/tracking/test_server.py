@@ -21,7 +21,7 @@ from toys import Classification, teacher
 
 import autocompress
 from autocompress.errors import SearchError
-from autocompress.outcome.results import TrialResult
+from autocompress.outcome.results import TrialResult, WithoutFile
 from autocompress.plan import CompressionPlan
 from autocompress.searching.folder import SearchFolder
 from autocompress.searching.record import given_up_of
@@ -133,7 +133,7 @@ def test_trials_wait_for_a_server_that_is_away(
     monkeypatch.setattr(patient, "_SHORTEST_S", 0.0)
     monkeypatch.chdir(tmp_path)  # where such a store has its files
     artifact, kept = write_mixed(tmp_path / "model.acz"), list[TrialResult]()
-    given_up = {7: ("far too large", "sampler")}
+    given_up = {7: WithoutFile("far too large")}
     server = Away(database(out))
     tracker = PatientTracker(
         server.begin, lambda: Kept(kept, lambda _: artifact, given_up), server.uri

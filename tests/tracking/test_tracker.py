@@ -20,7 +20,7 @@ from strategies import write_mixed
 from autocompress.artifact import Artifact, open_artifact
 from autocompress.errors import SearchError
 from autocompress.outcome.about import About, DataDescription
-from autocompress.outcome.results import Scored, SearchResult, TrialResult
+from autocompress.outcome.results import Scored, SearchResult, TrialResult, WithoutFile
 from autocompress.outcome.training import TrainingLog
 from autocompress.plan import CompressionPlan
 from autocompress.tracking import Tracker, Yardstick
@@ -332,8 +332,11 @@ def test_figures_that_people_compare(out: Path, artifact: Path) -> None:
 def test_what_was_given_up_has_failed_with_its_reason(out: Path, artifact: Path) -> None:
     tracker = Tracker(out, "small", {})
     tracker.log_trial(replace(trial(0), rejected="worse than trial 7"), artifact)
-    tracker.log_given_up(1, "far too large")
-    given_up = {1: ("far too large", "sampler"), 2: ("failed: an error", "opening")}
+    tracker.log_given_up(1, WithoutFile("far too large"))
+    given_up = {
+        1: WithoutFile("far too large"),
+        2: WithoutFile("failed: an error", "opening", PLAN),
+    }
     for _ in range(2):
         tracker.reconcile([replace(trial(0), rejected="worse")], lambda _: artifact, given_up)
         failed = children(out, "FAILED")
@@ -344,6 +347,10 @@ def test_what_was_given_up_has_failed_with_its_reason(out: Path, artifact: Path)
         }
     assert children(out) == {}
     assert failed[2].data.tags["origin"] == "opening"
+    assert failed[2].data.params == plan_params(PLAN)
+    assert not failed[1].data.params
+    (plan,) = out.glob(f"mlartifacts/{failed[2].info.run_id}/artifacts/plan.json")
+    assert CompressionPlan.from_json(json.loads(plan.read_text(encoding="utf-8"))) == PLAN
 
 
 @pytest.mark.parametrize("front", [[0, 1], []])
