@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from autocompress.artifact import open_artifact
 from autocompress.support import progress
 from autocompress.tracking.concluding import ids_of, log_files, log_tuned, mark_front, save_view
-from autocompress.tracking.figures import log_metrics, search_metrics, truth
+from autocompress.tracking.figures import log_latest, log_metrics, search_metrics, truth
 from autocompress.tracking.homes import OwnFolder, UsersServer
 from autocompress.tracking.model import registered
 from autocompress.tracking.notes import (
@@ -170,7 +170,7 @@ class Tracker:
         """
         with self._runs.errors("log the front"):
             mark_front(self._runs, result)
-            log_metrics(self._runs.client, self._runs.parent, search_metrics(result))
+            log_latest(self._runs.client, self._runs.parent, search_metrics(result))
             log_files(self._runs, files)
 
     def log_recovered(

@@ -268,9 +268,19 @@ def test_front_is_marked_and_marks_are_taken_back(out: Path, artifact: Path) -> 
     }
 
 
+def test_figures_of_now_are_shown_also_where_the_clock_was_set_back(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker = Tracker(out, "small", {})
+    tracker.log_front(search([], trials=40), [])
+    monkeypatch.setattr("time.time", lambda: STARTED)
+    tracker.log_front(search([], trials=12), [])
+    assert parent(out).data.metrics["trials"] == 12
+
+
 def test_the_saved_view_shows_all_trials_the_best_first(out: Path, artifact: Path) -> None:
     tracker = Tracker(out, "small", {}, YARDSTICK)
-    tracker.reconcile([trial(0)], lambda number: artifact, {3: ("too large", "sampler")})
+    tracker.reconcile([trial(0)], lambda number: artifact, {3: WithoutFile("too large")})
     for number in (1, 2):
         tracker.log_trial(trial(number, feasible=number == 1), artifact)
     found = search([0, 1])
