@@ -96,7 +96,7 @@ def made() -> tuple[Tagger, Classification]:
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
     for inputs, labels in train * 5:
         optimizer.zero_grad()
-        nn.functional.cross_entropy(model(inputs), labels).backward()
+        torch.autograd.backward(nn.functional.cross_entropy(model(inputs), labels))
         optimizer.step()
     return model.eval(), Classification(train[:4], batches(4), batches(4))
 

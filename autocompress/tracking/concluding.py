@@ -47,9 +47,9 @@ def mark_front(runs: Runs, result: SearchResult) -> None:
     """
     front = {scored.trial: scored for scored in result.front if scored.trial is not None}
     standing = standings(result)
-    for run in runs.children(TRIAL, f"{_WHOLE} and tags.front = '{truth(True)}'"):
-        if trial_of(run) not in front:
-            _mark(runs, run, None)
+    for marked in runs.children(TRIAL, f"{_WHOLE} and tags.front = '{truth(True)}'"):
+        if trial_of(marked) not in front:
+            _mark(runs, marked, None)
     for number, scored in front.items():
         run = runs.of_trial(number)
         if run is None:

@@ -6,7 +6,6 @@ import logging
 import os
 import shutil
 import sqlite3
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -52,11 +51,11 @@ def _link(link: Path, folder: Path) -> None:
     try:
         link.symlink_to(folder, target_is_directory=True)
     except OSError:
-        if sys.platform != "win32":
+        if os.name != "nt":
             raise
         import _winapi
 
-        _winapi.CreateJunction(str(folder), str(link))
+        _winapi.CreateJunction(str(folder), str(link))  # type: ignore[attr-defined]
 
 
 def unlinked(place: Path) -> None:

@@ -114,7 +114,7 @@ def test_an_interrupt_is_never_told_as_a_finding(
     for name in ("model_validate", "model_validate_json"):
         own = getattr(BaseModel, name).__func__
 
-        def interrupted(cls: Any, *given: Any, own: Any = own, **named: Any) -> Any:
+        def interrupted(cls: Any, /, *given: Any, own: Any = own, **named: Any) -> Any:
             try:
                 os.kill(os.getpid(), signal.SIGINT)
             except KeyboardInterrupt:  # as pydantic has been seen to tell it
