@@ -16,6 +16,7 @@ from autocompress.layers.base import Role
 from autocompress.plan import Runtime, describe_validation_error
 from autocompress.precisions import Precision
 from autocompress.searching.space.tables import Precisions, Scalar, Structures, Table
+from autocompress.support.signals import interrupts_held
 
 _LONGEST = 2**18
 """Characters of a space; TOML is read slowly."""
@@ -171,7 +172,9 @@ def load_space(name_or_path: str | Path) -> Space:
             text = (_shipped() / f"{name}.toml").read_text(encoding="utf-8")
         else:
             text = Path(name_or_path).read_text(encoding="utf-8")
-        return Space.model_validate(_parsed(text))
+        document = _parsed(text)
+        with interrupts_held():
+            return Space.model_validate(document)
     except OSError as error:
         raise SpaceError(
             f"no search space '{name}': neither a readable file nor one of "
