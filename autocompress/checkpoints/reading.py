@@ -202,6 +202,8 @@ def _check_plain(file: Path, name: str, tensor: Tensor) -> None:
         reason = "has no values (meta device)"
     elif tensor.is_quantized:
         reason = "is quantized by PyTorch already"
+    elif min(tensor.shape, default=0) < 0:
+        reason = f"has the shape {tuple(tensor.shape)}"
     elif tensor.layout != torch.strided:
         reason = f"is stored as {tensor.layout}"
     if reason:

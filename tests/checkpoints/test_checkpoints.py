@@ -12,6 +12,7 @@ from zipfile import ZIP_DEFLATED, ZipFile
 import numpy as np
 import pytest
 import torch
+from fuzzing.checkpoints import archive_of
 from platforms import needs_posix
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -410,6 +411,16 @@ def test_few_bytes_do_not_become_large_tensors(
     with pytest.raises(ModelError, match=message) as caught:
         autocompress.load_checkpoint(write(tmp_path))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [(-1, 0), (0, -1), (-2, -2), (2**62, 2**62), (0, 2**62, 4)])
+def test_sizes_that_no_tensor_has_are_refused(shape: tuple[int, ...], tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    path.write_bytes(archive_of((4, 5), (5, 1)))
+    assert autocompress.load_checkpoint(path)["w"].shape == (4, 5)
+    path.write_bytes(archive_of(shape, (1,) * len(shape)))
+    with pytest.raises(ModelError):
+        autocompress.load_checkpoint(path)
 
 
 def test_what_is_held_once_may_have_several_names(tmp_path: Path) -> None:

@@ -156,13 +156,28 @@ def hostile_zip(random: Random) -> bytes:
         shape = random.choice(((4, 5), tuple(random.choice(sizes) for _ in range(dimensions))))
         steps = tuple(random.choice((0, 0, 1, 1, 5, *sizes)) for _ in shape)
         offset = random.choice((0, 0, 0, random.choice(sizes)))
-        rebuild: Any = torch._utils._rebuild_tensor_v2
-        return _Called(rebuild, stored, offset, shape, steps, False, OrderedDict())
+        return _rebuilt(stored, offset, shape, steps)
 
     names = ("first.weight", "first.bias", "x", "../x", "a\0b", "", "\ud800")
     document = {random.choice(names): tensor() for _ in range(random.choice((1, 2, 6)))}
+    return _zipped(random, _parts(document, length))
+
+
+def archive_of(shape: tuple[int, ...], steps: tuple[int, ...]) -> bytes:
+    """Return an archive with a tensor "w" of twenty numbers, of which a pickle tells this."""
+    tensor = _rebuilt(_Stored(torch.FloatStorage, "0", 20), 0, shape, steps)
+    return _zipped(Random(0), _parts({"w": tensor}, 80))
+
+
+def _rebuilt(
+    stored: _Stored, offset: int, shape: tuple[int, ...], steps: tuple[int, ...]
+) -> _Called:
+    rebuild: Any = torch._utils._rebuild_tensor_v2
+    return _Called(rebuild, stored, offset, shape, steps, False, OrderedDict())
+
+
+def _parts(document: Mapping[str, Any], length: int) -> dict[str, bytes]:
     text = io.BytesIO()
     _Pickler(text, 2).dump(document)
     parts = {"x/data.pkl": text.getvalue(), "x/data/0": b"\1" * length, "x/version": b"3\n"}
-    parts["x/byteorder"] = b"little"
-    return _zipped(random, parts)
+    return {**parts, "x/byteorder": b"little"}
