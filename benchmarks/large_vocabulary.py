@@ -14,8 +14,15 @@ deleted in the end.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import resource
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +36,8 @@ WORDS = (50_000, 200_000, 793_471)
 COLS, HIDDEN, LAYERS = 1024, 8192, 2
 BLOCK, BANDS, OWN = 8192, 5, 128
 LARGE = ("embedding.weight", "decoder.weight")
-_RANK, _STEP = 256, 0.5
+STEPS = {"kind": "entropy", "step": 0.5, "frequency_exponent": 0.1}
+RANK = 256
 
 
 class BigLSTM(nn.Module):
@@ -141,3 +149,102 @@ def _blocks(shape: tuple[int, ...], seed: int) -> Iterator[NDArray[np.float32]]:
 def _basis(generator: np.random.Generator, rank: int, cols: int) -> NDArray[np.float32]:
     q = np.linalg.qr(generator.standard_normal((cols, rank), np.float32))[0]
     return np.ascontiguousarray(q.T)
+
+
+def treatment(method: str, rows: int, n_bytes: float) -> dict[str, Any]:
+    """Return how a large weight is stored, in about so many bytes where a method can choose."""
+    rank = {"float32": n_bytes / 4, "int8": n_bytes}.get(method.split()[-1], 0) / (rows + COLS)
+    low_rank = {"kind": "low_rank", "rank": int(rank) or RANK}
+    eight = {"kind": "uniform", "bits": 8}
+    grouped = {"kind": "group_reduce", "rank": RANK, "blocks": BANDS}
+    structure, precision = {
+        "GroupReduce, steps": (grouped, STEPS),
+        "SVD, steps": (low_rank, STEPS),
+        "SVD, int8": (low_rank, eight),
+        "SVD, float32": (low_rank, {"kind": "float32"}),
+        "int8": ({"kind": "dense"}, eight),
+    }[method]
+    return {"structure": structure, "precision": precision}
+
+
+METHODS = ("GroupReduce, steps", "SVD, steps", "SVD, int8", "SVD, float32", "int8")
+
+
+def compressed(folder: Path, words: int, method: str, n_bytes: float) -> dict[str, Any]:
+    """Carry out a plan; return what it took."""
+    plain = {"structure": {"kind": "dense"}, "precision": {"kind": "uniform", "bits": 8}}
+    start = time.perf_counter(), time.process_time()
+    with most_anonymous() as most:
+        model = ac.load_checkpoint(folder, empty(words))
+        treatments = dict.fromkeys(model.state_dict(), plain)
+        treatments |= dict.fromkeys(LARGE, treatment(method, words, n_bytes))
+        plan = ac.CompressionPlan.from_json({"treatments": treatments})
+        artifact = ac.compress(model, plan, Words(words), folder / f"{method}.acz")
+    return {
+        "wall": time.perf_counter() - start[0],
+        "processor": time.process_time() - start[1],
+        "resident": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "anonymous": most(),
+        "file": artifact.size_bytes,
+        "large": sum(artifact.contents.items[name].nbytes for name in LARGE),
+    }
+
+
+@contextmanager
+def most_anonymous() -> Iterator[Callable[[], int]]:
+    """Watch the memory of this process that is not mapped from a file; the most, in bytes."""
+    most, done = 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal most
+        while not done.wait(0.02):
+            text = Path("/proc/self/status").read_text()
+            most = max(most, int(text.partition("RssAnon:")[2].split()[0]) * 1024)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield lambda: most
+    finally:
+        done.set()
+        thread.join()
+
+
+def errors(folder: Path, words: int, method: str) -> dict[str, Any]:
+    """Return the relative errors of what is in a file, with all words alike and by their counts."""
+    exact = ac.load_checkpoint(folder)
+    artifact = ac.open_artifact(folder / f"{method}.acz")
+    counts, found = zipf(words) + 1, {}
+    for item in artifact.contents.header.items:
+        if item.name not in LARGE:
+            continue
+        lost, energy = np.zeros(words), np.zeros(words)
+        for rows, values in artifact.blocks(item):
+            for first in range(rows.start, rows.stop, BLOCK):
+                some = slice(first, min(first + BLOCK, rows.stop))
+                own = exact[item.name][some].numpy()
+                difference = own - values[first - rows.start : some.stop - rows.start]
+                lost[some] = np.square(difference, dtype=np.float64).sum(axis=1)
+                energy[some] = np.square(own, dtype=np.float64).sum(axis=1)
+        plain, weighted = lost.sum() / energy.sum(), lost @ counts / (energy @ counts)
+        found[item.name] = [float(plain) ** 0.5, float(weighted) ** 0.5]
+    return found
+
+
+def in_child(step: str, *arguments: Any) -> dict[str, Any]:
+    """Run a step in a process of its own."""
+    command = [sys.executable, __file__, "--child", step, json.dumps(arguments)]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    answer: dict[str, Any] = json.loads(output.splitlines()[-1])
+    return answer
+
+
+def child(step: str, folder: str, *arguments: Any) -> None:
+    """Do it, and print what was found."""
+    steps: dict[str, Callable[..., Any]] = {"compress": compressed, "errors": errors}
+    print(json.dumps(steps[step](Path(folder), *arguments)))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--child"]:
+        child(sys.argv[2], *json.loads(sys.argv[3]))
