@@ -1,6 +1,6 @@
 """Time, memory and error of compressing a language model of 793,471 words: 6.5 GB and its LSTM.
 
-    python benchmarks/large_vocabulary.py [--words 50000 200000 793471] [--folder FOLDER]
+    OMP_NUM_THREADS=2 python benchmarks/large_vocabulary.py [--words 50000 ...] [--folder FOLDER]
 
 Writes a sharded checkpoint of the shape of bigLSTM (Jozefowicz et al. 2016): embedding and softmax
 of words x 1,024, two LSTM layers of 8,192 with projections to 1,024. Its weights are random with a
@@ -13,19 +13,23 @@ deleted in the end.
 
 from __future__ import annotations
 
+import argparse
 import json
 import resource
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -36,8 +40,8 @@ WORDS = (50_000, 200_000, 793_471)
 COLS, HIDDEN, LAYERS = 1024, 8192, 2
 BLOCK, BANDS, OWN = 8192, 5, 128
 LARGE = ("embedding.weight", "decoder.weight")
-STEPS = {"kind": "entropy", "step": 0.5, "frequency_exponent": 0.1}
-RANK = 256
+STEPS = {"kind": "entropy", "step": 0.3, "frequency_exponent": 0.1}
+RANK = 384
 
 
 class BigLSTM(nn.Module):
@@ -125,7 +129,7 @@ def hash_of(name: str) -> int:
 
 
 def _blocks(shape: tuple[int, ...], seed: int) -> Iterator[NDArray[np.float32]]:
-    """Yield a weight by blocks of rows: a spectrum of k^-1/2, of each band with some of its own."""
+    """Yield a weight by blocks of rows: a spectrum of k^-1/2, some of it a band's own."""
     generator = np.random.default_rng(seed)
     if len(shape) == 1:
         yield np.zeros(shape, np.float32)
@@ -211,7 +215,7 @@ def most_anonymous() -> Iterator[Callable[[], int]]:
 
 
 def errors(folder: Path, words: int, method: str) -> dict[str, Any]:
-    """Return the relative errors of what is in a file, with all words alike and by their counts."""
+    """Return the relative errors of what a file holds, all words alike and by their counts."""
     exact = ac.load_checkpoint(folder)
     artifact = ac.open_artifact(folder / f"{method}.acz")
     counts, found = zipf(words) + 1, {}
@@ -245,6 +249,100 @@ def child(step: str, folder: str, *arguments: Any) -> None:
     print(json.dumps(steps[step](Path(folder), *arguments)))
 
 
+def measured(parent: Path, words: int, methods: Sequence[str]) -> list[dict[str, Any]]:
+    """Write a checkpoint, compress it by each method, and delete it."""
+    folder = parent / str(words)
+    start = time.perf_counter()
+    n_bytes = write_checkpoint(folder, words)
+    print(
+        f"{words:,} words: {n_bytes / 1e9:.2f} GB written in {time.perf_counter() - start:.0f} s"
+    )
+    found: list[dict[str, Any]] = []
+    try:
+        for method in methods:
+            each = found[0]["large"] / len(LARGE) if found else 0.0
+            took = in_child("compress", str(folder), words, method, each)
+            lost = in_child("errors", str(folder), words, method)
+            (folder / f"{method}.acz").unlink()
+            found.append({"words": words, "method": method, "model": n_bytes, **took, **lost})
+            print(found[-1], flush=True)
+    finally:
+        shutil.rmtree(folder)
+    return found
+
+
+def table(found: list[dict[str, Any]]) -> str:
+    """Return both tables in Markdown."""
+    lines = [
+        (
+            "| words | model, GB | wall, s | processor, s | resident at most, GB "
+            "| of it not mapped from the file, GB | file, MB |"
+        ),
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {one['words']:,} | {one['model'] / 1e9:.2f} | {one['wall']:.0f} "
+        f"| {one['processor']:.0f} | {one['resident'] / 1e9:.2f} | {one['anonymous'] / 1e9:.2f} "
+        f"| {one['file'] / 1e6:.0f} |"
+        for one in found
+        if one["method"] == METHODS[0]
+    ]
+    lines += [
+        "",
+        "Embedding and softmax alone; relative errors with all words alike / by their counts:",
+        "",
+        "| words | method | MB | times smaller | embedding | softmax |",
+        "|---|---|---|---|---|---|",
+    ]
+    for one in found:
+        whole = 4 * COLS * one["words"] * len(LARGE)
+        lost = " | ".join(f"{one[name][0]:.3f} / {one[name][1]:.3f}" for name in LARGE)
+        sizes = f"{one['large'] / 1e6:.1f} | {whole / one['large']:.1f}x"
+        lines.append(f"| {one['words']:,} | {one['method']} | {sizes} | {lost} |")
+    return "\n".join(lines) + "\n"
+
+
+def draw(found: list[dict[str, Any]], path: Path) -> None:
+    """Draw time and memory over the size of the model."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    first, second = figure.subplots(1, 2)
+    some = [one for one in found if one["method"] == METHODS[0]]
+    sizes = [one["model"] / 1e9 for one in some]
+    first.plot(sizes, [one["processor"] for one in some], "o-", label="processor time")
+    first.set_ylabel("seconds")
+    second.plot(sizes, [one["resident"] / 1e9 for one in some], "o-", label="resident at most")
+    anonymous = [one["anonymous"] / 1e9 for one in some]
+    second.plot(sizes, anonymous, "s-", label="of it not mapped from the file")
+    second.plot([0, sizes[-1]], [0, sizes[-1]], ":", color="grey", label="the model's size")
+    second.set_ylabel("GB")
+    for axes in (first, second):
+        axes.set_xlabel("model, GB")
+        axes.set_xlim(left=0)
+        axes.set_ylim(bottom=0)
+        axes.legend()
+        for size, one in zip(sizes, some, strict=True):
+            axes.annotate(f"{one['words']:,}", (size, 0), ha="center", fontsize=7, color="grey")
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    """Measure all sizes; the other methods at the last one."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--words", type=int, nargs="+", default=WORDS)
+    parser.add_argument("--folder", type=Path, help="Where the model is put, which takes 8 GB.")
+    arguments = parser.parse_args()
+    found = []
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        for words in arguments.words:
+            methods = METHODS if words == max(arguments.words) else METHODS[:1]
+            found += measured(Path(folder), words, methods)
+    (RESULTS / "large_vocabulary.json").write_text(json.dumps(found, indent=1) + "\n")
+    (RESULTS / "large_vocabulary.md").write_text(table(found))
+    draw(found, RESULTS / "large_vocabulary.png")
+
+
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--child"]:
         child(sys.argv[2], *json.loads(sys.argv[3]))
+    else:
+        main()

@@ -12,7 +12,7 @@ _FEW = 2**24
 
 
 class Aside:
-    """Keeps large pieces of bytes in a nameless file, to be looked at as if they were in memory."""
+    """Keeps large pieces of bytes in a nameless file, to be looked at as if in memory."""
 
     def __init__(self, folder: Path) -> None:
         """Choose the folder of the file, which is made when it is needed."""
