@@ -88,7 +88,7 @@ def _multiplied(
     if thin is None:
         yield slice(0, shape[0]), rebuilt(item, factors)
         return
-    for rows in row_blocks(shape):
+    for rows in row_blocks(shape, AT_ONCE):
         yield rows, thin.rows(np.arange(rows.start, min(rows.stop, shape[0])))
 
 
