@@ -6,9 +6,9 @@ Writes a sharded checkpoint of the shape of bigLSTM (Jozefowicz et al. 2016): em
 of words x 1,024, two LSTM layers of 8,192 with projections to 1,024. Its weights are random with a
 decaying spectrum, a part of which each band of frequencies has to itself, and words occur as Zipf
 has it. `autocompress.compress` carries out a plan for it in a process of its own, of which time
-and memory are measured; errors are those of what is read back from the file. Plain SVD and 8 bits
-are plans, too. Writes `benchmarks/results/large_vocabulary.md` and `.png`; the checkpoint is
-deleted in the end.
+and memory are measured; errors are those of what is read back from the file, beside those of plain
+SVD in as many bytes and of 8 bits. Writes `benchmarks/results/large_vocabulary.json`, `.md` and
+`.png`; the checkpoint is deleted in the end, unless it was there.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,17 +31,25 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from safetensors import safe_open
 from torch import Tensor, nn
 
 import autocompress as ac
+from autocompress.precisions import Uniform
+from autocompress.structures import Factor, LowRank
 
 RESULTS = Path(__file__).parent / "results"
 WORDS = (50_000, 200_000, 793_471)
 COLS, HIDDEN, LAYERS = 1024, 8192, 2
 BLOCK, BANDS, OWN = 8192, 5, 128
 LARGE = ("embedding.weight", "decoder.weight")
-STEPS = {"kind": "entropy", "step": 0.3, "frequency_exponent": 0.1}
-RANK = 384
+BYTE = {"structure": {"kind": "dense"}, "precision": {"kind": "uniform", "bits": 8}}
+FILE = "model.acz"
+GROUPED = {
+    "structure": {"kind": "group_reduce", "rank": 384, "blocks": BANDS},
+    "precision": {"kind": "entropy", "step": 0.3, "frequency_exponent": 0.1},
+}
+OWN_METHOD = "GroupReduce, steps, entropy coded"
 
 
 class BigLSTM(nn.Module):
@@ -50,7 +58,7 @@ class BigLSTM(nn.Module):
     def __init__(self, words: int) -> None:
         super().__init__()
         # Not `nn.Embedding(words, COLS)`, which draws its numbers, for minutes on no device.
-        self.embedding = nn.Embedding.from_pretrained(torch.empty(words, COLS), freeze=False)
+        self.embedding = nn.Embedding(words, COLS, _weight=torch.empty(words, COLS))
         self.lstm = nn.LSTM(COLS, HIDDEN, LAYERS, proj_size=COLS)
         self.decoder = nn.Linear(COLS, words)
 
@@ -85,7 +93,8 @@ class Words(ac.Task):
 def zipf(words: int) -> NDArray[np.float64]:
     """Return counts of words in a corpus of a thousand times as many words as the vocabulary."""
     odds = 1 / np.arange(1, words + 1)
-    return np.floor(1000 * words * odds / odds.sum())
+    counts: NDArray[np.float64] = np.floor(1000 * words * odds / odds.sum())
+    return counts
 
 
 def empty(words: int) -> BigLSTM:
@@ -97,18 +106,18 @@ def empty(words: int) -> BigLSTM:
 def write_checkpoint(folder: Path, words: int) -> int:
     """Write shards and their index block by block; return the bytes of the shards."""
     folder.mkdir(parents=True)
-    places = {}
+    places: dict[str, str] = {}
     tensors = empty(words).state_dict()
     for number, part in enumerate(("embedding", "lstm", "decoder"), 1):
         own = {name: tensor.shape for name, tensor in tensors.items() if name.startswith(part)}
         shard = f"model-{number:05d}-of-00003.safetensors"
-        _write_shard(folder / shard, own, words)
+        _write_shard(folder / shard, own)
         places |= dict.fromkeys(own, shard)
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
     return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
 
 
-def _write_shard(path: Path, shapes: dict[str, torch.Size], words: int) -> None:
+def _write_shard(path: Path, shapes: dict[str, torch.Size]) -> None:
     table, first = {}, 0
     for name, shape in shapes.items():
         last = first + 4 * shape.numel()
@@ -118,14 +127,9 @@ def _write_shard(path: Path, shapes: dict[str, torch.Size], words: int) -> None:
     text += b" " * (-len(text) % 8)
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
-        for seed, (name, shape) in enumerate(shapes.items()):
-            for block in _blocks(tuple(shape), hash_of(name) + seed):
+        for name, shape in shapes.items():
+            for block in _blocks(tuple(shape), seed=sum(name.encode())):
                 file.write(block.data)
-
-
-def hash_of(name: str) -> int:
-    """Return a number of a name that is the same in every process."""
-    return sum(name.encode())
 
 
 def _blocks(shape: tuple[int, ...], seed: int) -> Iterator[NDArray[np.float32]]:
@@ -155,42 +159,21 @@ def _basis(generator: np.random.Generator, rank: int, cols: int) -> NDArray[np.f
     return np.ascontiguousarray(q.T)
 
 
-def treatment(method: str, rows: int, n_bytes: float) -> dict[str, Any]:
-    """Return how a large weight is stored, in about so many bytes where a method can choose."""
-    rank = {"float32": n_bytes / 4, "int8": n_bytes}.get(method.split()[-1], 0) / (rows + COLS)
-    low_rank = {"kind": "low_rank", "rank": int(rank) or RANK}
-    eight = {"kind": "uniform", "bits": 8}
-    grouped = {"kind": "group_reduce", "rank": RANK, "blocks": BANDS}
-    structure, precision = {
-        "GroupReduce, steps": (grouped, STEPS),
-        "SVD, steps": (low_rank, STEPS),
-        "SVD, int8": (low_rank, eight),
-        "SVD, float32": (low_rank, {"kind": "float32"}),
-        "int8": ({"kind": "dense"}, eight),
-    }[method]
-    return {"structure": structure, "precision": precision}
-
-
-METHODS = ("GroupReduce, steps", "SVD, steps", "SVD, int8", "SVD, float32", "int8")
-
-
-def compressed(folder: Path, words: int, method: str, n_bytes: float) -> dict[str, Any]:
+def compressed(folder: Path, words: int) -> dict[str, Any]:
     """Carry out a plan; return what it took."""
-    plain = {"structure": {"kind": "dense"}, "precision": {"kind": "uniform", "bits": 8}}
     start = time.perf_counter(), time.process_time()
     with most_anonymous() as most:
         model = ac.load_checkpoint(folder, empty(words))
-        treatments = dict.fromkeys(model.state_dict(), plain)
-        treatments |= dict.fromkeys(LARGE, treatment(method, words, n_bytes))
+        treatments = dict.fromkeys(model.state_dict(), BYTE) | dict.fromkeys(LARGE, GROUPED)
         plan = ac.CompressionPlan.from_json({"treatments": treatments})
-        artifact = ac.compress(model, plan, Words(words), folder / f"{method}.acz")
+        artifact = ac.compress(model, plan, Words(words), folder / FILE)
     return {
         "wall": time.perf_counter() - start[0],
         "processor": time.process_time() - start[1],
         "resident": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "anonymous": most(),
         "file": artifact.size_bytes,
-        "large": sum(artifact.contents.items[name].nbytes for name in LARGE),
+        "bytes": {name: artifact.contents.items[name].nbytes for name in LARGE},
     }
 
 
@@ -214,25 +197,67 @@ def most_anonymous() -> Iterator[Callable[[], int]]:
         thread.join()
 
 
-def errors(folder: Path, words: int, method: str) -> dict[str, Any]:
-    """Return the relative errors of what a file holds, all words alike and by their counts."""
-    exact = ac.load_checkpoint(folder)
-    artifact = ac.open_artifact(folder / f"{method}.acz")
-    counts, found = zipf(words) + 1, {}
+def errors(folder: Path, words: int) -> dict[str, Any]:
+    """Return by method and weight the bytes, and what `lost` gives; of others, of the softmax."""
+    artifact, counts = ac.open_artifact(folder / FILE), zipf(words)
+    found: dict[str, Any] = {OWN_METHOD: {}}
     for item in artifact.contents.header.items:
-        if item.name not in LARGE:
-            continue
-        lost, energy = np.zeros(words), np.zeros(words)
-        for rows, values in artifact.blocks(item):
-            for first in range(rows.start, rows.stop, BLOCK):
-                some = slice(first, min(first + BLOCK, rows.stop))
-                own = exact[item.name][some].numpy()
-                difference = own - values[first - rows.start : some.stop - rows.start]
-                lost[some] = np.square(difference, dtype=np.float64).sum(axis=1)
-                energy[some] = np.square(own, dtype=np.float64).sum(axis=1)
-        plain, weighted = lost.sum() / energy.sum(), lost @ counts / (energy @ counts)
-        found[item.name] = [float(plain) ** 0.5, float(weighted) ** 0.5]
+        if item.name in LARGE:
+            exact = mapped(folder, item.name)
+            size = artifact.contents.items[item.name].nbytes
+            found[OWN_METHOD][item.name] = size, *lost(exact, counts, artifact.blocks(item))
+    softmax = LARGE[1]
+    exact, size = mapped(folder, softmax), artifact.contents.items[softmax].nbytes
+    for method, n_bytes, blocks in others(exact, size):
+        found[method] = {softmax: (n_bytes, *lost(exact, counts, blocks))}
     return found
+
+
+def mapped(folder: Path, name: str) -> NDArray[np.float32]:
+    """Return a weight, read as it is looked at."""
+    index = json.loads((folder / "model.safetensors.index.json").read_text())
+    with safe_open(folder / index["weight_map"][name], "pt") as file:
+        exact: NDArray[np.float32] = file.get_tensor(name).numpy()
+    return exact
+
+
+Blocks = Iterable[tuple[slice, NDArray[np.float32]]]
+
+
+def others(exact: NDArray[np.float32], n_bytes: int) -> Iterator[tuple[str, int, Blocks]]:
+    """Yield plain SVD in both precisions in as many bytes, and 8 bits in four times fewer.
+
+    With 8 bits, each row has two numbers of its own, in half precision.
+    """
+    rows, cols = exact.shape
+    byte = Uniform(bits=8, group="row")
+    rank = (n_bytes - 4 * rows) // (rows + cols)
+    factors = LowRank(rank=rank).factorize(exact, None)
+    left, right = (byte.quantize(factors[name]) for name in ("left", "right"))
+    size = rank * (rows + cols + 4) + 4 * rows
+    yield "SVD, 8 bits", size, ((s, left[s] @ right) for s in chunks(rows))
+    rank = n_bytes // (4 * (rows + cols))
+    left, right = factors["left"].values[:, :rank], factors["right"].values[:rank]
+    yield "SVD, float32", 4 * rank * (rows + cols), ((s, left[s] @ right) for s in chunks(rows))
+    blocks = ((s, byte.quantize(Factor(exact[s]))) for s in chunks(rows))
+    yield "8 bits", rows * (cols + 4), blocks
+
+
+def chunks(rows: int) -> Iterator[slice]:
+    """Cut the rows into slices."""
+    return (slice(first, min(first + BLOCK, rows)) for first in range(0, rows, BLOCK))
+
+
+def lost(exact: NDArray[np.float32], counts: NDArray[np.float64], blocks: Blocks) -> list[float]:
+    """Return the relative error with all words alike, and with each by its count."""
+    errors, energies = np.zeros(len(exact)), np.zeros(len(exact))
+    for rows, values in blocks:
+        for part in chunks(len(values)):
+            some = slice(rows.start + part.start, rows.start + part.stop)
+            errors[some] = np.square(exact[some] - values[part]).sum(axis=1, dtype=np.float64)
+            energies[some] = np.square(exact[some]).sum(axis=1, dtype=np.float64)
+    weighted = errors @ (counts + 1) / (energies @ (counts + 1))
+    return [float(errors.sum() / energies.sum()) ** 0.5, float(weighted) ** 0.5]
 
 
 def in_child(step: str, *arguments: Any) -> dict[str, Any]:
@@ -249,25 +274,22 @@ def child(step: str, folder: str, *arguments: Any) -> None:
     print(json.dumps(steps[step](Path(folder), *arguments)))
 
 
-def measured(parent: Path, words: int, methods: Sequence[str]) -> list[dict[str, Any]]:
-    """Write a checkpoint, compress it by each method, and delete it."""
-    folder = parent / str(words)
-    start = time.perf_counter()
-    n_bytes = write_checkpoint(folder, words)
-    print(
-        f"{words:,} words: {n_bytes / 1e9:.2f} GB written in {time.perf_counter() - start:.0f} s"
-    )
-    found: list[dict[str, Any]] = []
+def measured(parent: Path, words: int) -> dict[str, Any]:
+    """Write a checkpoint, unless it is there, compress it, and delete what was written."""
+    folder = parent / f"m{words}"
+    is_new = not folder.exists()
     try:
-        for method in methods:
-            each = found[0]["large"] / len(LARGE) if found else 0.0
-            took = in_child("compress", str(folder), words, method, each)
-            lost = in_child("errors", str(folder), words, method)
-            (folder / f"{method}.acz").unlink()
-            found.append({"words": words, "method": method, "model": n_bytes, **took, **lost})
-            print(found[-1], flush=True)
+        if is_new:
+            write_checkpoint(folder, words)
+        size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+        took = in_child("compress", str(folder), words)
+        found = {"words": words, "model": size, **took}
+        print(found, flush=True)
+        found["methods"] = in_child("errors", str(folder), words)
+        (folder / FILE).unlink()
     finally:
-        shutil.rmtree(folder)
+        if is_new:
+            shutil.rmtree(folder, ignore_errors=True)
     return found
 
 
@@ -285,20 +307,20 @@ def table(found: list[dict[str, Any]]) -> str:
         f"| {one['processor']:.0f} | {one['resident'] / 1e9:.2f} | {one['anonymous'] / 1e9:.2f} "
         f"| {one['file'] / 1e6:.0f} |"
         for one in found
-        if one["method"] == METHODS[0]
     ]
     lines += [
         "",
-        "Embedding and softmax alone; relative errors with all words alike / by their counts:",
-        "",
-        "| words | method | MB | times smaller | embedding | softmax |",
-        "|---|---|---|---|---|---|",
+        "| words | weight | method | MB | times smaller | relative error | weighted by counts |",
+        "|---|---|---|---|---|---|---|",
     ]
-    for one in found:
-        whole = 4 * COLS * one["words"] * len(LARGE)
-        lost = " | ".join(f"{one[name][0]:.3f} / {one[name][1]:.3f}" for name in LARGE)
-        sizes = f"{one['large'] / 1e6:.1f} | {whole / one['large']:.1f}x"
-        lines.append(f"| {one['words']:,} | {one['method']} | {sizes} | {lost} |")
+    lines += [
+        f"| {one['words']:,} | {'softmax' if name == LARGE[1] else 'embedding'} | {method} "
+        f"| {size / 1e6:.1f} | {4 * COLS * one['words'] / size:.1f}x | {plain:.3f} "
+        f"| {weighted:.3f} |"
+        for one in found
+        for method, weights in one["methods"].items()
+        for name, (size, plain, weighted) in weights.items()
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -306,13 +328,14 @@ def draw(found: list[dict[str, Any]], path: Path) -> None:
     """Draw time and memory over the size of the model."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     first, second = figure.subplots(1, 2)
-    some = [one for one in found if one["method"] == METHODS[0]]
-    sizes = [one["model"] / 1e9 for one in some]
-    first.plot(sizes, [one["processor"] for one in some], "o-", label="processor time")
+    sizes = [one["model"] / 1e9 for one in found]
+    first.plot(sizes, [one["processor"] for one in found], "o-", label="processor time")
     first.set_ylabel("seconds")
-    second.plot(sizes, [one["resident"] / 1e9 for one in some], "o-", label="resident at most")
-    anonymous = [one["anonymous"] / 1e9 for one in some]
-    second.plot(sizes, anonymous, "s-", label="of it not mapped from the file")
+    for key, marker, label in (
+        ("resident", "o-", "resident at most"),
+        ("anonymous", "s-", "of it not mapped from the file"),
+    ):
+        second.plot(sizes, [one[key] / 1e9 for one in found], marker, label=label)
     second.plot([0, sizes[-1]], [0, sizes[-1]], ":", color="grey", label="the model's size")
     second.set_ylabel("GB")
     for axes in (first, second):
@@ -320,22 +343,20 @@ def draw(found: list[dict[str, Any]], path: Path) -> None:
         axes.set_xlim(left=0)
         axes.set_ylim(bottom=0)
         axes.legend()
-        for size, one in zip(sizes, some, strict=True):
+        for size, one in zip(sizes, found, strict=True):
             axes.annotate(f"{one['words']:,}", (size, 0), ha="center", fontsize=7, color="grey")
     figure.savefig(path, dpi=120)
 
 
 def main() -> None:
-    """Measure all sizes; the other methods at the last one."""
+    """Measure all sizes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--words", type=int, nargs="+", default=WORDS)
-    parser.add_argument("--folder", type=Path, help="Where the model is put, which takes 8 GB.")
+    parser.add_argument("--folder", type=Path, help="Where the checkpoint is, or is put: 8 GB.")
     arguments = parser.parse_args()
-    found = []
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        for words in arguments.words:
-            methods = METHODS if words == max(arguments.words) else METHODS[:1]
-            found += measured(Path(folder), words, methods)
+    with tempfile.TemporaryDirectory() as made:
+        parent = arguments.folder or Path(made)
+        found = [measured(parent, words) for words in arguments.words]
     (RESULTS / "large_vocabulary.json").write_text(json.dumps(found, indent=1) + "\n")
     (RESULTS / "large_vocabulary.md").write_text(table(found))
     draw(found, RESULTS / "large_vocabulary.png")

@@ -137,7 +137,7 @@ def _check_equal(
     checkpoint: Checkpoint, names: tuple[str, str], values: tuple[Tensor, Tensor]
 ) -> None:
     first, second = values
-    parts = (values.flatten().split(LARGE) for values in (first, second))
+    parts = (torch.split(values.flatten(), LARGE) for values in (first, second))
     if not all(
         torch.equal(a.double().nan_to_num(), b.double().nan_to_num())
         for a, b in zip(*parts, strict=True)

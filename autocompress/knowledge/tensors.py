@@ -30,7 +30,7 @@ def tensors_of(model: nn.Module) -> dict[str, Tensor]:
 
 def n_not_finite(tensor: Tensor) -> int:
     """Count the numbers that are NaN or infinite, a few at once: each asks for memory."""
-    parts = tensor.detach().flatten().split(_AT_ONCE)
+    parts = torch.split(tensor.detach().flatten(), _AT_ONCE)
     return sum(int((~torch.isfinite(part)).sum()) for part in parts)
 
 

@@ -6,7 +6,7 @@ import json
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -78,7 +78,7 @@ def saved(model: nn.Module, folder: Path, shards: int = 1) -> Path:
     if shards == 1:
         save_file(tensors, folder / "model.safetensors")
         return folder
-    places = {}
+    places: dict[str, str] = {}
     for number in range(shards):
         own = {name: tensors[name] for name in list(tensors)[number::shards]}
         shard = f"model-{number + 1:05d}-of-{shards:05d}.safetensors"
@@ -141,7 +141,8 @@ def test_what_is_done_to_a_watched_model_is_undone_from_the_file(tmp_path: Path)
     folder = saved(Net(), tmp_path)
     model = load_checkpoint(folder, on_no_device())
     before = model.embedding.weight.detach().clone()
-    with untouched(model) as twin:
+    with untouched(model) as watched:
+        twin = cast(Net, watched)
         assert twin.embedding.weight.data_ptr() == model.embedding.weight.data_ptr()
         twin.embedding.weight.data[3] = 5
         assert not is_as_in_file(model.embedding.weight)
@@ -153,7 +154,8 @@ def test_what_was_changed_since_it_was_read_is_copied(tmp_path: Path) -> None:
     model = load_checkpoint(saved(Net(), tmp_path), on_no_device())
     model.embedding.weight.data[2] = 3
     changed = model.embedding.weight.detach().clone()
-    with untouched(model) as twin:
+    with untouched(model) as watched:
+        twin = cast(Net, watched)
         assert torch.equal(twin.embedding.weight, changed)
         twin.embedding.weight.data[3] = 5
     assert torch.equal(model.embedding.weight, changed)
