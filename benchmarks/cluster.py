@@ -3,9 +3,10 @@
     python benchmarks/cluster.py MODEL DATA [--trials 40] [--kill-for 5m]
 
 Scheduler and workers are processes of their own, as `dask scheduler` and `dask worker` start them,
-and talk over TCP. Told are the trials in the study, in MLflow and on the disk, how many of them
-are there twice, and the hypervolume of the front. In the last search one of four workers is killed
-by SIGKILL every few seconds, whatever it does. Scored on the first part of the validation text.
+and talk over TCP; the trials are logged to an MLflow server. Told are the trials in the study, in
+MLflow and on the disk, how many of them are there twice, and the hypervolume of the front. In the
+last search one of four workers is killed by SIGKILL every few seconds, whatever it does. Scored on
+the first part of the validation text.
 Writes `benchmarks/results/cluster.md`.
 """
 
@@ -16,18 +17,19 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
-import psutil
 from mlflow import MlflowClient
 from ptb_small import RESULTS
 
@@ -68,42 +70,80 @@ class Row:
 
 
 @contextmanager
-def dask(workers: int, folder: Path) -> Iterator[tuple[str, psutil.Process]]:
-    """Yield the scheduler file of a cluster, and the process that restarts its workers."""
-    file = folder / "scheduler.json"
-    common = ["--scheduler-file", str(file), "--no-dashboard"]
-    python = [sys.executable, "-m"]
-    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    scheduler = subprocess.Popen(
-        [*python, "distributed.cli.dask_scheduler", *common, "--port", "0"], **quiet
-    )
-    many = ["--nworkers", str(workers), "--nthreads", "1", "--memory-limit", "0"]
-    nannies = subprocess.Popen([*python, "distributed.cli.dask_worker", *common, *many], **quiet)
+def dask(workers: int, folder: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
+    """Yield the scheduler file of a cluster, and its workers; one that ends is begun anew."""
+    file, over = folder / "scheduler.json", threading.Event()
+    common = ["--scheduler-file", str(file)]
+    worker = ["dask_worker", *common, "--no-nanny", "--nthreads", "1", "--memory-limit", "0"]
+    scheduler = begun(["dask_scheduler", *common, "--no-dashboard", "--port", "0"])
+    at_work = [begun([*worker, "--no-dashboard"]) for _ in range(workers)]
+
+    def replace_lost() -> None:
+        while not over.wait(1.0):
+            for place, process in enumerate(at_work):
+                if process.poll() is not None:
+                    at_work[place] = begun([*worker, "--no-dashboard"])
+
+    thread = threading.Thread(target=replace_lost)
+    thread.start()
     try:
         while not file.exists():
             time.sleep(0.1)
-        yield str(file), psutil.Process(nannies.pid)
+        yield str(file), at_work
     finally:
-        for process in (nannies, scheduler):
+        over.set()
+        thread.join()
+        for process in (*at_work, scheduler):
             process.terminate()
             process.wait()
         file.unlink(missing_ok=True)
 
 
+def begun(words: list[str]) -> subprocess.Popen[bytes]:
+    """Begin one of Dask's programs."""
+    command = [sys.executable, "-m", f"distributed.cli.{words[0]}", *words[1:]]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
 @contextmanager
-def killing(nannies: psutil.Process) -> Iterator[list[int]]:
+def tracking(folder: Path) -> Iterator[str]:
+    """Yield the address of an MLflow server."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = ["--backend-store-uri", f"sqlite:///{folder}/server.db"]
+    options += ["--artifacts-destination", str(folder / "artifacts"), "--port", str(port)]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "server", "--workers", "1", *options],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # it starts processes of its own, which end with it
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        while True:
+            try:
+                urllib.request.urlopen(f"{address}/health").close()
+                break
+            except urllib.error.URLError:
+                time.sleep(0.2)
+        yield address
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
+
+
+@contextmanager
+def killing(at_work: list[subprocess.Popen[bytes]]) -> Iterator[list[int]]:
     """Kill a worker every few seconds; yield the list of those that were."""
     over, killed = threading.Event(), list[int]()
     chance = random.Random(0)
 
     def kill() -> None:
         while not over.wait(EVERY_S):
-            workers = [
-                one for one in nannies.children() if "spawn_main" in " ".join(one.cmdline())
-            ]
-            if workers:
-                victim = chance.choice(workers)
-                os.kill(victim.pid, signal.SIGKILL)
+            victim = chance.choice(at_work)
+            if victim.poll() is None:
+                victim.kill()
                 killed.append(victim.pid)
 
     thread = threading.Thread(target=kill)
@@ -115,14 +155,16 @@ def killing(nannies: psutil.Process) -> Iterator[list[int]]:
         thread.join()
 
 
-def counted(name: str, out: Path, seconds: float, killed: int = 0) -> Row:
+def counted(name: str, out: Path, server: str, seconds: float, killed: int = 0) -> Row:
     """Count the trials of a search wherever they are."""
     folder = SearchFolder(out)
     lines = (out / LEDGER).read_text(encoding="utf-8").splitlines()
     numbers = [json.loads(line)["number"] for line in lines]
-    client = MlflowClient(f"sqlite:///{out}/mlflow.db")
+    client = MlflowClient(server)
     experiments = [one.experiment_id for one in client.search_experiments()]
-    runs = client.search_runs(experiments, max_results=10_000)
+    every = client.search_runs(experiments, max_results=10_000)
+    parent = next(run.info.run_id for run in every if run.info.run_name == out.name)
+    runs = [run for run in every if run.data.tags.get("mlflow.parentRunId") == parent]
     names = [str(run.info.run_name) for run in runs]
     trials = [one for one in names if one.startswith("trial-")]
     document = json.loads((out / "result.json").read_text(encoding="utf-8"))
@@ -167,22 +209,39 @@ def main() -> None:
     part = corpus.valid[: len(corpus.valid) // PARTS]
     task = LanguageModeling(replace(corpus, valid=part, test=part))
     rows = []
-    with TemporaryDirectory() as place:
+    with TemporaryDirectory() as place, tracking(Path(place)) as server:
         for workers in WORKERS:
-            out = Path(place) / f"{workers}"
+            out = Path(place) / f"workers-{workers}"
             with dask(workers, Path(place)) as (file, _):
                 start = time.perf_counter()
-                search(model, task, trials=asked.trials, cluster=file, out=out, name="ptb")
-                name = f"{workers} worker{'s' if workers > 1 else ''}"
-                rows.append(counted(name, out, time.perf_counter() - start))
+                search(
+                    model,
+                    task,
+                    trials=asked.trials,
+                    cluster=file,
+                    out=out,
+                    name=out.name,
+                    tracking_uri=server,
+                )
+                seconds = time.perf_counter() - start
+            name = f"{workers} worker{'s' if workers > 1 else ''}"
+            rows.append(counted(name, out, server, seconds))
             print(table(rows), flush=True)
         out = Path(place) / "killed"
-        with dask(WORKERS[-1], Path(place)) as (file, nannies), killing(nannies) as killed:
+        with dask(WORKERS[-1], Path(place)) as (file, at_work), killing(at_work) as killed:
             start = time.perf_counter()
-            search(model, task, timeout=asked.kill_for, cluster=file, out=out, name="ptb")
+            search(
+                model,
+                task,
+                timeout=asked.kill_for,
+                cluster=file,
+                out=out,
+                name=out.name,
+                tracking_uri=server,
+            )
             seconds = time.perf_counter() - start
         name = f"{WORKERS[-1]} workers, killed, begun for {asked.kill_for}"
-        rows.append(counted(name, out, seconds, len(killed)))
+        rows.append(counted(name, out, server, seconds, len(killed)))
     head = f"`{' '.join(['python', *sys.argv])}`, {os.cpu_count()} cores\n\n"
     (RESULTS / "cluster.md").write_text(f"{head}{table(rows)}\n", encoding="utf-8")
     print(table(rows))
