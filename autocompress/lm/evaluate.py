@@ -73,6 +73,8 @@ def losses_by_window(
     state = None
     known = [] if known is None else known
     threads, text = Threads(), columns(tokens, batch).to(device_of(model))
+    # In one piece: a small tensor above each window's logits would keep their memory from reuse.
+    kept = torch.empty((len(text) - 1) * batch, device=text.device)
     for window, (words, following) in enumerate(windows(text, chunk)):
         if window < len(known):
             yield known[window]
@@ -87,5 +89,6 @@ def losses_by_window(
                 )
         finally:
             model.train(was_training)
-        known.append(losses)
-        yield losses
+        place = kept[window * chunk * batch :][: len(losses)]
+        known.append(place.copy_(losses))
+        yield known[-1]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from autocompress.lm.evaluate import losses_by_window
+from autocompress.lm.evaluate import COLUMNS, losses_by_window
 from autocompress.lm.model import LanguageModel, State
 
 _OUTPUT = "decoder."
@@ -27,7 +28,7 @@ class ReadCache:
 
     def __init__(self) -> None:
         self._keys = (b"", b"")
-        self._states: list[tuple[Tensor, State]] = []
+        self._states = _States()
         self._losses: list[Tensor] = []
 
     def losses(self, model: nn.Module, tokens: NDArray[np.int64]) -> Iterator[Tensor]:
@@ -45,11 +46,11 @@ class ReadCache:
             return losses_by_window(model, tokens)
         hidden, output = _digest(model, outer=False), _digest(model, outer=True)
         if hidden != self._keys[0]:
-            self._states = []
+            self._states = _States()
         if (hidden, output) != self._keys:
             self._losses = []
         self._keys = hidden, output
-        reader = _Remembering(model, self._states, self._losses)
+        reader = _Remembering(model, self._states, self._losses, len(tokens) // COLUMNS)
         return losses_by_window(reader, tokens, known=self._losses)
 
     def __reduce__(self) -> tuple[type[ReadCache], tuple[()]]:
@@ -57,24 +58,43 @@ class ReadCache:
         return ReadCache, ()
 
 
+@dataclass
+class _States:
+    """The hidden states of a text, as far as it was read.
+
+    Attributes:
+        hidden: Of shape (time, batch, hidden), in one piece, as small tensors between large ones
+            that are freed would keep their memory from reuse; None before the first window.
+        ends: The steps after which the windows end, from 0 on.
+        last: The state after them.
+    """
+
+    hidden: Tensor | None = None
+    ends: list[int] = field(default_factory=lambda: [0])
+    last: State | None = None
+
+
 class _Remembering(nn.Module):
     """Reads the first window whose losses are not known."""
 
     def __init__(
-        self, model: LanguageModel, states: list[tuple[Tensor, State]], losses: list[Tensor]
+        self, model: LanguageModel, states: _States, losses: list[Tensor], steps: int
     ) -> None:
         super().__init__()
         self.model = model
-        self._states, self._losses = states, losses
+        self._states, self._losses, self._steps = states, losses, steps
 
-    def forward(self, words: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        del state  # that before the window is kept
-        window = len(self._losses)
-        if window == len(self._states):
-            before = self._states[-1][1] if self._states else None
-            self._states.append(self.model.recur(words, before))
-        hidden, after = self._states[window]
-        return self.model.score(hidden), after
+    def forward(self, words: Tensor, state: State | None = None) -> tuple[Tensor, State | None]:
+        del state  # that after the last window that was read is kept
+        window, states = len(self._losses), self._states
+        if window == len(states.ends) - 1:
+            hidden, states.last = self.model.recur(words, states.last)
+            if states.hidden is None:
+                states.hidden = hidden.new_empty(self._steps, *hidden.shape[1:])
+            states.ends.append(states.ends[-1] + len(hidden))
+            states.hidden[states.ends[-2] : states.ends[-1]] = hidden
+        assert states.hidden is not None
+        return self.model.score(states.hidden[states.ends[window] : states.ends[window + 1]]), None
 
 
 def _digest(model: nn.Module, *, outer: bool) -> bytes:
