@@ -340,11 +340,12 @@ def draw(found: list[dict[str, Any]], path: Path) -> None:
     second.set_ylabel("GB")
     for axes in (first, second):
         axes.set_xlabel("model, GB")
-        axes.set_xlim(left=0)
+        axes.set_xlim(0, 1.1 * sizes[-1])
         axes.set_ylim(bottom=0)
         axes.legend()
         for size, one in zip(sizes, found, strict=True):
-            axes.annotate(f"{one['words']:,}", (size, 0), ha="center", fontsize=7, color="grey")
+            place = {"xytext": (0, 4), "textcoords": "offset points", "ha": "center"}
+            axes.annotate(f"{one['words']:,}", (size, 0), fontsize=7, color="grey", **place)
     figure.savefig(path, dpi=120)
 
 
