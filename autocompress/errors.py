@@ -12,6 +12,7 @@ AutocompressError
 ├── ExportError(ValueError)     a model that cannot be exported, or whose export differs from it
 ├── OutputError(OSError)         a place where a file cannot be written
 ├── ObjectiveError(ValueError)  an objective that is malformed, raised, or gave no finite number
+├── OutOfMemoryError(MemoryError)  a trial, or a fine-tuning, that needs more memory than there is
 ├── RegistryError(KeyError)     a name that nothing is registered by, or that is taken
 └── SearchError(RuntimeError)   an output folder that cannot be used, or a search that broke off
 
@@ -72,6 +73,10 @@ class ObjectiveError(AutocompressError, ValueError):
 
     What its function raised is the `__cause__`, as with `TaskError`.
     """
+
+
+class OutOfMemoryError(AutocompressError, MemoryError):
+    """A trial or a fine-tuning needs more memory than there is."""
 
 
 class RegistryError(AutocompressError, KeyError):

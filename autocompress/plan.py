@@ -18,6 +18,7 @@ from autocompress.errors import PlanError
 from autocompress.precisions import PRECISIONS, Precision, Runtime
 from autocompress.registry import ByKind
 from autocompress.structures import STRUCTURES, Structure
+from autocompress.support.signals import interrupts_held
 
 __all__ = ["CompressionPlan", "Runtime", "Treatment", "describe_validation_error"]
 
@@ -99,7 +100,8 @@ class CompressionPlan(BaseModel):
             PlanError: If a key is unknown, missing or has a value out of its range.
         """
         try:
-            return cls.model_validate(document)
+            with interrupts_held():
+                return cls.model_validate(document)
         except ValidationError as error:
             raise PlanError(f"not a plan: {describe_validation_error(error)}") from error
 

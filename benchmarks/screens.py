@@ -13,7 +13,6 @@ import argparse
 import os
 import pty
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -97,7 +96,7 @@ def browsed(folder: Path) -> Iterator[str]:
         try:
             yield process.stdout.readline().strip()
         finally:
-            process.send_signal(signal.SIGINT)
+            process.terminate()  # in the background, Ctrl-C is ignored
 
 
 def pages(demo: Path, missed: Path) -> None:

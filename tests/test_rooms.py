@@ -32,7 +32,7 @@ ROOMS = (
 ONLY_FOR = {"lm": {"cli"}, "testing": set[str](), "cli": {"__main__"}}
 """Rooms that not even all later ones may import."""
 ONE_HOME = {
-    "optuna": {"searching/study.py", "searching/journal.py"},
+    "optuna": {"searching/study.py", "searching/samplers.py", "searching/journal.py"},
     "mlflow": {"tracking"},
     "sqlalchemy": {"tracking"},
     "onnx": {"engines/onnx", "lm/onnx"},
@@ -45,6 +45,10 @@ ONE_HOME = {
 }
 NUMPY_ONLY = ("structures", "precisions", "coders", "artifact", "outcome", "reporting", "tracking")
 WORDS = re.compile(r"recurrent_lm|embedding\.weight|decoder|vocab", re.IGNORECASE)
+WRITES = {"write_text", "write_bytes", "rename", "renames", "truncate", "copy", "copyfile", "move"}
+WRITE_MODES = set("wax+")
+WRITERS = {"support/files.py", "searching/executors/remote.py", "tracking/server.py"}
+"""What is durable is written by the first; the others write what goes with their processes."""
 MOST_LINES, MOST_LINES_OF_FUNCTION, MOST_PARAMETERS = 300, 50, 7
 PUBLIC = {"search"}
 """The public function, and the command of the same name, whose parameters are their options."""
@@ -122,6 +126,27 @@ def test_words_stay_with_language_models(path: Path) -> None:
         if isinstance(node, ast.Name | ast.Attribute | ast.arg):
             name = getattr(node, "id", None) or getattr(node, "attr", None) or node.arg  # type: ignore[union-attr]
             assert not WORDS.search(name), name
+
+
+@each_file
+def test_files_are_written_in_one_place(path: Path) -> None:
+    if place(path) in WRITERS:
+        return
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call):
+            continue
+        owner, name = _called(node.func)
+        is_of_files = owner in ("os", "shutil") or name.startswith("write_")
+        assert not (is_of_files and name in WRITES), f"line {node.lineno}: {name}"
+        if name == "open":
+            modes = [one.value for one in node.args if isinstance(one, ast.Constant)]
+            assert not WRITE_MODES & set("".join(map(str, modes[:2]))), f"line {node.lineno}"
+
+
+def _called(function: ast.expr) -> tuple[str, str]:
+    if isinstance(function, ast.Attribute):
+        return getattr(function.value, "id", ""), function.attr
+    return "", getattr(function, "id", "")
 
 
 @each_file

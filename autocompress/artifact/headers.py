@@ -14,6 +14,7 @@ from autocompress.artifact.needs import lacking, lacking_in, needs_of
 from autocompress.artifact.records import Header, Header1
 from autocompress.errors import ArtifactError
 from autocompress.plan import describe_validation_error
+from autocompress.support.signals import interrupts_held
 
 _MAX_HEADER_BYTES = 2**22
 
@@ -40,7 +41,10 @@ def read_header(
     """
     text = _inflated(file, packed)
     try:
-        header = Header.model_validate_json(text) if version > 1 else _version1(file, text, items)
+        with interrupts_held():
+            header = (
+                Header.model_validate_json(text) if version > 1 else _version1(file, text, items)
+            )
     except ValidationError as error:
         missing = lacking_in(text)
         if missing:

@@ -14,6 +14,7 @@ from autocompress.coders import CODERS
 from autocompress.precisions import PRECISIONS
 from autocompress.registry import Registry
 from autocompress.structures import STRUCTURES, Structure
+from autocompress.support.signals import interrupts_held
 
 _OURS = "autocompress"
 _REGISTRIES: Mapping[str, Registry[Any]] = {
@@ -75,7 +76,9 @@ def lacking(needs: Needs) -> str | None:
 def lacking_in(header: bytes) -> str | None:
     """Say the same of a header that this package cannot read; None if that is not the reason."""
     try:
-        return lacking(Needy.model_validate_json(header).needs)
+        with interrupts_held():
+            needy = Needy.model_validate_json(header)
+        return lacking(needy.needs)
     except ValidationError:
         return None
 

@@ -33,6 +33,8 @@ from autocompress.cli.search import search
 from autocompress.cli.train import train
 from autocompress.cli.ui import ui
 from autocompress.errors import AutocompressError, BudgetError, DeviceError
+from autocompress.support.blame import first_line
+from autocompress.support.memory import is_shortage
 from autocompress.support.signals import Stopped, stops_as_interrupts
 
 _SIGNALLED = 128
@@ -63,9 +65,14 @@ class _Group(Group):
         except OSError as error:
             raise click.ClickException(_describe_os_error(error)) from error
         except Exception as error:
-            first_line = (str(error).splitlines() or [""])[0]
+            line = first_line(error)
+            if is_shortage(error):
+                raise click.ClickException(
+                    f"memory ran out ({line}); end other programs, or use fewer --jobs, and the "
+                    "same command continues where this one was"
+                ) from error
             raise click.ClickException(
-                f"unexpected {type(error).__name__}: {first_line} (a defect; {_logged()})"
+                f"unexpected {type(error).__name__}: {line} (a defect; {_logged()})"
             ) from error
 
 

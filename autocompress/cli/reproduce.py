@@ -39,6 +39,7 @@ def reproduce(
     from autocompress.lm import LanguageModeling, load_model, read_corpus
     from autocompress.reproduction import reproduce as run
     from autocompress.support.device import chosen_device
+    from autocompress.support.files import write_whole
 
     place = chosen_device(device or "auto")
     network, vocabulary = load_model(model)
@@ -47,7 +48,7 @@ def reproduce(
     steps, segments = _QUICK if quick else _FULL
     result = run(network.to(place), task, folder, steps=steps, segments=segments)
     table = folder / ("table-quick.md" if quick else "table.md")
-    table.write_text(result.markdown(), encoding="utf-8")
+    write_whole(table, result.markdown().encode())
     if as_json:
         print_json(result.to_json())
         return

@@ -153,7 +153,7 @@ class Kept:
             progress.say(f"cannot write to '{self.cache}' ({error.strerror}): nothing is kept")
             return
         if self.cache is not None:
-            _shrink(self.cache)
+            _shrink(self.cache, places[-1])
 
 
 def _hash(text: str) -> str:
@@ -200,16 +200,23 @@ def _read_curvatures(path: Path) -> dict[str, Curvature]:
     return {name: Curvature.of_arrays(arrays) for name, arrays in kept.items()}
 
 
-def _shrink(folder: Path) -> None:
-    """Remove what was not used for longest, until the rest is within its size."""
+def _shrink(folder: Path, written: Path) -> None:
+    """Remove what was not used for longest, until the rest is within its size.
+
+    Args:
+        folder: The cache.
+        written: Stays. What is from after it is from before the clock was set back: it goes first.
+    """
     with suppress(OSError):  # another process does the same
         files = [(path.stat(), path) for path in folder.iterdir() if path.is_file()]
-        total = sum(stat.st_size for stat, _ in files)
-        for stat, path in sorted(files, key=lambda file: file[0].st_mtime)[:-1]:
+        total, now = sum(stat.st_size for stat, _ in files), written.stat().st_mtime
+        files.sort(key=lambda file: (file[0].st_mtime <= now, file[0].st_mtime))
+        for stat, path in files:
             if total <= _MOST_BYTES:
                 return
-            path.unlink(missing_ok=True)
-            total -= stat.st_size
+            if path != written:
+                path.unlink(missing_ok=True)
+                total -= stat.st_size
 
 
 def _remove(path: Path) -> None:

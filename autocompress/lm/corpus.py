@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from autocompress.errors import CorpusError
 from autocompress.lm.vocabulary import END_OF_SENTENCE, UNKNOWN, Vocabulary, build_vocabulary
 from autocompress.support import progress
+from autocompress.support.files import write_whole
 
 SplitName = Literal["train", "valid", "test"]
 _MANY_UNKNOWN = 0.2
@@ -111,12 +112,11 @@ def write_corpus(corpus: Corpus, folder: str | Path) -> Path:
         `folder`.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     words, end = corpus.vocabulary.words, corpus.vocabulary.end_of_sentence
     for split, ids in (("train", corpus.train), ("valid", corpus.valid), ("test", corpus.test)):
         text = " ".join(words[number] for number in ids.tolist()) + " "
         lines = text.replace(f" {end} ", "\n")
-        (folder / f"{split}.txt").write_text(lines, encoding="utf-8")
+        write_whole(folder / f"{split}.txt", lines.encode())
     return folder
 
 

@@ -23,9 +23,9 @@ from autocompress.outcome.limits import (
 from autocompress.outcome.metric import Direction, change_of, cost, worsening_of
 from autocompress.outcome.names import LATENCY, SIZE
 from autocompress.outcome.prospects import Prospect
-from autocompress.outcome.trials import TrialResult, pareto_front
+from autocompress.outcome.trials import TrialResult, WithoutFile, pareto_front
 
-__all__ = ["ONNX", "Scored", "SearchResult", "TrialResult", "pareto_front"]
+__all__ = ["ONNX", "Scored", "SearchResult", "TrialResult", "WithoutFile", "pareto_front"]
 
 _LISTS = ("front", "recovered", "controls", "misses")
 _USELESS: Mapping[Direction, float] = {"minimize": 1.0, "maximize": 0.5}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from autocompress.outcome.limits import format_bytes
 from autocompress.outcome.metric import Direction, cost
@@ -88,13 +88,28 @@ class TrialResult:
         return cls(**{**document, **read})
 
 
+class WithoutFile(NamedTuple):
+    """What is known of a trial that failed, or was given up before it was encoded.
+
+    Attributes:
+        reason: Why.
+        origin: What made its plan, as in `TrialResult`.
+        plan: What it was; None where that is not known any more.
+    """
+
+    reason: str
+    origin: str = SAMPLER
+    plan: CompressionPlan | None = None
+
+
 def pareto_front(
     results: Iterable[TrialResult], directions: Mapping[str, Direction]
 ) -> list[TrialResult]:
     """Return the feasible trials that no other one beats, by size.
 
     A trial is beaten by one that is no worse in every objective and better in one; of trials
-    equal in all, the earliest stays. O(n^2) in the number of feasible trials.
+    equal in all, the earliest stays. The time grows with the number of trials times that of the
+    front; with two objectives, hardly with the latter.
 
     Args:
         results: Finished trials.
@@ -103,18 +118,19 @@ def pareto_front(
     results = list(results)
     points = {
         result.number: tuple(cost(result.values[name], way) for name, way in directions.items())
-        for result in sorted(results, key=lambda result: result.number)
+        for result in results
         if result.feasible
     }
-    beaten = {
-        number
-        for number, point in points.items()
-        for other, rival in points.items()
-        if _beats(rival, point) or (rival == point and other < number)
-    }
-    front = (r for r in results if r.number in points and r.number not in beaten)
-    return sorted(front, key=lambda result: (result.size_bytes, result.number))
+    kept: list[tuple[float, ...]] = []
+    front: set[int] = set()
+    # What beats a point comes before it in this order, and if that is beaten, so is the point.
+    for number in sorted(points, key=lambda one: (points[one], one)):
+        if not any(_no_worse(rival, points[number]) for rival in reversed(kept)):
+            kept.append(points[number])
+            front.add(number)
+    members = (one for one in results if one.number in front)
+    return sorted(members, key=lambda one: (one.size_bytes, one.number))
 
 
-def _beats(rival: Sequence[float], point: Sequence[float]) -> bool:
-    return rival != point and all(a <= b for a, b in zip(rival, point, strict=True))
+def _no_worse(rival: Sequence[float], point: Sequence[float]) -> bool:
+    return all(a <= b for a, b in zip(rival, point, strict=True))

@@ -51,5 +51,6 @@ class Log:
     def save(self) -> None:
         """Write it to the disk."""
         seconds = self._before + time.perf_counter() - self._start
-        self._log = replace(self._log, ended=time.time(), seconds=round(seconds, 3))
+        ended = max(time.time(), self._log.ended)  # also where the clock was set back
+        self._log = replace(self._log, ended=ended, seconds=round(seconds, 3))
         write_json(self._path, self._log.to_json())

@@ -19,6 +19,7 @@ from autocompress.recovery.fitting import fit_steps
 from autocompress.recovery.log import Log
 from autocompress.recovery.settings import RecoverySettings
 from autocompress.support import progress
+from autocompress.support.files import make_folder, rename
 from autocompress.trial.evaluator import Evaluator
 
 _PATIENCE = 3
@@ -60,14 +61,14 @@ def recover(
         TaskError: If the task has no training losses, or raises an exception.
         ObjectiveError: If an objective of the user's own is no finite number.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     checkpoint, artifact = folder / _CHECKPOINT, folder / _ARTIFACT
     with untouched(model) as teacher:
         run = FineTuning(teacher, task, evaluator.source, plan, settings, checkpoint)
         _train(run, evaluator, folder, settings.segments, number)
     best = folder / _file_of(run.best_segment)
     if best.exists():  # or else it was moved, and then the process ended
-        best.replace(artifact)
+        rename(best, artifact)
     assert run.best is not None
     return run.best
 

@@ -59,7 +59,7 @@ def write_front(result: SearchResult, trials: Sequence[TrialResult], folder: Pat
     return [
         write_whole(folder / "front.csv", lambda path: frame.to_csv(path, index=False)),
         write_whole(folder / "front.png", lambda path: save_png(view, path)),
-        write_whole(folder / "front.html", lambda path: path.write_text(html, encoding="utf-8")),
+        write_whole(folder / "front.html", html.encode()),
     ]
 
 

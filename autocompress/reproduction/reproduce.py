@@ -178,7 +178,6 @@ class _Run:
         """Return what a file says; if it is not there yet, compute and keep it."""
         path = self._out / name
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
             write_json(path, compute())
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return document

@@ -10,6 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from autocompress.errors import SearchError
+from autocompress.support.files import make_folder
 
 _NAMED = 3
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
@@ -57,7 +58,7 @@ def _locked(folder: Path) -> Iterator[None]:
     """Hold the lock of a folder, which ends with the process however that ends."""
     lock = FileLock(folder / "lock")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         lock.acquire(timeout=0)
     except Timeout as error:
         raise ClaimedError(

@@ -191,7 +191,7 @@ class _Course:
         guide = self._guide(judge)
         if guide is None:
             return self._request.recovery
-        proposer = Proposer(self._request.space, self._bench.evaluator.encoder, records.study)
+        proposer = Proposer(self._request.space, self._bench.evaluator.encoder, records)
         trials = Trials(guide, proposer, records, judge, self._settings.metric)
         with self._place.executing(self._bench, effort.jobs) as executor:
             if fallback is not None:

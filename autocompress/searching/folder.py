@@ -34,13 +34,15 @@ from typing import Any
 from pydantic import ValidationError
 
 from autocompress.artifact import open_artifact
-from autocompress.errors import ArtifactError, PlanError, SearchError
+from autocompress.errors import ArtifactError, SearchError
 from autocompress.outcome.prospects import Curve
 from autocompress.outcome.results import TrialResult
 from autocompress.outcome.training import TRAINING, TrainingLog
 from autocompress.searching.claim import claimed
+from autocompress.searching.results import DamagedError, Results, read_result
 from autocompress.searching.settings import Settings
 from autocompress.support.files import kept_json, numbers, put_aside, write_json
+from autocompress.support.signals import interrupts_held
 
 TRIAL, ARTIFACT = "trial.json", "model.acz"
 SETTINGS, COPY = "search.json", "trials/search.json"
@@ -55,6 +57,7 @@ class SearchFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._results = Results()
 
     def claimed(self) -> AbstractContextManager[None]:
         """Create the folder and keep other searches out while this one runs.
@@ -153,7 +156,7 @@ class SearchFolder:
             _put_aside_if_damaged(self.path / name, read)
         for pattern in ("trials/[0-9]*", "recovered/*"):
             for path in sorted(self.path.glob(f"{pattern}/{TRIAL}")):
-                _put_aside_if_damaged(path, lambda path=path: _read_trial(path))  # type: ignore[misc]
+                _put_aside_if_damaged(path, lambda path=path: self._results.read(path))  # type: ignore[misc]
         for path in sorted(self.path.glob(f"recovered/*/{TRIAL}")):
             try:
                 open_artifact(path.with_name(ARTIFACT))
@@ -170,10 +173,7 @@ class SearchFolder:
 
     def trial(self, number: int) -> TrialResult | None:
         """Return a finished trial, or None if it did not finish."""
-        path = self.artifact(number).with_name(TRIAL)
-        if not path.exists():
-            return None
-        return _read_trial(path)
+        return self._results.read(self.artifact(number).with_name(TRIAL))
 
     def trials(self) -> list[TrialResult]:
         """Return all finished trials by number."""
@@ -214,11 +214,11 @@ class SearchFolder:
     def noise(self, artifact: Path) -> float | None:
         """Return the standard error of a file's change of the metric, or None if not known."""
         known = kept_json(self.path / NOISE, numbers) or {}
-        return known.get(str(artifact.relative_to(self.path)))
+        return known.get(self._named(artifact))
 
     def save_noise(self, artifact: Path, error: float) -> None:
         """Keep the standard error of a file's change of the metric."""
-        write_json(self.path / NOISE, {str(artifact.relative_to(self.path)): error})
+        write_json(self.path / NOISE, {self._named(artifact): error})
 
     def recovered(self, name: str, key: str) -> Path:
         """Return the path of a fine-tuned artifact.
@@ -232,7 +232,7 @@ class SearchFolder:
     def all_recovered(self, name: str) -> Iterator[tuple[Path, TrialResult]]:
         """Yield the paths of all fine-tuned artifacts that are finished, with their numbers."""
         for path in sorted((self.path / "recovered").glob(f"{name}-*/{TRIAL}")):
-            yield path.with_name(ARTIFACT), _read_trial(path)
+            yield path.with_name(ARTIFACT), read_result(path)
 
     def training(self, artifact: Path) -> TrainingLog | None:
         """Return how the fine-tuning of an artifact went, as far as that is known."""
@@ -246,8 +246,12 @@ class SearchFolder:
 
     def save_test_scores(self, scores: Mapping[Path, float]) -> None:
         """Keep the metric on test data."""
-        named = {str(path.relative_to(self.path)): score for path, score in scores.items()}
+        named = {self._named(path): score for path, score in scores.items()}
         write_json(self.path / TESTS, named)
+
+    def _named(self, path: Path) -> str:
+        """Return how files of the folder name another one, on all systems alike."""
+        return path.relative_to(self.path).as_posix()
 
     def _trial(self, name: str) -> Path:
         return self.path / "trials" / name
@@ -260,17 +264,6 @@ class SearchFolder:
             raise DamagedError(path, error) from error
 
 
-class DamagedError(SearchError):
-    """A file is damaged, which going on with the search makes anew."""
-
-    def __init__(self, path: Path, error: Exception) -> None:
-        self.reason = error
-        super().__init__(
-            f"'{path}' is damaged ({type(error).__name__}: {error}); the same search again makes "
-            "it anew"
-        )
-
-
 def _put_aside_if_damaged(path: Path, read: Callable[[], object]) -> None:
     try:
         read()
@@ -280,21 +273,7 @@ def _put_aside_if_damaged(path: Path, read: Callable[[], object]) -> None:
 
 def _settings(path: Path) -> Settings | None:
     try:
-        return Settings.model_validate_json(path.read_bytes())
+        with interrupts_held():
+            return Settings.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return None
-
-
-def _read_trial(path: Path) -> TrialResult:
-    try:
-        result = TrialResult.from_json(json.loads(path.read_text(encoding="utf-8")))
-        numbers(result.values)
-        float(result.size_bytes + result.started + result.seconds + result.cpu_seconds)
-    except PlanError as error:
-        raise SearchError(
-            f"'{path}' holds a plan that cannot be read ({error}); import what registers its "
-            "methods first"
-        ) from error
-    except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
-        raise DamagedError(path, error) from error
-    return result

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from autocompress.errors import SearchError
 from autocompress.outcome.metric import Direction
 from autocompress.searching.ledger import ERROR, MISFIT, Entry, Ledger
 from autocompress.support import progress
-from autocompress.support.files import put_aside
+from autocompress.support.files import flush_folder, put_aside, truncate, write_whole
 
 # Optuna replays what it reads, and checks nothing.
 _REPLAYING = (OSError, ValueError, TypeError, LookupError, AttributeError, AssertionError)
@@ -119,9 +118,16 @@ def _rebuilt(
     attributes: Mapping[int, Mapping[str, Any]],
 ) -> optuna.Study:
     """Make a journal in which every trial has its number."""
-    temporary = journal.with_name(f".{journal.name}.tmp")
-    temporary.unlink(missing_ok=True)
-    study = _opened(temporary, directions)
+    write_whole(journal, lambda path: _fill(_opened(path, directions), trials, known, attributes))
+    return _opened(journal, directions)
+
+
+def _fill(
+    study: optuna.Study,
+    trials: list[FrozenTrial],
+    known: Mapping[int, Entry],
+    attributes: Mapping[int, Mapping[str, Any]],
+) -> None:
     for number in range(1 + max([len(trials) - 1, *known, *attributes])):
         if number < len(trials) and counts(trials[number]):
             study.add_trial(trials[number])
@@ -131,17 +137,19 @@ def _rebuilt(
             found = attributes.get(number)
             attrs = {} if found is None else {**found, ERROR: LOST}
             study.add_trial(optuna.trial.create_trial(state=TrialState.FAIL, user_attrs=attrs))
-    temporary.replace(journal)
-    return _opened(journal, directions)
 
 
 def _opened(journal: Path, directions: Sequence[Direction]) -> optuna.Study:
-    return optuna.create_study(
+    is_new = not journal.exists()
+    study = optuna.create_study(
         storage=JournalStorage(JournalFileBackend(str(journal), lock_obj=_Unlocked(str(journal)))),
         study_name="autocompress",
         directions=list(directions),
         load_if_exists=True,
     )
+    if is_new:
+        flush_folder(journal.parent)
+    return study
 
 
 def _cut_broken_line(journal: Path) -> None:
@@ -151,4 +159,4 @@ def _cut_broken_line(journal: Path) -> None:
     content = journal.read_bytes()
     whole = content.rfind(b"\n") + 1
     if whole < len(content):
-        os.truncate(journal, whole)
+        truncate(journal, whole)

@@ -67,11 +67,11 @@ def _tried(evaluator: Evaluator, records: Records, origin: Origin, plan: Compres
     try:
         outcome = evaluator.attempt(number, plan, records.folder.artifact(number))
     except AutocompressError as error:
-        records.fail(number, error)
+        records.fail(number, error, plan, origin)
         progress.say(f"trial {number} failed: {error}")
         return False
     if not isinstance(outcome, TrialResult):
-        records.reject(outcome)
+        records.reject(outcome, plan, origin)
         return False
     records.keep(outcome.of(origin))
     return outcome.feasible

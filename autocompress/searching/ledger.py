@@ -7,17 +7,20 @@ lost is made anew, and from the journal the ledger. Knows nothing of Optuna.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from autocompress.errors import PlanError
 from autocompress.outcome.origin import SAMPLER
-from autocompress.support.files import put_aside, write_whole
+from autocompress.outcome.results import WithoutFile
+from autocompress.plan import CompressionPlan
+from autocompress.support.files import append_line, put_aside, write_whole
 
 LEDGER, MISFIT = "study.jsonl", "misfit"
 """Its name, and the attribute of a proposal that did not fit or was known: it is no trial."""
-ORIGIN, REJECTED, ERROR = "origin", "rejected", "error"
+ORIGIN, REJECTED, ERROR, PLAN = "origin", "rejected", "error", "plan"
 
 Entry = Mapping[str, Any]
 """What a line says of the trial of its "number"."""
@@ -42,31 +45,42 @@ class Ledger:
         """Return how many trials have ended."""
         return sum(MISFIT not in entry.get("user_attrs", ()) for entry in self.entries().values())
 
-    def given_up(self) -> dict[int, tuple[str, str]]:
-        """Return why trials were given up, or failed, and what made them, by their numbers.
+    def given_up(self) -> dict[int, WithoutFile]:
+        """Return what is known of trials that were given up, or failed, by their numbers.
 
         Some of them have a file and a result all the same.
         """
         found = {}
         for number, entry in self.entries().items():
             attributes = entry.get("user_attrs", {})
-            reason = attributes.get(REJECTED) or attributes.get(ERROR)
+            reason = attributes.get(REJECTED)
+            if reason is None and ERROR in attributes:
+                reason = failure(attributes[ERROR])
             if reason is not None:
-                found[number] = (str(reason), str(attributes.get(ORIGIN, SAMPLER)))
+                origin = str(attributes.get(ORIGIN, SAMPLER))
+                found[number] = WithoutFile(str(reason), origin, _plan(attributes.get(PLAN)))
         return found
 
     def append(self, entry: Entry) -> None:
         """Write one more line; it is on the disk when this returns."""
-        with self._path.open("ab") as file:
-            file.write(_line(entry))
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(self._path, _line(entry))
 
     def replace(self, entries: Iterable[Entry]) -> None:
         """Write other lines instead of all that are there."""
         if self._path.is_dir():
             put_aside(self._path, IsADirectoryError("it is a folder"))
         write_whole(self._path, map(_line, entries))
+
+
+def failure(error: object) -> str:
+    """Say why a trial was given up that raised an error."""
+    return f"failed: {error}"
+
+
+def _plan(document: Any) -> CompressionPlan | None:
+    with suppress(PlanError):  # of methods that are not there
+        return None if document is None else CompressionPlan.from_json(document)
+    return None
 
 
 def _line(entry: Entry) -> bytes:

@@ -133,7 +133,6 @@ def compress_to_budget(
     uncompressed = _uncompressed(model, own)
     encoder = Encoder(_learnt(model, own, plans=limit is not None))
     plan = budget if isinstance(budget, CompressionPlan) else _plan_for(encoder, limit or 0)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with one_thread():
         encoder.write(plan, path)
     artifact = open_artifact(path)

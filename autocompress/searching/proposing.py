@@ -10,9 +10,9 @@ from autocompress.errors import PlanError
 from autocompress.outcome.origin import Origin
 from autocompress.plan import CompressionPlan
 from autocompress.searching.openings.uniform import Opening
+from autocompress.searching.records import Records
 from autocompress.searching.space.language import Space
 from autocompress.searching.space.questions import ask_plan
-from autocompress.searching.study import Study
 from autocompress.support import progress
 
 _PROPOSALS = 20
@@ -40,8 +40,9 @@ class Proposer:
         is_through: Whether the search space seems to hold no further plan.
     """
 
-    def __init__(self, space: Space, encoder: Encoder, study: Study) -> None:
-        self._space, self._encoder, self._study = space, encoder, study
+    def __init__(self, space: Space, encoder: Encoder, records: Records) -> None:
+        self._space, self._encoder = space, encoder
+        self._records, self._study = records, records.study
         self.is_through = False
 
     def propose(self, opening_of: Callable[[], Opening | None]) -> Proposal | None:
@@ -78,7 +79,7 @@ class Proposer:
                 if misfits < _PROPOSALS:
                     self._study.misfit(asking.number, str(error))
                 else:
-                    self._study.fail(asking.number, error)
+                    self._records.fail(asking.number, error, plan, asking.origin)
                     progress.say(f"{_PROPOSALS} plans in a row do not fit; the last: {error}")
             else:
                 return Proposal(asking.number, asking.origin, plan)

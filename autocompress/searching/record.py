@@ -11,7 +11,7 @@ from uuid import uuid4
 from autocompress.artifact import Artifact, open_artifact
 from autocompress.outcome.about import ABOUT, About
 from autocompress.outcome.names import SIZE
-from autocompress.outcome.results import SearchResult
+from autocompress.outcome.results import SearchResult, WithoutFile
 from autocompress.reporting.costs import weight_costs
 from autocompress.searching.claim import ClaimedError
 from autocompress.searching.folder import TRACKING, SearchFolder
@@ -176,7 +176,7 @@ def _about(path: Path) -> About:
     return About() if document is None else About.from_json(document)
 
 
-def given_up_of(folder: SearchFolder) -> dict[int, tuple[str, str]]:
-    """Return why trials without a result were given up, and what made them."""
+def given_up_of(folder: SearchFolder) -> dict[int, WithoutFile]:
+    """Return what is known of trials without a result, by their numbers."""
     known = Ledger(folder.path / LEDGER).given_up()
     return {number: why for number, why in known.items() if folder.trial(number) is None}

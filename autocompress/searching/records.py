@@ -7,8 +7,10 @@ from pathlib import Path
 
 from autocompress.outcome.about import About
 from autocompress.outcome.origin import SAMPLED, Origin
-from autocompress.outcome.results import SearchResult, TrialResult
+from autocompress.outcome.results import SearchResult, TrialResult, WithoutFile
+from autocompress.plan import CompressionPlan
 from autocompress.searching.folder import SearchFolder
+from autocompress.searching.ledger import failure
 from autocompress.searching.record import given_up_of, outcome_of
 from autocompress.searching.study import Study
 from autocompress.support.signals import interrupts_held
@@ -60,17 +62,20 @@ class Records:
             self.study.tell(result)
             self._tracker.log_trial(result, self.folder.artifact(result.number))
 
-    def reject(self, given_up: GivenUp, origin: Origin = SAMPLED) -> None:
+    def reject(self, given_up: GivenUp, plan: CompressionPlan, origin: Origin = SAMPLED) -> None:
         """Keep that a trial was given up before there was a file."""
+        number, reason = given_up.number, given_up.reason
         with interrupts_held():
-            self.study.reject(given_up.number, given_up.excesses, given_up.reason)
-            self._tracker.log_given_up(given_up.number, given_up.reason, origin.label)
+            self.study.reject(number, given_up.excesses, reason, plan)
+            self._tracker.log_given_up(number, WithoutFile(reason, origin.label, plan))
 
-    def fail(self, number: int, error: Exception, origin: Origin = SAMPLED) -> None:
+    def fail(
+        self, number: int, error: Exception, plan: CompressionPlan, origin: Origin = SAMPLED
+    ) -> None:
         """Keep that a trial failed."""
         with interrupts_held():
-            self.study.fail(number, error)
-            self._tracker.log_given_up(number, f"failed: {error}", origin.label)
+            reason = failure(self.study.fail(number, error, plan))
+            self._tracker.log_given_up(number, WithoutFile(reason, origin.label, plan))
 
     def conclude(self, result: SearchResult, files: list[Path], about: About) -> None:
         """Say the outcome in MLflow, and that the search has finished."""

@@ -17,13 +17,14 @@ from autocompress.outcome.limits import Limit, excesses
 from autocompress.outcome.metric import Direction
 from autocompress.outcome.origin import LAST_RESORT, SAMPLED, Aim, Origin
 from autocompress.outcome.results import TrialResult
+from autocompress.plan import CompressionPlan
 from autocompress.searching.journal import counts, entry_of, open_journal
-from autocompress.searching.ledger import ERROR, LEDGER, MISFIT, ORIGIN, REJECTED, Ledger
+from autocompress.searching.ledger import ERROR, LEDGER, MISFIT, ORIGIN, PLAN, REJECTED, Ledger
+from autocompress.searching.samplers import Samplers
 from autocompress.searching.settings import SamplerName
 from autocompress.searching.space.tables import Range, Scalar
 
 _FAMILY, _AIM = "family", "aim"
-_POPULATION = 16  # small, since searches have tens to hundreds of trials
 
 
 class Known(NamedTuple):
@@ -82,7 +83,7 @@ class Study:
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._sampler, self._seed, self._limits = sampler, seed, limits
-        self._parallel, self._in_flight = parallel, 0
+        self._samplers, self._in_flight = Samplers(parallel=parallel), 0
         self._objectives = list(directions)
         self._ledger = Ledger(journal.with_name(LEDGER))
         origins = {
@@ -184,14 +185,22 @@ class Study:
             self._study.tell(result.number, state=TrialState.PRUNED)
         self._end(result.number)
 
-    def reject(self, number: int, excesses: Mapping[str, float], reason: str) -> None:
+    def reject(
+        self,
+        number: int,
+        excesses: Mapping[str, float],
+        reason: str,
+        plan: CompressionPlan | None = None,
+    ) -> None:
         """End a trial that was given up before there was a file.
 
         Args:
             number: The trial's.
             excesses: By objective, by how much its limit is missed, as far as that is known.
             reason: Why.
+            plan: What it was.
         """
+        self._keep_plan(number, plan)
         self._constrain(number, excesses, reason)
         self._study.tell(number, state=TrialState.PRUNED)
         self._end(number)
@@ -206,12 +215,21 @@ class Study:
         if rejected is not None:
             trial.set_user_attr(REJECTED, rejected)
 
-    def fail(self, number: int, error: Exception) -> None:
-        """End a trial that raised an error, keeping the error."""
+    def _keep_plan(self, number: int, plan: CompressionPlan | None) -> None:
+        """Keep what no file will tell."""
+        if plan is not None:
+            trial = optuna.trial.Trial(self._study, self._trial_id(number))
+            trial.set_user_attr(PLAN, plan.to_json())
+
+    def fail(self, number: int, error: Exception, plan: CompressionPlan | None = None) -> str:
+        """End a trial that raised an error, keeping error and plan; return what is kept."""
+        self._keep_plan(number, plan)
         trial = optuna.trial.Trial(self._study, self._trial_id(number))
-        trial.set_user_attr(ERROR, f"{type(error).__name__}: {error}")
+        told = f"{type(error).__name__}: {error}"
+        trial.set_user_attr(ERROR, told)
         self._study.tell(number, state=TrialState.FAIL)
         self._end(number)
+        return told
 
     def misfit(self, number: int, reason: str) -> None:
         """End a proposal that does not fit the model, or is known; the next takes its place."""
@@ -240,16 +258,7 @@ class Study:
     def _make_sampler(self, kind: SamplerName) -> optuna.samplers.BaseSampler:
         asked = self.n_finished + self._in_flight + self.n_misfits
         seed = int(np.random.SeedSequence([self._seed, asked]).generate_state(1)[0])
-        if kind == "random":
-            return optuna.samplers.RandomSampler(seed=seed)
-        if kind == "nsga2":
-            return optuna.samplers.NSGAIISampler(population_size=_POPULATION, seed=seed)
-        with warnings.catch_warnings():
-            # `multivariate` is documented, recommended and marked experimental.
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return optuna.samplers.TPESampler(
-                multivariate=True, constant_liar=self._parallel, seed=seed
-            )
+        return self._samplers.make(kind, seed)
 
 
 class Asking:

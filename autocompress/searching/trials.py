@@ -6,7 +6,6 @@ import sys
 
 from autocompress.errors import AutocompressError, PlanError, SearchError
 from autocompress.outcome.limits import format_bytes
-from autocompress.outcome.origin import Origin
 from autocompress.outcome.results import TrialResult
 from autocompress.searching.effort import Effort
 from autocompress.searching.executors import Executor, Outcome
@@ -14,7 +13,7 @@ from autocompress.searching.jobs import Job, TrialJob
 from autocompress.searching.judge import Judge
 from autocompress.searching.openings.guide import Guide
 from autocompress.searching.openings.uniform import Opening
-from autocompress.searching.proposing import Proposer
+from autocompress.searching.proposing import Proposal, Proposer
 from autocompress.searching.records import Records
 from autocompress.support import progress
 from autocompress.support.signals import interrupts_held
@@ -41,7 +40,7 @@ class Trials:
         self._guide, self._proposer, self._judge = guide, proposer, judge
         self._records, self._study = records, records.study
         self._metric = metric
-        self._origins: dict[int, Origin] = {}
+        self._proposals: dict[int, Proposal] = {}
         self._failures: list[tuple[int, AutocompressError]] = []
 
     def run(self, executor: Executor, effort: Effort, *, samples: bool = True) -> None:
@@ -92,7 +91,7 @@ class Trials:
         if proposal is None:
             return
         number = proposal.number
-        self._origins[number] = proposal.origin
+        self._proposals[number] = proposal
         path = self._records.folder.artifact(number)
         hurdles = self._judge.hurdles(self._records.results)
         executor.begin(TrialJob(number, proposal.plan, path, hurdles))
@@ -100,13 +99,14 @@ class Trials:
     def _end(self, job: Job, outcome: Outcome) -> str:
         """Keep what a trial has given, and say it in a few words."""
         assert isinstance(job, TrialJob)
+        proposal = self._proposals[job.number]
         if isinstance(outcome, TrialResult):
             self._keep_failures()
-            result = outcome.of(self._origins[job.number])
+            result = outcome.of(proposal.origin)
             self._records.keep(result)
             return self._note(result)
         if isinstance(outcome, GivenUp):
-            self._records.reject(outcome, self._origins[job.number])
+            self._records.reject(outcome, proposal.plan, proposal.origin)
             return outcome.reason
         progress.say(f"trial {job.number} failed: {outcome}")
         self._count_failure(job.number, outcome)
@@ -129,7 +129,7 @@ class Trials:
         A plan that does not fit says nothing of the plans to come.
         """
         if isinstance(error, PlanError):
-            self._records.fail(number, error, self._origins[number])
+            self._fail(number, error)
             return
         if self._failures and type(self._failures[-1][1]) is not type(error):
             self._keep_failures()
@@ -142,5 +142,9 @@ class Trials:
 
     def _keep_failures(self) -> None:
         for number, error in self._failures:
-            self._records.fail(number, error, self._origins[number])
+            self._fail(number, error)
         self._failures.clear()
+
+    def _fail(self, number: int, error: AutocompressError) -> None:
+        proposal = self._proposals[number]
+        self._records.fail(number, error, proposal.plan, proposal.origin)

@@ -13,6 +13,11 @@ _LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ("purelib", "platlib"
 _LONGEST = 300
 
 
+def first_line(error: BaseException) -> str:
+    """Return the beginning of what an error says."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 def told(error: BaseException) -> str:
     """Tell an exception on one line: its type, its message and where it was raised.
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from autocompress.errors import OutputError
 from autocompress.support import progress
+from autocompress.support.signals import interrupts_held
 
 _NAME_SHOWN = 40
 _REASON_SHOWN = 120
@@ -41,7 +42,7 @@ def write_whole(
         OSError: If it cannot be written.
     """
     target = _ordinary(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     # Unique among processes, and among the threads of one. Short, since names have limits, too.
     name = f".{target.name[:_NAME_SHOWN]}.{os.getpid()}.{next(_number)}.tmp"
     temporary = target.with_name(name)
@@ -53,12 +54,58 @@ def write_whole(
             pieces = [content] if isinstance(content, bytes) else content
             with temporary.open("xb") as file:
                 file.writelines(pieces)
-        _flush(temporary, os.O_RDWR)
-        temporary.replace(target)
-        _flush_folder(target.parent)
+        rename(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def rename(path: Path, target: Path) -> None:
+    """Give a file another name in its folder, in place of a file of that name, durably.
+
+    Raises:
+        OSError: If it cannot be done.
+    """
+    _flush(path, os.O_RDWR)
+    path.replace(target)
+    flush_folder(target.parent)
+
+
+def append_line(path: Path, line: bytes) -> None:
+    """Add a line to a file, which is made where it is missing; it is on the disk at the end.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    is_new = not path.exists()
+    with path.open("ab") as file:
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
+    if is_new:
+        flush_folder(path.parent)
+
+
+def truncate(path: Path, length: int) -> None:
+    """Cut a file off after so many bytes, durably.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    os.truncate(path, length)
+    _flush(path, os.O_RDWR)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it where they are missing, durably.
+
+    Raises:
+        OSError: If it cannot be made.
+    """
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in missing:
+        flush_folder(one.parent)
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> Path:
@@ -86,7 +133,8 @@ def kept_json(path: Path, check: Callable[[Any], object] = lambda document: None
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        check(document)
+        with interrupts_held():
+            check(document)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
@@ -100,6 +148,7 @@ def put_aside(path: Path, error: Exception) -> None:
     names = (f"{path.name}.damaged{'' if n == 1 else n}" for n in count(1))
     aside = next(path.with_name(name) for name in names if not path.with_name(name).exists())
     path.replace(aside)
+    flush_folder(path.parent)
     reason = next(iter(str(error).splitlines()), "")[:_REASON_SHOWN] or type(error).__name__
     progress.say(f"'{path}' is damaged ({reason}): made anew, and kept as {aside.name}")
 
@@ -154,8 +203,8 @@ def _flush(path: Path, flags: int) -> None:
         os.close(descriptor)
 
 
-def _flush_folder(folder: Path) -> None:
-    """Make a new name durable; some file systems, and Windows, know no such thing."""
+def flush_folder(folder: Path) -> None:
+    """Make new names in a folder durable; some file systems, and Windows, know no such thing."""
     if os.name == "nt":
         return
     try:

@@ -54,7 +54,8 @@ def _stop(number: int, frame: FrameType | None) -> None:
 def interrupts_held() -> Iterator[None]:
     """Hold Ctrl-C back until the block is done, and what else stops a process as it does.
 
-    An interrupt in the middle of a transaction would leave its database locked. Only the main
+    An interrupt in the middle of a transaction would leave its database locked, and in the middle
+    of pydantic's validation it would be told as a finding: of a file that is whole. Only the main
     thread receives interrupts; elsewhere this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():

@@ -36,22 +36,30 @@ if TYPE_CHECKING:
     from autocompress.outcome.results import Scored, SearchResult
     from autocompress.outcome.training import TrainingLog
 
+_WHOLE = "attributes.status = 'FINISHED'"
 _WEIGHTS_SHOWN = 3  # in parallel coordinates
 
 
 def mark_front(runs: Runs, result: SearchResult) -> None:
-    """Mark the trials of the front and the best of them, with their scores on test data."""
-    front = {scored.trial: scored for scored in result.front}
+    """Mark the trials of the front and the best of them, with their scores on test data.
+
+    Of all others, which may be many, only what was marked before is looked at.
+    """
+    front = {scored.trial: scored for scored in result.front if scored.trial is not None}
     standing = standings(result)
-    for run in runs.children(TRIAL, "attributes.status = 'FINISHED'"):
-        number = trial_of(run)
+    for marked in runs.children(TRIAL, f"{_WHOLE} and tags.front = '{truth(True)}'"):
+        if trial_of(marked) not in front:
+            _mark(runs, marked, None)
+    for number, scored in front.items():
+        run = runs.of_trial(number)
+        if run is None:
+            continue
         _mark(runs, run, standing.get(number))
-        if number in front:
-            _log_test(runs, run.info.run_id, front[number], result.metric)
-            report = open_artifact(front[number].artifact).report()
-            runs.mark(run, {NOTE: trial_note(headline(result, front[number]), report)})
+        _log_test(runs, run.info.run_id, scored, result.metric)
+        report = open_artifact(scored.artifact).report()
+        runs.mark(run, {NOTE: trial_note(headline(result, scored), report)})
         if standing.get(number) == BEST:
-            _log_onnx(runs, run.info.run_id, front[number])
+            _log_onnx(runs, run.info.run_id, scored)
     for run in runs.children(BASELINE):
         _log_test(runs, run.info.run_id, result.baseline, result.metric)
 
@@ -125,20 +133,19 @@ def log_tuned(
 
 def ids_of(runs: Runs, result: SearchResult) -> dict[Path, str]:
     """Return the runs of the models that a search names, by their files."""
-    trials = {trial_of(run): run.info.run_id for run in runs.children(TRIAL, _WHOLE)}
     tuned = {run.data.tags[RECOVERED]: run.info.run_id for run in runs.children(RECOVERED, _WHOLE)}
-    ids = {one.artifact: trials[one.trial] for one in result.front if one.trial in trials}
+    ids = _ids_of_trials(runs, result.front)
     for one in (*result.recovered, *result.controls):
         if one.artifact.parent.name in tuned:
             ids[one.artifact] = tuned[one.artifact.parent.name]
     for run in runs.children(BASELINE, _WHOLE):
         ids[result.baseline.artifact] = run.info.run_id
-    if result.nearest is not None and result.nearest.trial in trials:
-        ids.setdefault(result.nearest.artifact, trials[result.nearest.trial])
-    return ids
+    return _ids_of_trials(runs, result.misses[:1]) | ids
 
 
-_WHOLE = "attributes.status = 'FINISHED'"
+def _ids_of_trials(runs: Runs, models: Sequence[Scored]) -> dict[Path, str]:
+    found = {one.artifact: runs.of_trial(one.trial) for one in models if one.trial is not None}
+    return {path: str(run.info.run_id) for path, run in found.items() if run is not None}
 
 
 def _mark(runs: Runs, run: Run, on_front: str | None) -> None:

@@ -90,13 +90,34 @@ def log_metrics(
     log_series(client, run_id, {name: [(step, value)] for name, value in metrics.items()})
 
 
+def log_latest(client: MlflowClient, run_id: str, metrics: Mapping[str, float]) -> None:
+    """Write metrics to a run that has had them before.
+
+    MLflow shows the one of the latest time, which is to be this one, also where the clock was set
+    back since.
+    """
+    known = [client.get_metric_history(run_id, mlflow_key(name)) for name in metrics]
+    latest = max((one.timestamp for history in known for one in history), default=0)
+    log_series(client, run_id, {name: [(0, value)] for name, value in metrics.items()}, latest + 1)
+
+
 def log_series(
-    client: MlflowClient, run_id: str, series: Mapping[str, Sequence[tuple[int, float]]]
+    client: MlflowClient,
+    run_id: str,
+    series: Mapping[str, Sequence[tuple[int, float]]],
+    earliest: int = 0,
 ) -> None:
-    """Write metrics to a run, each by steps."""
+    """Write metrics to a run, each by steps.
+
+    Args:
+        client: Of MLflow.
+        run_id: The run.
+        series: By name, steps and values.
+        earliest: They are said to be of now, but not of before this time, in milliseconds.
+    """
     from mlflow.entities import Metric
 
-    now = milliseconds(time.time())
+    now = max(milliseconds(time.time()), earliest)
     entries = [
         Metric(mlflow_key(name), float(value), now, step)
         for name, points in series.items()

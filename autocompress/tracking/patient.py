@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from autocompress.errors import SearchError
-from autocompress.outcome.origin import SAMPLER
 from autocompress.support import progress
 from autocompress.tracking.outcome import Outcome
 from autocompress.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
-    from autocompress.outcome.results import TrialResult
+    from autocompress.outcome.results import TrialResult, WithoutFile
     from autocompress.tracking.runs import Ending
 
 _SHORTEST_S, _LONGEST_S = 5.0, 60.0
@@ -27,12 +26,12 @@ class Kept(NamedTuple):
     Attributes:
         results: All finished trials.
         artifact_of: Gives the file of a trial by its number.
-        given_up: By number, why trials without a file were given up, and what made them.
+        given_up: By number, what is known of trials without a file.
     """
 
     results: Sequence[TrialResult]
     artifact_of: Callable[[int], Path]
-    given_up: Mapping[int, tuple[str, str]]
+    given_up: Mapping[int, WithoutFile]
 
 
 class PatientTracker:
@@ -65,7 +64,7 @@ class PatientTracker:
         self,
         results: Sequence[TrialResult],
         artifact_of: Callable[[int], Path],
-        given_up: Mapping[int, tuple[str, str]] | None = None,
+        given_up: Mapping[int, WithoutFile] | None = None,
     ) -> None:
         """Have one ended run for each finished trial, and no other."""
         self._log(lambda tracker: tracker.reconcile(results, artifact_of, given_up))
@@ -74,9 +73,9 @@ class PatientTracker:
         """Write a finished trial, which lies in the folder by now."""
         self._log(lambda tracker: tracker.log_trial(result, artifact))
 
-    def log_given_up(self, number: int, reason: str, origin: str = SAMPLER) -> None:
+    def log_given_up(self, number: int, known: WithoutFile) -> None:
         """Write a trial of which there is no file, and of which the folder knows by now."""
-        self._log(lambda tracker: tracker.log_given_up(number, reason, origin))
+        self._log(lambda tracker: tracker.log_given_up(number, known))
 
     def log_outcome(self, outcome: Outcome) -> None:
         """Write what a search has come to."""

@@ -67,6 +67,11 @@ class Runs:
         found = f"tags.`{PARENT}` = '{self.parent}' and tags.`{tag}` != ''"
         return self._search(f"{found} and {condition}" if condition else found)
 
+    def of_trial(self, number: int) -> Run | None:
+        """Return the run of a trial that was measured whole; None where there is none."""
+        condition = f"attributes.status = 'FINISHED' and tags.`{TRIAL}` = '{number}'"
+        return next(iter(self.children(TRIAL, condition)), None)
+
     def start(self, name: str, tags: Mapping[str, str], started: float | None = None) -> str:
         """Start a child run and return its id.
 
@@ -94,7 +99,9 @@ class Runs:
         """Set what MLflow shows above a run, in Markdown."""
         self.client.set_tag(run_id, NOTE, text)
 
-    def log_plan(self, run_id: str, plan: CompressionPlan, report: Iterable[WeightReport]) -> None:
+    def log_plan(
+        self, run_id: str, plan: CompressionPlan, report: Iterable[WeightReport] = ()
+    ) -> None:
         """Write a plan as params and as a file."""
         log_params(self.client, run_id, plan_params(plan, report))
         self.log_plan_file(run_id, plan)

@@ -28,6 +28,7 @@ def tags_of(result: TrialResult) -> dict[str, str]:
     return {
         "feasible": truth(result.feasible),
         "front": truth(False),
+        "best": truth(False),
         "origin": result.origin,
         "rejected": result.rejected or "no",
         STANDING: standing_of(result),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autocompress.errors import SearchError
+from autocompress.support.blame import first_line
 from autocompress.support.files import put_aside, write_whole
 from autocompress.support.process import logging_at
 
@@ -41,8 +42,20 @@ def linked(out: Path) -> Path:
     its own, every database has a plain and a new address.
     """
     place = Path(tempfile.mkdtemp(prefix="autocompress-mlflow-"))
-    (place / _LINK).symlink_to(out.resolve(), target_is_directory=True)
+    _link(place / _LINK, out.resolve())
     return place
+
+
+def _link(link: Path, folder: Path) -> None:
+    """Link to a folder; by a junction where Windows lets only administrators make links."""
+    try:
+        link.symlink_to(folder, target_is_directory=True)
+    except OSError:
+        if os.name != "nt":
+            raise
+        import _winapi
+
+        _winapi.CreateJunction(str(folder), str(link))  # type: ignore[attr-defined]
 
 
 def unlinked(place: Path) -> None:
@@ -78,7 +91,7 @@ def open_database(out: Path, place: Path) -> MlflowClient:
                 raise
             put_aside(path, error)
     _build(path, place)
-    (place / _ANEW).symlink_to(out, target_is_directory=True)
+    _link(place / _ANEW, out)
     return _client(database_uri(place, link=_ANEW))
 
 
@@ -196,11 +209,6 @@ def own_environment() -> Iterator[None]:
         for name in filter(is_of_mlflow, list(os.environ)):
             del os.environ[name]
         os.environ.update(users)
-
-
-def first_line(error: BaseException) -> str:
-    """Return the beginning of what an error says."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 @contextmanager

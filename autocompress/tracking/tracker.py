@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autocompress.artifact import open_artifact
-from autocompress.outcome.origin import SAMPLER
 from autocompress.support import progress
 from autocompress.tracking.concluding import ids_of, log_files, log_tuned, mark_front, save_view
-from autocompress.tracking.figures import log_metrics, search_metrics, truth
+from autocompress.tracking.figures import log_latest, log_metrics, search_metrics, truth
 from autocompress.tracking.homes import OwnFolder, UsersServer
 from autocompress.tracking.model import registered
 from autocompress.tracking.notes import (
@@ -33,7 +32,7 @@ from autocompress.tracking.yardstick import Yardstick
 
 if TYPE_CHECKING:
     from autocompress.outcome.about import About
-    from autocompress.outcome.results import Scored, SearchResult, TrialResult
+    from autocompress.outcome.results import Scored, SearchResult, TrialResult, WithoutFile
     from autocompress.outcome.training import TrainingLog
 
 
@@ -75,14 +74,14 @@ class Tracker:
         self,
         results: Sequence[TrialResult],
         artifact_of: Callable[[int], Path],
-        given_up: Mapping[int, tuple[str, str]] | None = None,
+        given_up: Mapping[int, WithoutFile] | None = None,
     ) -> None:
         """Repair what a killed process left: one ended run per finished trial, no other.
 
         Args:
             results: All finished trials.
             artifact_of: Gives the file of a trial by its number.
-            given_up: By number, why trials without a file were given up, and what made them.
+            given_up: By number, what is known of trials without a file.
 
         Raises:
             SearchError: If MLflow fails.
@@ -112,8 +111,8 @@ class Tracker:
                 self.log_trial(result, artifact_of(result.number))
             else:
                 self._count(result)
-        for number, (reason, origin) in rejected.items():
-            self.log_given_up(number, reason, origin)
+        for number, lost in rejected.items():
+            self.log_given_up(number, lost)
 
     def log_trial(self, result: TrialResult, artifact: Path) -> None:
         """Write a finished trial as a child run, with its plan and its file.
@@ -142,16 +141,19 @@ class Tracker:
             status: Ending = "FINISHED" if result.rejected is None else "FAILED"
             self._runs.end(run_id, status, result.started + result.seconds)
 
-    def log_given_up(self, number: int, reason: str, origin: str = SAMPLER) -> None:
-        """Write a trial of which there is no file as a child run, with the reason.
+    def log_given_up(self, number: int, known: WithoutFile) -> None:
+        """Write a trial of which there is no file as a child run, with its plan and the reason.
 
         Raises:
             SearchError: If MLflow fails.
         """
         tags = {TRIAL: str(number), "feasible": truth(False), "front": truth(False)}
-        tags |= {"origin": origin, "rejected": reason, STANDING: GIVEN_UP}
+        tags |= {"origin": known.origin, "rejected": known.reason, STANDING: GIVEN_UP}
         with self._runs.errors(f"log trial {number}"):
-            run_id = self._runs.start(_title(number), {**tags, NOTE: f"Given up: {reason}"})
+            note = f"Given up: {known.reason}"
+            run_id = self._runs.start(_title(number), {**tags, NOTE: note})
+            if known.plan is not None:
+                self._runs.log_plan(run_id, known.plan)
             self._runs.end(run_id, "FAILED")
 
     def log_front(self, result: SearchResult, files: Sequence[Path]) -> None:
@@ -168,7 +170,7 @@ class Tracker:
         """
         with self._runs.errors("log the front"):
             mark_front(self._runs, result)
-            log_metrics(self._runs.client, self._runs.parent, search_metrics(result))
+            log_latest(self._runs.client, self._runs.parent, search_metrics(result))
             log_files(self._runs, files)
 
     def log_recovered(

@@ -35,6 +35,7 @@ from autocompress.outcome.objectives import (
 )
 from autocompress.outcome.results import TrialResult
 from autocompress.plan import CompressionPlan
+from autocompress.support.files import make_folder
 from autocompress.support.threads import one_thread
 from autocompress.trial.looks import GivenUp, Hurdle, foreseen, seen
 from autocompress.trial.measuring import engine_of, objectives_of, predicted, times
@@ -281,7 +282,7 @@ class Evaluator:
     def _write(
         self, plan: CompressionPlan, path: Path, factors: Factors | None = None
     ) -> Artifact:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with one_thread():
             self.encoder.write(plan, path, factors)
         return open_artifact(path)

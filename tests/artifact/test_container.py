@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from numpy.typing import NDArray
+from platforms import needs_posix
 from strategies import tiny_source, write_mixed
 
 from autocompress.artifact import Artifact, assets, open_artifact
@@ -166,6 +167,7 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
         open_artifact(tmp_path)
 
 
+@needs_posix
 @pytest.mark.parametrize("name", ["/dev/null", "/dev/zero", "pipe"])
 def test_what_is_no_ordinary_file_is_refused(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / "pipe")

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 from commands import Done, listen_to_interrupts, only_line, run, run_alone
+from platforms import needs_posix
 from safetensors.torch import load_file, save_file
 from strategies import write_mixed
 from toys import toy_model, write_corpus
@@ -187,6 +188,7 @@ def test_nan_in_a_weight(corpus: Path, model: Path, tmp_path: Path) -> None:
     assert "decoder.weight" in only_line(done)
 
 
+@needs_posix
 def test_an_output_that_cannot_be_written(corpus: Path, model: Path) -> None:
     # /proc refuses new folders to every user, root included.
     done = run("search", model, "--data", corpus, "--out", "/proc/search", expect=1)
@@ -225,6 +227,7 @@ def test_ui_refuses_a_port_that_is_taken(searched: tuple[Path, Done]) -> None:
 PLACES = ("| head -1", "> /dev/full", ">&-", "2>&-", "2> /dev/full", "</dev/null | cat")
 
 
+@needs_posix
 @pytest.mark.parametrize("place", PLACES)
 def test_output_may_go_nowhere(place: str, searched: tuple[Path, Done]) -> None:
     command = f"{sys.executable} -m autocompress front '{searched[0]}' {place}"
@@ -260,12 +263,11 @@ def test_each_unexpected_error_has_a_log_of_its_own(
     assert "details cannot be written" in only_line(run("front", tmp_path, expect=1))
 
 
+@needs_posix
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.exhaustive)]
-)
+@pytest.mark.parametrize("how", ["SIGINT", pytest.param("SIGTERM", marks=pytest.mark.exhaustive)])
 def test_a_stopped_ui_leaves_no_server(
-    how: signal.Signals, searched: tuple[Path, Done], tmp_path: Path
+    how: str, searched: tuple[Path, Done], tmp_path: Path
 ) -> None:
     out = tmp_path / "100 % # moved"
     shutil.copytree(searched[0], out)
@@ -276,7 +278,7 @@ def test_a_stopped_ui_leaves_no_server(
     process = start(["ui", out, "--port", address[1]])
     try:
         wait_until(lambda: answers(address), "the server does not start")
-        process.send_signal(how)
+        process.send_signal(signal.Signals[how])
         process.communicate(timeout=60)
         assert process.returncode == 0
         wait_until(lambda: not answers(address), "the server is still there")
@@ -314,18 +316,19 @@ def wait_until(holds: Callable[[], bool], complaint: str) -> None:
         time.sleep(0.02)
 
 
+@needs_posix
 @pytest.mark.parametrize(
     ("how", "code", "jobs"),
     [
-        pytest.param(signal.SIGINT, 130, 1, marks=pytest.mark.slow),
-        pytest.param(signal.SIGKILL, -9, 1, marks=pytest.mark.slow),
-        pytest.param(signal.SIGINT, 130, 2, marks=pytest.mark.slow),
-        pytest.param(signal.SIGTERM, 143, 1, marks=pytest.mark.exhaustive),
-        pytest.param(signal.SIGHUP, 129, 2, marks=pytest.mark.exhaustive),
+        pytest.param("SIGINT", 130, 1, marks=pytest.mark.slow),
+        pytest.param("SIGKILL", -9, 1, marks=pytest.mark.slow),
+        pytest.param("SIGINT", 130, 2, marks=pytest.mark.slow),
+        pytest.param("SIGTERM", 143, 1, marks=pytest.mark.exhaustive),
+        pytest.param("SIGHUP", 129, 2, marks=pytest.mark.exhaustive),
     ],
 )
 def test_a_stopped_search_continues(
-    how: signal.Signals, code: int, jobs: int, corpus: Path, model: Path, out: Path
+    how: str, code: int, jobs: int, corpus: Path, model: Path, out: Path
 ) -> None:
     from mlflow.tracking import MlflowClient
 
@@ -334,11 +337,11 @@ def test_a_stopped_search_continues(
     options += ["--jobs", jobs]
     process = start(options)
     wait_for_trials(out, 5)
-    os.killpg(process.pid, how)
+    os.killpg(process.pid, signal.Signals[how])
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code
     assert "Traceback" not in errors
-    if how is not signal.SIGKILL:
+    if how != "SIGKILL":
         assert errors.rstrip().endswith("the same command continues where this one was")
     before = {trial.number: trial.to_json() for trial in SearchFolder(out).trials()}
     assert 5 <= len(before) < trials

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from platforms import needs_posix
 from safetensors.torch import load_file, save_file
 from toys import toy_corpus, toy_model
 
@@ -177,6 +178,7 @@ def test_import_makes_a_folder_that_is_searched(tmp_path: Path) -> None:
     assert "--vocab" in run("import", out, "--out", tmp_path / "new", expect=2).stderr
 
 
+@needs_posix
 def test_export_spares_its_own_input(tmp_path: Path) -> None:
     artifact = tmp_path / "a.acz"
     artifact.write_bytes((Path(__file__).parents[1] / "golden" / "version2.acz").read_bytes())

@@ -1,5 +1,7 @@
 """What was measured is found again for equal models and data, and for no others."""
 
+import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -173,8 +175,14 @@ def test_a_cache_that_cannot_be_written_is_done_without(
     assert "nothing is kept" in capfd.readouterr().err
 
 
-def test_the_cache_does_not_grow_without_end(cold: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("ahead", [0, 86400])
+def test_the_cache_does_not_grow_without_end(
+    ahead: int, cold: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor where the clock was ahead by a day when it was filled."""
     measured(Classification())
+    for path in cold.iterdir():
+        os.utime(path, (time.time() + ahead,) * 2)
     first = {path.name for path in cold.iterdir()}
     monkeypatch.setattr(kept_module, "_MOST_BYTES", sum(p.stat().st_size for p in cold.iterdir()))
     measured(Classification(1))

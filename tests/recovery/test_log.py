@@ -37,6 +37,14 @@ def test_losses_and_files_by_step_and_nothing_twice_after_an_interruption(tmp_pa
     assert [(step, values["ppl"]) for step, values in second.files] == [(0, 9), (3, 6), (6, 2)]
 
 
+def test_a_clock_that_is_set_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Log(tmp_path, 0)
+    monkeypatch.setattr("time.time", lambda: 1000.0)
+    log.save()
+    assert read(tmp_path).ended >= read(tmp_path).started > 1000
+    assert read(tmp_path).seconds < 60
+
+
 @pytest.mark.parametrize("steps", [1, 19, 20, 21, 1000])
 def test_few_points_stand_for_many_steps(steps: int, tmp_path: Path) -> None:
     log = Log(tmp_path, 0)

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from platforms import needs_posix
 from toys import Classification, teacher
 
 import autocompress
@@ -176,7 +177,7 @@ def reported(out: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")
+@needs_posix
 @pytest.mark.parametrize(
     "seed", [0, *(pytest.param(seed, marks=pytest.mark.exhaustive) for seed in range(1, 17))]
 )

@@ -2,15 +2,20 @@
 
 import multiprocessing
 import os
+import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from platforms import needs_posix
 from torch import nn
 from toys import Classification, teacher
 
 from autocompress import Objective
-from autocompress.errors import ObjectiveError, SearchError
+from autocompress.encoding.encoder import Encoder
+from autocompress.errors import ObjectiveError, OutOfMemoryError, SearchError
 from autocompress.outcome.limits import Budget
 from autocompress.outcome.objectives import Split
 from autocompress.outcome.results import TrialResult
@@ -24,7 +29,7 @@ from autocompress.trial.evaluator import Evaluator
 from autocompress.trial.looks import GivenUp
 
 
-def deadly() -> Classification:
+def deadly(end: Callable[[], object]) -> Classification:
     """Return a task of a class that other processes get by value."""
 
     class Deadly(Classification):
@@ -32,7 +37,7 @@ def deadly() -> Classification:
 
         def evaluate(self, model: nn.Module, split: Split) -> float:
             if multiprocessing.parent_process() is not None:
-                os._exit(9)
+                end()
             return super().evaluate(model, split)
 
     return Deadly()
@@ -116,11 +121,83 @@ def test_a_job_may_give_up_or_fail(tmp_path: Path) -> None:
 
 
 def test_a_process_that_dies_is_told(tmp_path: Path) -> None:
-    bench = bench_of(deadly())
+    bench = bench_of(deadly(lambda: os._exit(9)))
     with ThisMachine().executing(bench, 2) as executor:
         executor.begin(jobs_of(bench, tmp_path)[2])
         with pytest.raises(SearchError, match=r"the process of trial 2 died \(exit code 9\)"):
             executor.next()
+
+
+@needs_posix
+@pytest.mark.parametrize(
+    "times", [1, pytest.param(3, marks=pytest.mark.slow)], ids=["once", "each time"]
+)
+def test_a_process_that_is_killed_is_replaced(
+    times: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the system kills it where memory runs out."""
+
+    def kill() -> None:
+        before = len(list(tmp_path.glob("killed*")))
+        if before < times:
+            (tmp_path / f"killed-{before}").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    bench = bench_of(deadly(kill))
+    with LocalProcesses(bench, 1) as executor:
+        first, second, _ = jobs_of(bench, tmp_path)
+        executor.begin(first)
+        job, outcome = executor.next()
+        assert job is first
+        if times == 3:
+            assert isinstance(outcome, OutOfMemoryError)
+            assert str(outcome) == (
+                "its process was killed 3 times (exit code -9), as the system does where memory "
+                "runs out; use fewer jobs"
+            )
+        else:
+            assert isinstance(outcome, TrialResult)
+        executor.begin(second)
+        assert isinstance(executor.next()[1], TrialResult)
+    said = capsys.readouterr().err.count("the process of trial 0 was killed (exit code -9): again")
+    assert said == min(times, 2)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 8 bytes"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+    ],
+    ids=["numpy", "torch", "CUDA"],
+)
+def test_memory_that_runs_out_is_an_outcome(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    bench = bench_of(Classification())
+    executor = ThisProcess(bench)
+    executor.begin(jobs_of(bench, tmp_path)[0])
+    monkeypatch.setattr(Encoder, "write", fail)
+    outcome = executor.next()[1]
+    assert isinstance(outcome, OutOfMemoryError)
+    assert str(outcome).startswith("trial 0 ran out of memory (")
+    assert outcome.__context__ is outcome.__cause__ is None  # or else all of it stays
+
+
+def test_other_errors_are_defects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("shapes differ")
+
+    bench = bench_of(Classification())
+    executor = ThisProcess(bench)
+    executor.begin(jobs_of(bench, tmp_path)[0])
+    monkeypatch.setattr(Encoder, "write", fail)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        executor.next()
 
 
 def test_what_cannot_be_copied_is_refused() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import cloudpickle
 import pytest
 import torch
+from mlflow import MlflowClient
 from torch import nn
 from torch.nn import functional
 
@@ -29,8 +30,11 @@ from autocompress.errors import (
 )
 from autocompress.outcome.objectives import Split
 from autocompress.reporting.answer import summary_lines
+from autocompress.searching import proposing
 from autocompress.searching.folder import SearchFolder
+from autocompress.searching.ledger import LEDGER, Ledger
 from autocompress.searching.space.language import Space
+from autocompress.tracking.figures import plan_params
 
 TWO_PLANS = Space.model_validate(
     {
@@ -47,6 +51,27 @@ TWO_PLANS = Space.model_validate(
                 "structures": [{"kind": "dense"}],
                 "precisions": [{"kind": "float16"}],
             },
+        ],
+    }
+)
+
+HARDLY_POSSIBLE = Space.model_validate(
+    {
+        "description": "as it is, or in vectors that are wider than the rows",
+        "rules": [
+            {
+                "name": "all",
+                "structures": [
+                    {"kind": "dense"},
+                    {
+                        "kind": "vector_quantized",
+                        "dimension": {"low": 40, "high": 400},
+                        "bits": 2,
+                        "parts": 1,
+                    },
+                ],
+                "precisions": [{"kind": "uniform", "bits": [4, 8], "group": "row"}],
+            }
         ],
     }
 )
@@ -191,6 +216,43 @@ def test_a_failed_trial_does_not_end_the_search(out: Path) -> None:
     own = [Objective("mine", "minimize", fickle)]
     result = search(Plain(), out, space="size", trials=3, objectives=own)
     assert (result.trials, result.without_file) == (3, 1)
+    ended = runs_of_trials(out)
+    assert {number: run.info.status for number, run in ended.items()} == {
+        0: "FINISHED",
+        1: "FAILED",
+        2: "FINISHED",
+    }
+    assert "OverflowError: math range error" in ended[1].data.tags["rejected"]
+    assert ended[1].data.params["weight.structure"]
+    plan = Ledger(out / LEDGER).given_up()[1].plan
+    assert plan is not None
+    assert ended[1].data.params == plan_params(plan)
+    (out / "mlflow.db").unlink()
+    assert search(Plain(), out, space="size", trials=3, objectives=own).trials == 3
+    assert runs_of_trials(out)[1].data.params == ended[1].data.params
+
+
+def test_plans_that_fit_no_weight_are_failed_trials(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proposing, "_PROPOSALS", 1)
+    result = search(Plain(), out, space=HARDLY_POSSIBLE, sampler="random", trials=6)
+    ended = runs_of_trials(out)
+    assert result.trials == len(ended) == 6
+    failed = {one.info.run_id: one for one in ended.values() if one.info.status == "FAILED"}
+    assert len(failed) == result.without_file > 0
+    for run in failed.values():
+        assert run.data.tags["rejected"].startswith("failed: PlanError: ")
+        kinds = {run.data.params[f"{name}.structure"] for name in ("weight", "bias")}
+        assert "vector_quantized" in kinds
+
+
+def runs_of_trials(out: Path) -> dict[int, Any]:
+    client = MlflowClient(f"sqlite:///{out / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("autocompress")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], "tags.`autocompress.trial` != ''")
+    return {int(run.data.tags["autocompress.trial"]): run for run in runs}
 
 
 def test_a_metric_that_is_no_number_is_a_plan_that_does_not_count(out: Path) -> None:

@@ -10,9 +10,18 @@ import threading
 from pathlib import Path
 
 import pytest
+from platforms import needs_posix
 
 from autocompress.errors import OutputError
-from autocompress.support.files import write_json, write_whole
+from autocompress.support.files import (
+    append_line,
+    make_folder,
+    put_aside,
+    rename,
+    truncate,
+    write_json,
+    write_whole,
+)
 
 
 def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
@@ -46,6 +55,7 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path, old: bytes | None) -> N
     assert [entry.read_bytes() for entry in tmp_path.iterdir()] == ([] if old is None else [old])
 
 
+@needs_posix
 def test_bytes_reach_the_disk_before_the_name_and_the_name_before_the_return(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -64,6 +74,57 @@ def test_bytes_reach_the_disk_before_the_name_and_the_name_before_the_return(
     assert flushed[0][1]
 
 
+@pytest.fixture
+def flushed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Device and inode of each file and folder that was made durable, in order."""
+    found: list[tuple[int, int]] = []
+
+    def fsync(descriptor: int) -> None:
+        found.append(os.fstat(descriptor)[1:3])
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return found
+
+
+def inodes(*paths: Path) -> list[tuple[int, int]]:
+    return [path.stat()[1:3] for path in paths]
+
+
+@needs_posix
+def test_a_line_and_the_name_of_its_file_reach_the_disk(
+    tmp_path: Path, flushed: list[tuple[int, int]]
+) -> None:
+    path = tmp_path / "a.jsonl"
+    append_line(path, b"one\n")
+    assert flushed == inodes(path, tmp_path)
+    append_line(path, b"two\n")
+    assert flushed[2:] == inodes(path)
+    assert path.read_bytes() == b"one\ntwo\n"
+    truncate(path, 4)
+    assert path.read_bytes() == b"one\n"
+    assert flushed[3:] == inodes(path)
+
+
+@needs_posix
+def test_new_names_reach_the_disk(tmp_path: Path, flushed: list[tuple[int, int]]) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"a")
+    rename(path, tmp_path / "b.bin")
+    assert flushed == inodes(tmp_path / "b.bin", tmp_path)
+    put_aside(tmp_path / "b.bin", ValueError("broken"))
+    assert flushed[2:] == inodes(tmp_path)
+    assert (tmp_path / "b.bin.damaged").read_bytes() == b"a"
+
+
+@needs_posix
+def test_new_folders_reach_the_disk(tmp_path: Path, flushed: list[tuple[int, int]]) -> None:
+    make_folder(tmp_path / "a" / "b")
+    assert sorted(flushed) == sorted(inodes(tmp_path, tmp_path / "a"))
+    make_folder(tmp_path / "a" / "b")
+    assert len(flushed) == 2
+
+
+@needs_posix
 def test_a_file_is_as_accessible_as_any_new_one(tmp_path: Path) -> None:
     (tmp_path / "usual").write_bytes(b"")
     path = write_whole(tmp_path / "ours", b"")
@@ -101,6 +162,7 @@ def test_long_names_are_written(tmp_path: Path) -> None:
     assert write_whole(path, b"data").read_bytes() == b"data"
 
 
+@needs_posix
 def test_a_link_stays_and_its_file_is_replaced(tmp_path: Path) -> None:
     target = tmp_path / "elsewhere" / "target.bin"
     target.parent.mkdir()
@@ -113,6 +175,7 @@ def test_a_link_stays_and_its_file_is_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "second").is_symlink()
 
 
+@needs_posix
 def test_a_link_to_nothing_gets_its_file(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "target")
     write_whole(tmp_path / "link", b"new")
@@ -120,6 +183,7 @@ def test_a_link_to_nothing_gets_its_file(tmp_path: Path) -> None:
     assert (tmp_path / "link").is_symlink()
 
 
+@needs_posix
 def test_what_is_no_ordinary_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
@@ -142,6 +206,7 @@ def test_what_is_no_ordinary_file_is_refused(tmp_path: Path) -> None:
     assert names == {"folder", "pipe", "link", "socket"}
 
 
+@needs_posix
 def test_links_that_lead_in_circles_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")

@@ -1,11 +1,22 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+from platforms import needs_posix
+from pydantic import BaseModel, ValidationError
 
+from autocompress.artifact import open_artifact
+from autocompress.artifact.records import Needy
+from autocompress.plan import CompressionPlan
+from autocompress.searching.space.language import load_space
+from autocompress.support.files import kept_json, write_json
 from autocompress.support.signals import Stopped, interrupts_held, stops_as_interrupts
+
+pytestmark = needs_posix
 
 
 @pytest.fixture(autouse=True)
@@ -59,9 +70,9 @@ def test_other_threads_may_use_it() -> None:
     assert entered == [True]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_other_stops_are_interrupts(number: signal.Signals) -> None:
-    done = []
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_other_stops_are_interrupts(name: str) -> None:
+    number, done = signal.Signals[name], []
 
     def work() -> None:
         with stops_as_interrupts(), interrupts_held():
@@ -82,3 +93,34 @@ def test_what_is_ignored_stays_ignored() -> None:
             os.kill(os.getpid(), signal.SIGHUP)
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+READERS: dict[str, Callable[[Path], object]] = {
+    "file": lambda _: open_artifact(GOLDEN / "version2.acz"),
+    "file of version 1": lambda _: open_artifact(GOLDEN / "version1.acz"),
+    "plan": lambda _: CompressionPlan.from_json({"treatments": {}}),
+    "search space": lambda _: load_space("size"),
+    "kept": lambda path: kept_json(
+        write_json(path / "a.json", {"needs": {}}), Needy.model_validate
+    ),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_an_interrupt_is_never_told_as_a_finding(
+    reader: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("model_validate", "model_validate_json"):
+        own = getattr(BaseModel, name).__func__
+
+        def interrupted(cls: Any, /, *given: Any, own: Any = own, **named: Any) -> Any:
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+            except KeyboardInterrupt:  # as pydantic has been seen to tell it
+                raise ValidationError.from_exception_data("header", []) from None
+            return own(cls, *given, **named)
+
+        monkeypatch.setattr(BaseModel, name, classmethod(interrupted))
+    with pytest.raises(KeyboardInterrupt):
+        READERS[reader](tmp_path)

@@ -21,6 +21,7 @@ import pytest
 import torch
 from commands import listen_to_interrupts
 from pandas import DataFrame
+from platforms import needs_posix
 
 import autocompress
 from autocompress.lm import (
@@ -195,6 +196,7 @@ def page(address: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=240).stdout
 
 
+@needs_posix
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium to look with")
 def test_the_link_of_ui_shows_trials_and_one_click_shows_charts(
@@ -211,6 +213,7 @@ def test_the_link_of_ui_shows_trials_and_one_click_shows_charts(
         assert "Parallel Coordinates" in charts
 
 
+@needs_posix
 @pytest.mark.slow
 def test_a_server_answers_requests(searched: tuple[Path, SearchResult]) -> None:
     port = free_port(5400)

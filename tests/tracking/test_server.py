@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from platforms import needs_posix
 from strategies import write_mixed
 from toys import Classification, teacher
 
 import autocompress
 from autocompress.errors import SearchError
-from autocompress.outcome.results import TrialResult
+from autocompress.outcome.results import TrialResult, WithoutFile
 from autocompress.plan import CompressionPlan
 from autocompress.searching.folder import SearchFolder
 from autocompress.searching.record import given_up_of
@@ -132,7 +133,7 @@ def test_trials_wait_for_a_server_that_is_away(
     monkeypatch.setattr(patient, "_SHORTEST_S", 0.0)
     monkeypatch.chdir(tmp_path)  # where such a store has its files
     artifact, kept = write_mixed(tmp_path / "model.acz"), list[TrialResult]()
-    given_up = {7: ("far too large", "sampler")}
+    given_up = {7: WithoutFile("far too large")}
     server = Away(database(out))
     tracker = PatientTracker(
         server.begin, lambda: Kept(kept, lambda _: artifact, given_up), server.uri
@@ -259,7 +260,7 @@ def check_all_there(out: Path, uri: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(os.name != "posix", reason="kills process groups, which are POSIX's")
+@needs_posix
 def test_a_server_may_be_killed_and_come_back(tmp_path: Path) -> None:
     """Once it comes back while the search goes on, once it does not, and a rerun reconciles."""
     out, port = tmp_path / "search", free_port(5600)

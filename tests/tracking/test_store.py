@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from platforms import needs_posix
 from strategies import write_mixed
 
 from autocompress.errors import SearchError
@@ -225,6 +227,29 @@ def test_no_link_is_left(
     assert (out / "mlflow.db").is_file()
 
 
+@needs_posix
+def test_where_links_are_for_administrators_a_junction_does(
+    out: Path, artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Windows:
+        """What stands in for a module that there is on Windows alone."""
+
+        CreateJunction = staticmethod(os.symlink)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "a required privilege is not held by the client")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    with pytest.raises(OSError, match="privilege"):
+        store.linked(out)
+    monkeypatch.setitem(sys.modules, "_winapi", Windows())
+    monkeypatch.setattr(os, "name", "nt")
+    link = out.with_name("link")
+    store._link(link, out)
+    monkeypatch.undo()
+    assert link.samefile(out)
+
+
 BUILDING = """
 import sys
 from pathlib import Path
@@ -233,6 +258,7 @@ Tracker(Path(sys.argv[1]), "small", {})
 """
 
 
+@needs_posix
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "seconds",

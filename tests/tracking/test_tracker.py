@@ -14,12 +14,13 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
+from platforms import needs_posix
 from strategies import write_mixed
 
 from autocompress.artifact import Artifact, open_artifact
 from autocompress.errors import SearchError
 from autocompress.outcome.about import About, DataDescription
-from autocompress.outcome.results import Scored, SearchResult, TrialResult
+from autocompress.outcome.results import Scored, SearchResult, TrialResult, WithoutFile
 from autocompress.outcome.training import TrainingLog
 from autocompress.plan import CompressionPlan
 from autocompress.tracking import Tracker, Yardstick
@@ -199,6 +200,7 @@ time.sleep(600)
 """
 
 
+@needs_posix
 def test_search_goes_on_after_kill_9(out: Path, artifact: Path, tmp_path: Path) -> None:
     signal_file = tmp_path / "between creating and finishing"
     words = [str(Path(__file__).parent), str(out), str(artifact), str(signal_file)]
@@ -266,9 +268,19 @@ def test_front_is_marked_and_marks_are_taken_back(out: Path, artifact: Path) -> 
     }
 
 
+def test_figures_of_now_are_shown_also_where_the_clock_was_set_back(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker = Tracker(out, "small", {})
+    tracker.log_front(search([], trials=40), [])
+    monkeypatch.setattr("time.time", lambda: STARTED)
+    tracker.log_front(search([], trials=12), [])
+    assert parent(out).data.metrics["trials"] == 12
+
+
 def test_the_saved_view_shows_all_trials_the_best_first(out: Path, artifact: Path) -> None:
     tracker = Tracker(out, "small", {}, YARDSTICK)
-    tracker.reconcile([trial(0)], lambda number: artifact, {3: ("too large", "sampler")})
+    tracker.reconcile([trial(0)], lambda number: artifact, {3: WithoutFile("too large")})
     for number in (1, 2):
         tracker.log_trial(trial(number, feasible=number == 1), artifact)
     found = search([0, 1])
@@ -330,8 +342,11 @@ def test_figures_that_people_compare(out: Path, artifact: Path) -> None:
 def test_what_was_given_up_has_failed_with_its_reason(out: Path, artifact: Path) -> None:
     tracker = Tracker(out, "small", {})
     tracker.log_trial(replace(trial(0), rejected="worse than trial 7"), artifact)
-    tracker.log_given_up(1, "far too large")
-    given_up = {1: ("far too large", "sampler"), 2: ("failed: an error", "opening")}
+    tracker.log_given_up(1, WithoutFile("far too large"))
+    given_up = {
+        1: WithoutFile("far too large"),
+        2: WithoutFile("failed: an error", "opening", PLAN),
+    }
     for _ in range(2):
         tracker.reconcile([replace(trial(0), rejected="worse")], lambda _: artifact, given_up)
         failed = children(out, "FAILED")
@@ -342,6 +357,10 @@ def test_what_was_given_up_has_failed_with_its_reason(out: Path, artifact: Path)
         }
     assert children(out) == {}
     assert failed[2].data.tags["origin"] == "opening"
+    assert failed[2].data.params == plan_params(PLAN)
+    assert not failed[1].data.params
+    (plan,) = out.glob(f"mlartifacts/{failed[2].info.run_id}/artifacts/plan.json")
+    assert CompressionPlan.from_json(json.loads(plan.read_text(encoding="utf-8"))) == PLAN
 
 
 @pytest.mark.parametrize("front", [[0, 1], []])

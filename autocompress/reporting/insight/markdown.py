@@ -69,7 +69,7 @@ def write_insight(
     title = f"{result.name}: {_TIMES_SMALLER}"
     smaller = [2.0**volume for volume in hypervolume(result, trials)]
     return [
-        write_whole(folder / "report.md", lambda path: path.write_text(text, encoding="utf-8")),
+        write_whole(folder / "report.md", text.encode()),
         write_whole(folder / _PICTURE, lambda path: save_progress(title, smaller, path)),
     ]
 

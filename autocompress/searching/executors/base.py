@@ -7,10 +7,12 @@ from typing import Protocol
 
 import cloudpickle
 
-from autocompress.errors import AutocompressError, SearchError
+from autocompress.errors import AutocompressError, OutOfMemoryError, SearchError
 from autocompress.outcome.results import TrialResult
 from autocompress.searching.jobs import Bench, Job
 from autocompress.searching.sending import Sent
+from autocompress.support.blame import first_line
+from autocompress.support.memory import give_back, is_shortage
 from autocompress.trial.looks import GivenUp
 
 Outcome = TrialResult | GivenUp | AutocompressError
@@ -40,11 +42,20 @@ class Executor(Protocol):
 
 
 def outcome_of(bench: Bench, job: Job) -> Outcome:
-    """Do a job; errors of this package's own are its outcome."""
+    """Do a job; errors of this package's own are its outcome, and that memory ran out."""
     try:
         return job.carry_out(bench)
     except AutocompressError as error:
         return error
+    except (MemoryError, RuntimeError) as error:
+        if not is_shortage(error):
+            raise
+        reason = first_line(error)
+    # No longer with the error, whose traceback holds on to all that took the memory.
+    give_back()
+    return OutOfMemoryError(
+        f"{job.title} ran out of memory ({reason}); use fewer jobs, or a machine with more of it"
+    )
 
 
 def pickled(bench: Bench, pickler: type[cloudpickle.Pickler] = cloudpickle.Pickler) -> bytes:

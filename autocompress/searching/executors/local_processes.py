@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections import Counter
 from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -10,18 +11,23 @@ from typing import Any
 
 import cloudpickle
 
-from autocompress.errors import AutocompressError, SearchError
+from autocompress.errors import AutocompressError, OutOfMemoryError, SearchError
 from autocompress.searching.executors.base import Outcome, outcome_of, pickled, received
 from autocompress.searching.jobs import Bench, Job
 from autocompress.searching.sending import Sent
 from autocompress.support import progress
 from autocompress.support.signals import interrupts_ignored
 
+_MOST_KILLED = 3  # as Dask has it
 _DYING_S = 10  # of a busy machine, from the end of a pipe to that of its process
 
 
 class LocalProcesses:
-    """Does several jobs side by side in as many processes, each on one processor core."""
+    """Does several jobs side by side in as many processes, each on one processor core.
+
+    A process that is killed, as the system does where memory runs out, is replaced, and does its
+    job again; a job with which three were killed has failed.
+    """
 
     def __init__(self, bench: Bench, capacity: int) -> None:
         """Start the processes.
@@ -36,20 +42,24 @@ class LocalProcesses:
         """
         self.capacity = capacity
         self._busy: dict[int, Job] = {}
+        self._killed: Counter[str] = Counter()
+        self._bench = pickled(bench)
         self._processes: list[Any] = []
         self._pipes: list[Connection] = []
-        self._start(pickled(bench))
-
-    def _start(self, bench: bytes) -> None:
-        context = get_context("spawn")  # a fork would inherit the locks of other threads
-        for _ in range(self.capacity):
-            here, there = context.Pipe()
-            process = context.Process(target=_work, args=(there, bench), daemon=True)
-            with interrupts_ignored():
-                process.start()
-            there.close()
+        for _ in range(capacity):
+            process, pipe = self._started()
             self._processes.append(process)
-            self._pipes.append(here)
+            self._pipes.append(pipe)
+
+    def _started(self) -> tuple[Any, Connection]:
+        """Start a process; return it, and the pipe to it."""
+        context = get_context("spawn")  # a fork would inherit the locks of other threads
+        here, there = context.Pipe()
+        process = context.Process(target=_work, args=(there, self._bench), daemon=True)
+        with interrupts_ignored():
+            process.start()
+        there.close()
+        return process, here
 
     @property
     def n_begun(self) -> int:
@@ -60,40 +70,60 @@ class LocalProcesses:
         """Send a job to a process that has none.
 
         Raises:
-            SearchError: If that process has died.
+            SearchError: If that process has ended by itself.
         """
         free = next(index for index in range(self.capacity) if index not in self._busy)
         self._busy[free] = job
         try:
             self._pipes[free].send(job)
-        except ConnectionError as error:
-            raise self._death(free, job) from error
+        except ConnectionError as error:  # it was killed while it did nothing
+            self._replace(free, job, error)
+            self._pipes[free].send(job)
 
     def next(self) -> tuple[Job, Outcome]:
         """Wait for the end of a job.
 
         Raises:
-            SearchError: If a process has died, or cannot load the bench.
+            SearchError: If a process has ended by itself, or cannot load the bench.
         """
-        ready = wait([self._pipes[index] for index in self._busy])
-        index = min(i for i in self._busy if self._pipes[i] in ready)
-        job = self._busy.pop(index)
-        try:
-            outcome: Outcome | Sent = self._pipes[index].recv()
-        except (EOFError, ConnectionError) as error:
-            raise self._death(index, job) from error
-        found = received(outcome)
-        if isinstance(found, SearchError):
-            raise found
-        return job, found
+        while True:
+            ready = wait([self._pipes[index] for index in self._busy])
+            index = min(i for i in self._busy if self._pipes[i] in ready)
+            job = self._busy.pop(index)
+            try:
+                outcome: Outcome | Sent = self._pipes[index].recv()
+            except (EOFError, ConnectionError) as error:
+                code = self._replace(index, job, error)
+                self._killed[job.title] += 1
+                if self._killed[job.title] == _MOST_KILLED:
+                    return job, OutOfMemoryError(
+                        f"its process was killed {_MOST_KILLED} times (exit code {code}), as the "
+                        "system does where memory runs out; use fewer jobs"
+                    )
+                progress.say(f"the process of {job.title} was killed (exit code {code}): again")
+                self.begin(job)
+                continue
+            found = received(outcome)
+            if isinstance(found, SearchError):
+                raise found
+            return job, found
 
-    def _death(self, index: int, job: Job) -> SearchError:
+    def _replace(self, index: int, job: Job, error: Exception) -> int:
+        """Start another process in place of one that was killed; return its exit code.
+
+        Raises:
+            SearchError: If it was not killed, but has ended by itself: so would the next.
+        """
         self._processes[index].join(_DYING_S)
-        return SearchError(
-            f"the process of {job.title} died (exit code "
-            f"{self._processes[index].exitcode}); use fewer jobs if memory ran out, and in a "
-            "script call the search below `if __name__ == '__main__':`"
-        )
+        code: int | None = self._processes[index].exitcode
+        if code is None or code >= 0:
+            raise SearchError(
+                f"the process of {job.title} died (exit code {code}); use fewer jobs if memory "
+                "ran out, and in a script call the search below `if __name__ == '__main__':`"
+            ) from error
+        self._pipes[index].close()
+        self._processes[index], self._pipes[index] = self._started()
+        return code
 
     def __enter__(self) -> LocalProcesses:
         """Do nothing: the processes run already."""

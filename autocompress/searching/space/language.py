@@ -16,6 +16,7 @@ from autocompress.layers.base import Role
 from autocompress.plan import Runtime, describe_validation_error
 from autocompress.precisions import Precision
 from autocompress.searching.space.tables import Precisions, Scalar, Structures, Table
+from autocompress.support.signals import interrupts_held
 
 
 class Offer(Table):
@@ -168,7 +169,8 @@ def load_space(name_or_path: str | Path) -> Space:
             text = (_shipped() / f"{name}.toml").read_text(encoding="utf-8")
         else:
             text = Path(name_or_path).read_text(encoding="utf-8")
-        return Space.model_validate(tomllib.loads(text))
+        with interrupts_held():
+            return Space.model_validate(tomllib.loads(text))
     except OSError as error:
         raise SpaceError(
             f"no search space '{name}': neither a readable file nor one of "

@@ -23,6 +23,7 @@ from autocompress.structures import (
     method_name,
     stacked_shape,
 )
+from autocompress.support.signals import interrupts_held
 
 RUNTIME = "runtime"
 
@@ -106,7 +107,8 @@ def _treatment(name: str, parts: Mapping[str, Mapping[str, Any]], shape: Shape) 
         "precision": _absolute(parts["precision"], PRECISIONS, shape),
     }
     try:
-        return Treatment.model_validate(scaled)
+        with interrupts_held():
+            return Treatment.model_validate(scaled)
     except ValidationError as error:
         finding = describe_validation_error(error)
         raise SpaceError(f"the search space offers '{name}' the impossible: {finding}") from error
