@@ -84,10 +84,9 @@ def fit(
             f"{config.embedding_size} and hidden_size = {config.hidden_size}; correct {CONFIG}"
         ) from None
     fitting = fitted(checkpoint, model.state_dict(keep_vars=True))
-    model = model.to_empty(device="cpu")
+    model.load_state_dict(fitting.tensors, assign=True)
     if config.tied:
         model.decoder.weight = model.embedding.weight
-    model.load_state_dict(fitting.tensors)
     check_finite(model)
     return model.eval(), fitting.done
 
