@@ -11,6 +11,7 @@ from autocompress.artifact.streams import decode_stream
 from autocompress.errors import ArtifactError, PlanError
 from autocompress.precisions import Precision, Stream
 from autocompress.structures import Matrix, Shape, row_blocks, stacked_shape
+from autocompress.structures.factors import AT_ONCE
 
 Bytes = bytes | memoryview
 
@@ -48,7 +49,8 @@ def decode_blocks(item: ItemRecord, data: Bytes) -> Iterator[tuple[slice, Matrix
     """Decode an item's bytes to the weight, or the stacked weights of a site, by blocks of rows.
 
     Where the weight is a factor of its own and its precision can be taken apart, no more than a
-    block is decoded at once; else the only block is the whole.
+    block is decoded at once; a large product of thin factors is multiplied block by block. Else
+    the only block is the whole.
 
     Yields:
         The rows, and float32 of shape (rows of the block, cols).
@@ -59,7 +61,7 @@ def decode_blocks(item: ItemRecord, data: Bytes) -> Iterator[tuple[slice, Matrix
     structure, precision = item.treatment.structure, item.treatment.precision
     shape = _fitting_shape(item)
     if not structure.is_weight:
-        yield slice(0, shape[0]), decode_matrix(item, data)
+        yield from _multiplied(item, decode_factors(item, data), shape)
         return
     ((name, _),) = structure.factor_shapes(shape, {}).items()
     streams = _Factors(item, data).streams(name, precision)
@@ -75,6 +77,19 @@ def decode_blocks(item: ItemRecord, data: Bytes) -> Iterator[tuple[slice, Matrix
         if values.shape != (n_rows, shape[1]):
             raise ArtifactError(f"it decodes to shape {values.shape} instead of {shape}")
         yield rows, np.where(zero[rows, None], np.float32(0), values)
+
+
+def _multiplied(
+    item: ItemRecord, factors: Mapping[str, Matrix], shape: Shape
+) -> Iterator[tuple[slice, Matrix]]:
+    """Yield the weight that factors stand for, by blocks of rows if it is large."""
+    structure = item.treatment.structure
+    thin = structure.thin(factors) if shape[0] * shape[1] > AT_ONCE else None
+    if thin is None:
+        yield slice(0, shape[0]), rebuilt(item, factors)
+        return
+    for rows in row_blocks(shape, AT_ONCE):
+        yield rows, thin.rows(np.arange(rows.start, min(rows.stop, shape[0])))
 
 
 def decode_factors(item: ItemRecord, data: Bytes) -> dict[str, Matrix]:

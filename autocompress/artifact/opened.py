@@ -141,10 +141,8 @@ class Artifact:
             ArtifactError: If the weight is damaged.
         """
         n_numbers = sum(math.prod(member.shape) for member in item.members)
-        is_kept = item.name in self._decoded or n_numbers <= _FEW
-        if is_kept or not item.treatment.structure.is_weight:
-            factors = self._kept(item) if is_kept else self._factors(item)
-            matrix = self.matrix(item, factors)
+        if item.name in self._decoded or n_numbers <= _FEW:
+            matrix = self.matrix(item, self._kept(item))
             yield slice(0, len(matrix)), matrix
             return
         blocks = decode_blocks(item, self.contents.items[item.name].data)

@@ -9,6 +9,10 @@ import torch
 from torch import Tensor
 
 from autocompress.errors import ModelError
+from autocompress.knowledge.tensors import n_not_finite
+
+LARGE = 2**24
+"""Tensors of more numbers stay where they lie in a file, if they need not be changed."""
 
 
 def in_single(tensor: Tensor) -> torch.dtype:
@@ -19,12 +23,15 @@ def in_single(tensor: Tensor) -> torch.dtype:
 def converted(file: Path, name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """Return a tensor in another dtype, in memory of its own.
 
+    What is large and of that dtype already is returned as it is: a mapped file stays mapped.
+
     Raises:
         ModelError: If numbers lie beyond the range of the dtype, or would become others.
     """
     if tensor.is_complex() and not dtype.is_complex:
         raise _others(file, name, tensor, dtype)
-    result = tensor.to(dtype, copy=True, memory_format=torch.contiguous_format)
+    copy = tensor.numel() <= LARGE
+    result = tensor.to(dtype, copy=copy, memory_format=torch.contiguous_format)
     if tensor.dtype == dtype:
         return result
     if tensor.is_floating_point() and dtype.is_floating_point:
@@ -64,7 +71,7 @@ def not_finite(file: Path, name: str, tensor: Tensor) -> tuple[str, ...]:
     """Say how many numbers of a tensor are NaN or infinite, if any."""
     if not tensor.is_floating_point():
         return ()
-    bad = int((~torch.isfinite(tensor)).sum())
+    bad = n_not_finite(tensor)
     if not bad:
         return ()
     return (f"{file.name}: {bad} of the {tensor.numel()} numbers of {name} are NaN or infinite",)

@@ -15,6 +15,7 @@ from torch import Tensor
 from autocompress.checkpoints.containers import state_dict_in
 from autocompress.checkpoints.pickled import check_sizes, read_pickled
 from autocompress.errors import ModelError
+from autocompress.layers import mapped
 from autocompress.support.files import is_plain_name, parsed_json
 
 _USUAL = (
@@ -39,7 +40,8 @@ class Checkpoint:
 
     Attributes:
         path: The file, or the index of a sharded one.
-        tensors: By their names there, of the dtypes there, on the CPU.
+        tensors: By their names there, of the dtypes there, on the CPU. Those of safetensors are
+            mapped: they take memory where they are looked at, and what is written stays apart.
         done: What was done to get here, in one line each.
     """
 
@@ -136,7 +138,9 @@ def _read_file(file: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
 
 def _read_safetensors(file: Path) -> dict[str, Tensor]:
     try:
-        return load_file(file)
+        tensors = load_file(file)
+        mapped.mark(tensors, file, _beginnings(file))
+        return tensors
     except OSError as error:
         raise ModelError(f"cannot read '{file}': {error.strerror or _one_line(error)}") from None
     except Exception as error:
@@ -145,6 +149,15 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
             f"{file} is damaged or no safetensors file ({_one_line(error)}); copy it again from "
             "its source"
         ) from None
+
+
+def _beginnings(file: Path) -> dict[str, int]:
+    """Return by name where the bytes of a tensor begin, in a file that was found to be whole."""
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        table = parsed_json(stream.read(length))
+    table.pop("__metadata__", None)
+    return {name: 8 + length + entry["data_offsets"][0] for name, entry in table.items()}
 
 
 def _sharded(index: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:

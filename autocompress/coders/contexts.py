@@ -58,8 +58,9 @@ class ContextCoder(Coder):
         """Return the columns' means, the tables and the coded words."""
         if codes.shape[0] < _FEWEST_ROWS or not -_LARGEST < codes.min() <= codes.max() < _LARGEST:
             return None
+        codes = np.asfortranarray(codes)  # columns are gone through one by one
         means = np.searchsorted(_MEANS, _column_means(codes)).clip(0, _MEANS.size - 1)
-        contexts = np.empty(codes.shape, dtype=np.uint8)
+        contexts = np.empty(codes.shape, dtype=np.uint8, order="F")
         expectation = _Expectation(codes.shape[0], means)
         counted = _Counts()
         for columns in _column_blocks(codes.shape):
@@ -150,9 +151,10 @@ class _Counts:
 
     def add(self, magnitudes: NDArray[np.int64], contexts: NDArray[np.uint8]) -> None:
         """Count those of some elements."""
-        high = magnitudes >> _SHIFTS[contexts]
-        for context in np.flatnonzero(np.bincount(contexts.ravel())).tolist():
-            found = np.bincount(high[contexts == context])
+        order, parts = _by_context(contexts.ravel(order="F"))
+        sorted_magnitudes = magnitudes.ravel(order="F")[order]
+        for context, part in parts:
+            found = np.bincount(sorted_magnitudes[part] >> _SHIFTS[context])
             known = self._counts.get(context, np.zeros(0, np.int64))
             size = max(found.size, known.size)
             found, known = (np.pad(counts, (0, size - counts.size)) for counts in (found, known))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from autocompress.knowledge.weights import Weight
 from autocompress.plan import CompressionPlan, Treatment
 from autocompress.precisions import Float32, Precision, Stream
 from autocompress.structures import Dense, Factor
+from autocompress.support.aside import Aside
 from autocompress.support.integers import as_integers
 
 _LARGEST_CACHE = 2**28
@@ -107,6 +108,9 @@ class Encoder:
     def write(self, plan: CompressionPlan, path: Path, factors: Factors | None = None) -> None:
         """Carry out a plan into a file.
 
+        Beside the model, memory holds one entry of the plan at a time, as factors and as bytes;
+        large pieces of the file wait on the disk.
+
         Args:
             plan: A treatment for every weight.
             path: The file; replaced if it exists.
@@ -115,8 +119,9 @@ class Encoder:
         Raises:
             PlanError: If the plan does not fit the model.
         """
-        header, items = self._contents(plan, factors)
-        write_container(path, header, items, self.source.assets, self.source.weights.buffers)
+        with Aside(path.parent) as aside:
+            header, items = self._contents(plan, factors, aside.kept)
+            write_container(path, header, items, self.source.assets, self.source.weights.buffers)
 
     def sizes(self, plan: CompressionPlan) -> tuple[int, int]:
         """Return how long the file of a plan is without the numbers of its weights, and with them.
@@ -124,22 +129,26 @@ class Encoder:
         Raises:
             PlanError: If the plan does not fit the model.
         """
-        parts = self._contents(plan, None)
+        parts = self._contents(plan, None, lambda data: data)
         return container_sizes(*parts, self.source.assets, self.source.weights.buffers)
 
     def _contents(
-        self, plan: CompressionPlan, factors: Factors | None
+        self,
+        plan: CompressionPlan,
+        factors: Factors | None,
+        kept: Callable[[bytes | memoryview], bytes | memoryview],
     ) -> tuple[Header, dict[str, bytes | memoryview]]:
         self.check(plan)
         records: list[ItemRecord] = []
         items: dict[str, bytes | memoryview] = {}
         for name, treatment in plan.treatments.items():
             if factors is None:
-                record, items[name] = self.encode(name, treatment)
+                record, data = self.encode(name, treatment)
             else:
                 members = self.source.members(name)
-                record, items[name] = encode_factors(members, name, treatment, factors[name])
+                record, data = encode_factors(members, name, treatment, factors[name])
             records.append(record)
+            items[name] = kept(data)
         config = self.source.model_config
         header = Header(
             source_sha256=self.source.weights.sha256,

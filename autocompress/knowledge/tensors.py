@@ -15,6 +15,7 @@ from autocompress.errors import ModelError
 
 EXTRA_STATE = "_extra_state"
 _RESERVED = "__metadata__"
+_AT_ONCE = 2**20
 
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:
@@ -27,8 +28,19 @@ def tensors_of(model: nn.Module) -> dict[str, Tensor]:
     return {name: value for name, value in state.items() if isinstance(value, Tensor)}
 
 
-def check_readable(model: nn.Module) -> None:
+def n_not_finite(tensor: Tensor) -> int:
+    """Count the numbers that are NaN or infinite, a few at once: each asks for memory."""
+    parts = torch.split(tensor.detach().flatten(), _AT_ONCE)
+    return sum(int((~torch.isfinite(part)).sum()) for part in parts)
+
+
+def check_readable(model: nn.Module, *, to_be_filled: bool = False) -> None:
     """Refuse a model whose tensors cannot be read, before any work.
+
+    Args:
+        model: It is not changed.
+        to_be_filled: Whether values are still to come, so that the meta device has all that is
+            needed.
 
     Raises:
         ModelError: If it is scripted, quantized or not initialised, or has a tensor that is
@@ -55,7 +67,7 @@ def check_readable(model: nn.Module) -> None:
         raise ModelError(f"the model's own `state_dict` fails ({said}); mend it first") from error
     for name, value in state.items():
         reason = _fault(name, value)
-        if reason:
+        if reason and not (to_be_filled and isinstance(value, Tensor) and value.is_meta):
             raise ModelError(f"'{name}' of the model's state {reason}")
 
 

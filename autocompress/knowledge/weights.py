@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from autocompress.errors import ModelError
-from autocompress.knowledge.tensors import as_array, as_weight, check_readable, tensors_of
+from autocompress.knowledge.tensors import (
+    as_array,
+    as_weight,
+    check_readable,
+    n_not_finite,
+    tensors_of,
+)
 from autocompress.layers.base import ALL, Plain, Role, adapter_of
 from autocompress.layers.copies import as_written, plain
 from autocompress.layers.memory import first_names
@@ -145,7 +151,7 @@ class ModelWeights:
 
 
 def _check_finite(name: str, values: NDArray[np.float32]) -> None:
-    bad = int(values.size - np.isfinite(values).sum())
+    bad = n_not_finite(torch.from_numpy(values))
     if bad:
         raise ModelError(
             f"every weight must be finite, but '{name}' holds {bad} NaN or infinite "

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from autocompress.errors import ModelError
+from autocompress.layers.mapped import is_as_in_file, put_back
 from autocompress.layers.memory import place_of
 from autocompress.layers.parametrized import is_parametrized, make_plain
 from autocompress.support.device import chosen_device, is_on
@@ -139,16 +140,26 @@ def on_device(model: nn.Module, name: str | torch.device | None) -> nn.Module:
 def untouched(model: nn.Module) -> Iterator[nn.Module]:
     """Yield a copy of a model in evaluation mode, to do with it whatever is of use.
 
-    A model that cannot be copied is yielded itself. Afterwards its tensors, gradients, modes and
+    Weights that lie in a file are shared with the copy, and put back from there in the end. A
+    model that cannot be copied is yielded itself. Afterwards its tensors, gradients, modes and
     attributes are what they were; hooks are to be removed by whoever adds them.
     """
+    shared: dict[int, Any] = {
+        id(tensor): nn.Parameter(tensor.detach(), tensor.requires_grad)
+        for tensor in model.parameters()
+        if type(tensor) is nn.Parameter and is_as_in_file(tensor)
+    }
     try:
-        twin = copied(model)
+        twin = _copied(model, dict(shared))
     except Exception:  # whatever a user's object raises
         with _put_back(model):
             yield model.eval()
-    else:
+        return
+    try:
         yield twin.eval()
+    finally:
+        for tensor in shared.values():
+            put_back(tensor)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from torch import Tensor
 from autocompress.checkpoints import Checkpoint, fitted, read_checkpoint
 from autocompress.errors import CorpusError, ModelError
 from autocompress.lm.config import LanguageModelConfig
-from autocompress.lm.model import LanguageModel, allocated, check_finite, outline
+from autocompress.lm.model import LanguageModel, check_finite, outline
 from autocompress.lm.names import translated
 from autocompress.lm.vocabulary import VOCABULARY, Vocabulary
 from autocompress.support import progress
@@ -76,8 +76,9 @@ def fit(
     # Absurd sizes are refused before anything is allocated.
     model = outline(config)
     fitting = fitted(checkpoint, model.state_dict(keep_vars=True))
-    model = allocated(model)
-    model.load_state_dict(fitting.tensors)
+    model.load_state_dict(fitting.tensors, assign=True)
+    if config.tied:
+        model.decoder.weight = model.embedding.weight
     check_finite(model)
     return model.eval(), fitting.done
 

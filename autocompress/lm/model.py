@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from autocompress.errors import ModelError
+from autocompress.knowledge.tensors import n_not_finite
 from autocompress.lm.config import LanguageModelConfig
 
 State: TypeAlias = Tensor | tuple[Tensor, Tensor]
@@ -140,7 +141,7 @@ def check_finite(model: nn.Module) -> None:
         ModelError: A weight holds NaN or infinity.
     """
     for name, weight in model.named_parameters():
-        bad = int((~torch.isfinite(weight)).sum())
+        bad = n_not_finite(weight)
         if bad:
             raise ModelError(
                 f"weights must be finite, but {bad} of the {weight.numel()} numbers of {name} are "

@@ -67,6 +67,8 @@ class Checkpoints:
     def read(self, data: Files) -> None:
         """Read a checkpoint alone, and into a model."""
         for name, content in data.items():
+            # What is mapped into memory must not change.
+            (self._folder / name).unlink(missing_ok=True)
             (self._folder / name).write_bytes(content)
         first = self._folder / next(iter(data))
         assert load_checkpoint(first)

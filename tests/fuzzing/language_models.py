@@ -83,6 +83,8 @@ class Folders:
     def read(self, data: Files) -> None:
         """Load the model of a folder."""
         for name, content in data.items():
+            # What is mapped into memory must not change.
+            (self._folder / name).unlink(missing_ok=True)
             (self._folder / name).write_bytes(content)
         load_model(self._folder)
 
