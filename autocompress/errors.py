@@ -20,8 +20,25 @@ Messages name the rule, the values and the remedy, on one line.
 """
 
 
+def printable(text: str) -> str:
+    """Return a text on one line, with escapes for what a terminal or a file would not show.
+
+    Names that come from files of strangers may hold line breaks, control sequences and halves of
+    characters.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode()
+        for one in " ".join(text.split())
+    )
+
+
 class AutocompressError(Exception):
-    """Root of all errors that this package raises on purpose."""
+    """Root of all errors that this package raises on purpose; their messages are `printable`."""
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*(printable(one) if isinstance(one, str) else one for one in arguments))
 
 
 class ModelError(AutocompressError, ValueError):

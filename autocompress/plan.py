@@ -22,17 +22,21 @@ from autocompress.support.signals import interrupts_held
 
 __all__ = ["CompressionPlan", "Runtime", "Treatment", "describe_validation_error"]
 
-_FINDINGS_SHOWN = 3
+_FINDINGS_SHOWN, _MOST_FINDINGS = 3, 1000
 
 
 def describe_validation_error(error: ValidationError) -> str:
     """Put pydantic's first findings on one line, each with the path of the wrong key."""
-    findings = [
+    count = error.error_count()
+    if count > _MOST_FINDINGS:  # a small hostile file has millions, and all are made to get one
+        return f"{count} findings, which are too many to be shown"
+    findings = error.errors(include_url=False, include_context=False, include_input=False)
+    shown = [
         f"{'.'.join(str(part) for part in finding['loc']) or 'document'}: {finding['msg']}"
-        for finding in error.errors(include_url=False, include_context=False, include_input=False)
+        for finding in findings[:_FINDINGS_SHOWN]
     ]
-    more = len(findings) - _FINDINGS_SHOWN
-    return "; ".join(findings[:_FINDINGS_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+    more = count - _FINDINGS_SHOWN
+    return "; ".join(shown) + (f"; and {more} more" if more > 0 else "")
 
 
 class Treatment(BaseModel):

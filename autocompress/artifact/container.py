@@ -36,6 +36,8 @@ _HEADER, _ASSET = ":header", ":asset:"
 # A small file may hold large matrices of zeros, but not so large that memory runs out.
 _MAX_ELEMENTS = 2**26
 _MAX_ELEMENTS_PER_BYTE = 2**10
+# What rows and columns have of their own while a stream is decoded, such as sums and exponents.
+_ELEMENTS_PER_LINE = 2**4
 
 Bytes = NDArray[np.uint8]
 
@@ -181,6 +183,7 @@ def _check_items(file: Path, header: Header, items: Mapping[str, Bytes]) -> None
             )
         elements += sum(math.prod(member.shape) for member in item.members)
         elements += sum(stream.shape[0] * stream.shape[1] for stream in item.streams)
+        elements += sum(_ELEMENTS_PER_LINE * sum(stream.shape) for stream in item.streams)
     n_bytes = sum(tensor.nbytes for tensor in items.values())
     limit = _MAX_ELEMENTS + _MAX_ELEMENTS_PER_BYTE * n_bytes
     if elements > limit:

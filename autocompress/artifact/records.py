@@ -21,7 +21,10 @@ from autocompress.structures import stacked_shape
 Size = Annotated[int, Field(ge=0, lt=2**40)]
 Dimension = Annotated[int, Field(ge=1, lt=2**40)]
 _Name = Annotated[str, Field(pattern=r"^\P{C}{1,200}$")]
-Needs = dict[_Name, dict[_Name, Annotated[tuple[_Name, ...], Field(fail_fast=True)]]]
+# Dictionaries do not fail fast, but how long they are is looked at first.
+_FewKeys = Field(max_length=2**16)
+_Kinds = Annotated[tuple[_Name, ...], Field(fail_fast=True)]
+Needs = Annotated[dict[_Name, Annotated[dict[_Name, _Kinds], _FewKeys]], _FewKeys]
 """By package and version, as "autocompress 0.1.0", and by what it is, as "coder": kinds."""
 
 
@@ -52,14 +55,16 @@ class MemberRecord(_Record):
 
     name: str
     aliases: tuple[str, ...] = Field((), fail_fast=True)
-    shape: tuple[Dimension, ...] = Field(max_length=64)
+    shape: tuple[Dimension, ...] = Field(max_length=64, fail_fast=True)
 
 
 class _Item(_Record):
     name: str
     members: tuple[MemberRecord, ...] = Field(min_length=1, fail_fast=True)
     treatment: Treatment
-    factors: dict[str, Annotated[tuple[StreamRecord, ...], Field(fail_fast=True)]]
+    factors: Annotated[
+        dict[str, Annotated[tuple[StreamRecord, ...], Field(fail_fast=True)]], _FewKeys
+    ]
 
     @property
     def streams(self) -> list[StreamRecord]:

@@ -28,6 +28,8 @@ def converted(file: Path, name: str, tensor: Tensor, dtype: torch.dtype) -> Tens
     Raises:
         ModelError: If numbers lie beyond the range of the dtype, or would become others.
     """
+    if tensor.is_complex() and not dtype.is_complex:
+        raise _others(file, name, tensor, dtype)
     copy = tensor.numel() <= LARGE
     result = tensor.to(dtype, copy=copy, memory_format=torch.contiguous_format)
     if tensor.dtype == dtype:
@@ -43,11 +45,15 @@ def converted(file: Path, name: str, tensor: Tensor, dtype: torch.dtype) -> Tens
                 f"{_short(dtype)} ends at {torch.finfo(dtype).max:.3g}; scale or repair the weight"
             )
     elif not torch.equal(result.to(tensor.dtype), tensor):
-        raise ModelError(
-            f"'{name}' in '{file}' is of {_short(tensor.dtype)}, the model's of {_short(dtype)}, "
-            "and its numbers do not pass from one to the other; convert it"
-        )
+        raise _others(file, name, tensor, dtype)
     return result
+
+
+def _others(file: Path, name: str, tensor: Tensor, dtype: torch.dtype) -> ModelError:
+    return ModelError(
+        f"'{name}' in '{file}' is of {_short(tensor.dtype)}, the model's of {_short(dtype)}, "
+        "and its numbers do not pass from one to the other; convert it"
+    )
 
 
 def conversions(file: Path, pairs: Iterable[tuple[torch.dtype, torch.dtype]]) -> tuple[str, ...]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,9 @@ from autocompress.errors import ModelError
 _NAMES_CODE = re.compile(r"GLOBAL ([\w.]+)|class ([\w.]+) was not")
 _NEEDS_CODE = re.compile(r"Unsupported (?:global|class|operand)|unsupported GLOBAL|not an allowed")
 
+_MOST_TIMES, _SMALL = 8, 2**26
+"""Tied weights are several times in a checkpoint, and once in its file."""
+
 
 def read_pickled(file: Path) -> Any:
     """Read a file of `torch.save` on the CPU, under `weights_only=True`.
@@ -22,6 +28,7 @@ def read_pickled(file: Path) -> Any:
         ModelError: If it holds more than tensors and plain values, so that reading it would run
             code, or is damaged.
     """
+    _check_records(file)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of formats of old, which end here in an error
@@ -29,6 +36,47 @@ def read_pickled(file: Path) -> Any:
     except Exception as error:
         # A file of a stranger may fail in any way while it is read.
         raise _refusal(file, error) from None
+
+
+def check_sizes(file: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Refuse tensors that copies of would take far more memory than the file that they are from.
+
+    Numbers that lie once in a file may be said to fill a tensor of any size, by steps of zero;
+    and sizes beside a zero may be beyond all numbers.
+
+    Raises:
+        ModelError: If there are such tensors.
+    """
+    plain = [one for one in tensors.values() if one.layout == torch.strided and not one.is_meta]
+    held = sum(
+        math.prod(max(size, 1) for size in tensor.shape) * tensor.element_size()
+        for tensor in plain
+    )
+    most = _MOST_TIMES * file.stat().st_size + _SMALL
+    if held > most:
+        raise ModelError(
+            f"'{file}' of {file.stat().st_size:,} bytes claims to hold tensors of {held:,}; at "
+            f"most {most:,} are read; save tensors as they are, without `expand`"
+        )
+
+
+def _check_records(file: Path) -> None:
+    """Refuse an archive with records that become far larger than the file; torch packs none.
+
+    Raises:
+        ModelError: If it is one.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            size = sum(record.file_size for record in archive.infolist())
+    except Exception:
+        return  # of before archives were used, or damaged, which torch says in its own words
+    most = _MOST_TIMES * file.stat().st_size + _SMALL
+    if size > most:
+        raise ModelError(
+            f"'{file}' is damaged or not of `torch.save` (its records become {size:,} bytes, of "
+            f"{most:,} that are read); copy it again from its source"
+        )
 
 
 def _refusal(file: Path, error: Exception) -> ModelError:

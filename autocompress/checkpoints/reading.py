@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,9 +13,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from autocompress.checkpoints.containers import state_dict_in
-from autocompress.checkpoints.pickled import read_pickled
+from autocompress.checkpoints.pickled import check_sizes, read_pickled
 from autocompress.errors import ModelError
 from autocompress.layers import mapped
+from autocompress.support.files import is_plain_name, parsed_json
 
 _USUAL = (
     "model.safetensors",
@@ -124,9 +124,13 @@ def _read_file(file: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     if file.suffix == ".acz":
         raise ModelError(f"'{file}' is compressed already; read it by `autocompress.load`")
     if head[:2] == b"PK" or head[:1] == b"\x80":
-        return state_dict_in(read_pickled(file), file)
+        tensors, done = state_dict_in(read_pickled(file), file)
+        check_sizes(file, tensors)
+        return tensors, done
     if file.suffix == ".safetensors" or head[8:9] == b"{":
-        return _read_safetensors(file), ()
+        tensors = _read_safetensors(file)
+        check_sizes(file, tensors)
+        return tensors, ()
     raise ModelError(
         f"'{file}' is neither safetensors nor of `torch.save`, or it is damaged; {_KINDS}"
     )
@@ -151,7 +155,7 @@ def _beginnings(file: Path) -> dict[str, int]:
     """Return by name where the bytes of a tensor begin, in a file that was found to be whole."""
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
-        table = json.loads(stream.read(length))
+        table = parsed_json(stream.read(length))
     table.pop("__metadata__", None)
     return {name: 8 + length + entry["data_offsets"][0] for name, entry in table.items()}
 
@@ -182,8 +186,8 @@ def _sharded(index: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
 def _places(index: Path) -> dict[str, str]:
     """Read in which shard each tensor is."""
     try:
-        document: Any = json.loads(index.read_bytes())
-    except (ValueError, RecursionError) as error:
+        document: Any = parsed_json(index.read_bytes())
+    except ValueError as error:
         raise ModelError(
             f"'{index}' is not valid JSON ({_one_line(error)}); copy it again"
         ) from None
@@ -197,7 +201,7 @@ def _places(index: Path) -> dict[str, str]:
         )
     for shard in places.values():
         # What comes from strangers must not lead out of the folder.
-        if not shard or Path(shard).name != shard or shard.endswith(".json"):
+        if not is_plain_name(shard) or shard.endswith(".json"):
             raise ModelError(
                 f"'{index}' names the shard {shard!r}, but shards lie beside their "
                 "index; correct it"
@@ -211,6 +215,8 @@ def _check_plain(file: Path, name: str, tensor: Tensor) -> None:
         reason = "has no values (meta device)"
     elif tensor.is_quantized:
         reason = "is quantized by PyTorch already"
+    elif min(tensor.shape, default=0) < 0:
+        reason = f"has the shape {tuple(tensor.shape)}"
     elif tensor.layout != torch.strided:
         reason = f"is stored as {tensor.layout}"
     if reason:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,7 +55,7 @@ def compress(
     asked.check()
     if (budget is None) == (plan_file is None):
         raise click.UsageError("give either --budget, such as 2MB, or --plan")
-    wanted = parse_budget(budget) if budget is not None else _read(plan_file or Path())
+    wanted = parse_budget(budget) if budget is not None else read_plan(plan_file or Path())
     place = asked.device(device)
     subject = asked.subject()
     name = budget.replace(" ", "") if budget else (plan_file or Path()).stem
@@ -71,12 +70,18 @@ def compress(
         click.echo(how_to_load(asked.factory, result.artifact))
 
 
-def _read(path: Path) -> CompressionPlan:
+def read_plan(path: Path) -> CompressionPlan:
+    """Read a file of a plan.
+
+    Raises:
+        PlanError: If it holds none.
+    """
     from autocompress.errors import PlanError
     from autocompress.plan import CompressionPlan
+    from autocompress.support.files import parsed_json
 
     try:
-        return CompressionPlan.from_json(json.loads(path.read_text(encoding="utf-8")))
+        return CompressionPlan.from_json(parsed_json(path.read_text(encoding="utf-8")))
     except ValueError as error:
         raise PlanError(f"'{path}' is no JSON document: {error}") from error
     except PlanError as error:

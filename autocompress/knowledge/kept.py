@@ -32,7 +32,7 @@ from autocompress.knowledge.weights import ModelWeights
 from autocompress.layers.copies import beside, untouched
 from autocompress.structures import Curvature
 from autocompress.support import progress
-from autocompress.support.files import numbers, put_aside, write_json, write_whole
+from autocompress.support.files import numbers, parsed_json, put_aside, write_json, write_whole
 from autocompress.support.process import randomness_kept
 from autocompress.support.threads import one_thread
 
@@ -116,7 +116,7 @@ class Kept:
     def known_sensitivities(self) -> dict[str, float] | None:
         """Return the sensitivities by weight name, or None where they are to be measured."""
         return self._known(
-            self.sensitivities, lambda path: numbers(json.loads(path.read_text(encoding="utf-8")))
+            self.sensitivities, lambda path: numbers(parsed_json(path.read_text(encoding="utf-8")))
         )
 
     def keep_sensitivities(self, sensitivities: Mapping[str, float]) -> None:

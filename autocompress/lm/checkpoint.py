@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from torch import Tensor
 
 from autocompress.errors import ModelError
 from autocompress.lm.model import LanguageModel
-from autocompress.support.files import write_whole
+from autocompress.support.files import numbers, parsed_json, write_whole
 
 _FILE = "checkpoint.safetensors"
 _MODEL, _OPTIMIZER, _RANDOM = "model.", "optimizer.", "random"
@@ -67,7 +69,10 @@ def read_settings(folder: Path) -> dict[str, Any] | None:
     """
     if not (folder / _FILE).exists():
         return None
-    settings: dict[str, Any] = json.loads(_open(folder)[1]["settings"])
+    with _told_of(folder):
+        settings = parsed_json(_open(folder)[1]["settings"])
+        if not isinstance(settings, dict):
+            raise TypeError("its settings are no object")
     return settings
 
 
@@ -79,19 +84,21 @@ def load_checkpoint(
     Raises:
         ModelError: The checkpoint is damaged.
     """
-    tensors, metadata = _open(folder)
-    weights = dict(model.named_parameters())
-    state: dict[int, dict[str, Tensor]] = {}
-    with torch.no_grad():
-        for key, tensor in tensors.items():
-            if key.startswith(_MODEL):
-                weights[key.removeprefix(_MODEL)].copy_(tensor)
-            elif key.startswith(_OPTIMIZER):
-                index, name = key.removeprefix(_OPTIMIZER).split(".")
-                state.setdefault(int(index), {})[name] = tensor
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-    torch.set_rng_state(tensors[_RANDOM])
-    return History(**json.loads(metadata["history"]))
+    with _told_of(folder):
+        tensors, metadata = _open(folder)
+        history = _history(parsed_json(metadata["history"]))
+        weights = dict(model.named_parameters())
+        state: dict[int, dict[str, Tensor]] = {}
+        with torch.no_grad():
+            for key, tensor in tensors.items():
+                if key.startswith(_MODEL):
+                    weights[key.removeprefix(_MODEL)].copy_(tensor)
+                elif key.startswith(_OPTIMIZER):
+                    index, name = key.removeprefix(_OPTIMIZER).split(".")
+                    state.setdefault(int(index), {})[name] = tensor
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+        torch.set_rng_state(tensors[_RANDOM])
+    return history
 
 
 def delete_checkpoint(folder: Path) -> None:
@@ -99,6 +106,34 @@ def delete_checkpoint(folder: Path) -> None:
     (folder / _FILE).unlink(missing_ok=True)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
+
+
+def _history(document: Any) -> History:
+    history = History(**document)
+    if not all(isinstance(values, list) for values in (history.train, history.valid)):
+        raise TypeError("its history is no list")
+    numbers({"seconds": history.seconds})
+    for values in (history.train, history.valid):
+        numbers(dict(enumerate(values)))
+    return history
+
+
+@contextmanager
+def _told_of(folder: Path) -> Iterator[None]:
+    """Make one error of whatever is wrong with a checkpoint."""
+    try:
+        yield
+    except ModelError:
+        raise
+    except Exception as error:
+        # Torch has no error of its own for what does not fit its optimizers and generators.
+        raise _damaged(folder / _FILE, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> ModelError:
+    return ModelError(
+        f"the checkpoint {path} is damaged ({error}); delete it to train from the start"
+    )
 
 
 def _open(folder: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -110,6 +145,4 @@ def _open(folder: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             metadata = file.metadata() or {}
             return tensors, {key: metadata[key] for key in ("settings", "history")}
     except (OSError, SafetensorError, KeyError) as error:
-        raise ModelError(
-            f"the checkpoint {path} is damaged ({error}); delete it to train from the start"
-        ) from None
+        raise _damaged(path, error) from None

@@ -14,6 +14,8 @@ ARCHITECTURE = "recurrent_lm"
 
 CELLS = ("lstm", "gru", "rnn")
 _SIZES = ("vocab_size", "embedding_size", "hidden_size", "num_layers")
+_MOST_LAYERS = 1000
+"""Each one takes time before it is known whether there are weights for it."""
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "str": str,
     "int": int,
@@ -58,6 +60,8 @@ class LanguageModelConfig:
         for name in _SIZES:
             if getattr(self, name) < 1:
                 raise ModelError(f"{name} must be 1 or more, got {getattr(self, name)}")
+        if self.num_layers > _MOST_LAYERS:
+            raise ModelError(f"num_layers must be at most {_MOST_LAYERS}, got {self.num_layers}")
         if not 0 <= self.dropout < 1:
             raise ModelError(f"dropout must be at least 0 and less than 1, got {self.dropout}")
         if self.tied and self.embedding_size != self.hidden_size:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import torch
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from autocompress.checkpoints import Checkpoint, fitted, read_checkpoint
 from autocompress.errors import CorpusError, ModelError
 from autocompress.lm.config import LanguageModelConfig
-from autocompress.lm.model import LanguageModel, check_finite
+from autocompress.lm.model import LanguageModel, check_finite, outline
 from autocompress.lm.names import translated
 from autocompress.lm.vocabulary import VOCABULARY, Vocabulary
 from autocompress.support import progress
-from autocompress.support.files import write_whole
+from autocompress.support.files import parsed_json, write_whole
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
@@ -74,15 +73,8 @@ def fit(
     Raises:
         ModelError: The checkpoint does not fit, or holds a weight that is not finite.
     """
-    try:
-        # On the meta device, so that absurd sizes are refused before they are allocated.
-        with torch.device("meta"):
-            model = LanguageModel(config)
-    except (RuntimeError, OverflowError, TypeError):
-        raise ModelError(
-            f"no model can be as large as vocab_size = {config.vocab_size}, embedding_size = "
-            f"{config.embedding_size} and hidden_size = {config.hidden_size}; correct {CONFIG}"
-        ) from None
+    # Absurd sizes are refused before anything is allocated.
+    model = outline(config)
     fitting = fitted(checkpoint, model.state_dict(keep_vars=True))
     model.load_state_dict(fitting.tensors, assign=True)
     if config.tied:
@@ -108,7 +100,7 @@ def _read(path: Path) -> bytes:
 
 def _read_config(path: Path) -> LanguageModelConfig:
     try:
-        values = json.loads(_read(path))
+        values = parsed_json(_read(path))
     except ValueError as error:
         raise ModelError(f"{path} is not valid JSON ({error}); correct it") from None
     if not isinstance(values, dict):

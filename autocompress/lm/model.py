@@ -78,7 +78,7 @@ class LanguageModel(nn.Module):
 
 
 def build(description: Mapping[str, Any]) -> LanguageModel:
-    """Build the model that an artifact describes, its weights still random.
+    """Build the model that an artifact describes, its weights still to be filled.
 
     Args:
         description: What `LanguageModelConfig.for_artifact` returned.
@@ -87,7 +87,44 @@ def build(description: Mapping[str, Any]) -> LanguageModel:
         ModelError: A key is missing or unknown, or a value is of a wrong type or range.
     """
     values = {key: value for key, value in description.items() if key != "architecture"}
-    return LanguageModel(LanguageModelConfig.from_json(values))
+    return allocated(outline(LanguageModelConfig.from_json(values)))
+
+
+def outline(config: LanguageModelConfig) -> LanguageModel:
+    """Make a model on the meta device, where nothing takes memory.
+
+    Raises:
+        ModelError: If no model can have these sizes.
+    """
+    try:
+        with torch.device("meta"):
+            return LanguageModel(config)
+    except (RuntimeError, OverflowError, TypeError):  # whatever torch raises for absurd sizes
+        raise _too_large(config) from None
+
+
+def allocated(model: LanguageModel) -> LanguageModel:
+    """Give an outline room for its weights, which takes no memory until they are filled.
+
+    Raises:
+        ModelError: If there is not enough.
+    """
+    try:
+        for layer in model.modules():
+            for name, weight in list(layer.named_parameters(recurse=False)):
+                setattr(layer, name, nn.Parameter(torch.empty(weight.shape)))
+    except RuntimeError:
+        raise _too_large(model.config) from None
+    if model.config.tied:
+        model.decoder.weight = model.embedding.weight
+    return model
+
+
+def _too_large(config: LanguageModelConfig) -> ModelError:
+    return ModelError(
+        f"no model can be as large as vocab_size = {config.vocab_size}, embedding_size = "
+        f"{config.embedding_size} and hidden_size = {config.hidden_size}; correct them"
+    )
 
 
 def detach_state(state: _AnyState) -> _AnyState:

@@ -28,7 +28,7 @@ from autocompress.lm.presets import Hyperparameters, preset
 from autocompress.lm.task import fingerprint
 from autocompress.support import progress
 from autocompress.support.device import chosen_device
-from autocompress.support.files import write_whole
+from autocompress.support.files import parsed_json, write_whole
 from autocompress.support.process import randomness_kept
 
 _RECORD, _CHECKPOINT = "training.json", "checkpoint"
@@ -140,7 +140,7 @@ def _is_finished(out: Path, identity: dict[str, Any]) -> bool:
     record = out / _RECORD
     if record.exists():
         try:
-            found = json.loads(record.read_bytes())["settings"]
+            found = parsed_json(record.read_bytes())["settings"]
         except (ValueError, KeyError, TypeError) as error:
             raise ModelError(
                 f"{record} is damaged ({type(error).__name__}); delete {out} to train again"

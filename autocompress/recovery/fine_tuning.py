@@ -25,7 +25,7 @@ from autocompress.recovery.pruning import ramp, share_of_sparsity
 from autocompress.recovery.represented import Represented
 from autocompress.recovery.settings import RecoverySettings
 from autocompress.support.device import device_of, has_fused
-from autocompress.support.files import put_aside, write_whole
+from autocompress.support.files import parsed_json, put_aside, write_whole
 from autocompress.support.threads import Threads, clip_gradients
 
 _WARM_UP = 0.02
@@ -241,7 +241,7 @@ def _read(checkpoint: Path) -> Mapping[str, Any] | None:
     """Read a checkpoint; None where there is none, or it was damaged and is now put aside."""
     try:
         document: Mapping[str, Any] = torch.load(checkpoint, weights_only=True, map_location="cpu")
-        json.loads(document["progress"])
+        parsed_json(document["progress"])
     except FileNotFoundError:
         return None
     except (OSError, RuntimeError, EOFError, UnpicklingError, *_MISREAD) as error:

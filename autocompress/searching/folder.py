@@ -25,7 +25,6 @@ Knows neither torch nor Optuna, so that a running search can be looked at from o
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -41,7 +40,7 @@ from autocompress.outcome.training import TRAINING, TrainingLog
 from autocompress.searching.claim import claimed
 from autocompress.searching.results import DamagedError, Results, read_result
 from autocompress.searching.settings import Settings
-from autocompress.support.files import kept_json, numbers, put_aside, write_json
+from autocompress.support.files import kept_json, numbers, parsed_json, put_aside, write_json
 from autocompress.support.signals import interrupts_held
 
 TRIAL, ARTIFACT = "trial.json", "model.acz"
@@ -200,7 +199,7 @@ class SearchFolder:
         """Return what plans should reach, as it was predicted; None where nothing was."""
         for name in OPENINGS:
             try:
-                document = json.loads((self.path / name).read_text(encoding="utf-8"))
+                document = parsed_json((self.path / name).read_text(encoding="utf-8"))
                 return Curve.from_json(document["curve"])
             except (OSError, ValueError, LookupError, TypeError):
                 continue  # none yet, or of an earlier version
@@ -259,7 +258,7 @@ class SearchFolder:
     def _read(self, name: str) -> dict[str, float]:
         path = self.path / name
         try:
-            return numbers(json.loads(path.read_text(encoding="utf-8")))
+            return numbers(parsed_json(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise DamagedError(path, error) from error
 

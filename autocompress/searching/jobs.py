@@ -36,6 +36,10 @@ class Job(Protocol):
     """A job, which can be sent to another process."""
 
     @property
+    def number(self) -> int:
+        """Of its trial."""
+
+    @property
     def title(self) -> str:
         """What to call it."""
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from autocompress.errors import PlanError, SearchError
 from autocompress.outcome.results import TrialResult
-from autocompress.support.files import numbers
+from autocompress.support.files import numbers, parsed_json
 
 
 class DamagedError(SearchError):
@@ -53,7 +52,7 @@ def read_result(path: Path) -> TrialResult:
         SearchError: If its plan needs a method that is not there.
     """
     try:
-        result = TrialResult.from_json(json.loads(path.read_text(encoding="utf-8")))
+        result = TrialResult.from_json(parsed_json(path.read_text(encoding="utf-8")))
         numbers(result.values)
         float(result.size_bytes + result.started + result.seconds + result.cpu_seconds)
     except PlanError as error:

@@ -9,7 +9,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from itertools import count
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from autocompress.errors import OutputError
@@ -17,6 +17,7 @@ from autocompress.support import progress
 from autocompress.support.signals import interrupts_held
 
 _NAME_SHOWN = 40
+_LONGEST_NAME = 200  # bytes; beside it lie temporary files of longer names
 _REASON_SHOWN = 120
 _number = count()
 
@@ -121,6 +122,29 @@ def write_json(path: Path, document: Mapping[str, Any]) -> Path:
     return write_whole(path, json.dumps(document, indent=1).encode())
 
 
+def is_plain_name(name: object) -> bool:
+    """Whether a name that comes from elsewhere is that of a file in one folder, on any system."""
+    return (
+        isinstance(name, str)
+        and 0 < len(name.encode("utf-8", "surrogatepass")) <= _LONGEST_NAME
+        and name.isprintable()
+        and not name.startswith(".")
+        and PurePosixPath(name).name == name == PureWindowsPath(name).name
+    )
+
+
+def parsed_json(text: str | bytes) -> Any:
+    """Read JSON of whatever origin.
+
+    Raises:
+        ValueError: If it is none, or nested too deeply to be read.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def kept_json(path: Path, check: Callable[[Any], object] = lambda document: None) -> Any:
     """Read what `write_json` wrote and what can be found anew.
 
@@ -132,7 +156,7 @@ def kept_json(path: Path, check: Callable[[Any], object] = lambda document: None
         The document; None where the file is missing, or damaged and now put aside.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = parsed_json(path.read_text(encoding="utf-8"))
         with interrupts_held():
             check(document)
     except FileNotFoundError:

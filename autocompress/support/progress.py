@@ -14,6 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Column
 from rich.text import Text
 
+from autocompress.errors import printable
+
 _PLAIN_INTERVAL_S = 5.0
 _MINUTE, _HOUR = 60, 3600
 _NARROW, _BAR_WIDTHS = 100, (10, 24)
@@ -139,6 +141,7 @@ def bar(
 
 def say(line: str) -> None:
     """Print one line on stderr, above any live bar; in a terminal it breaks between words."""
+    line = printable(line)
     if console.is_terminal:
         line = between_words(line, console.width)
     console.print(line, markup=False)

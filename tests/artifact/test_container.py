@@ -332,6 +332,8 @@ def set_shape(*shape: int) -> Callable[[Document, Tensors], None]:
         pytest.param(set_stream(shape=[-3, 6]), "greater than or equal to 1", id="negative shape"),
         pytest.param(set_stream(shape=[0, 6]), "greater than or equal to 1", id="zero shape"),
         pytest.param(set_stream(shape=[2**39, 2**39]), "claim to hold", id="huge stream"),
+        pytest.param(set_stream(shape=[2**22, 1]), "claim to hold", id="tall stream"),
+        pytest.param(set_stream(shape=[1, 2**22]), "claim to hold", id="wide stream"),
         pytest.param(set_stream(shape=[2**40, 1]), "less than", id="huger stream"),
         pytest.param(set_stream(shape=[10**400, 1]), "header", id="hugest stream"),
         pytest.param(set_stream(shape=[17, 6, 1]), "header is invalid", id="three axes"),

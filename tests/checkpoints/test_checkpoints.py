@@ -7,10 +7,12 @@ import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import pytest
 import torch
+from fuzzing.checkpoints import archive_of
 from platforms import needs_posix
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -383,3 +385,56 @@ def test_what_is_damaged_or_none_is_refused_in_one_line(
     with pytest.raises(ModelError, match=message) as caught:
         autocompress.load_checkpoint(write(tmp_path))
     assert "\n" not in str(caught.value)
+
+
+def compressed_archive(folder: Path) -> Path:
+    path, plain = folder / "model.pt", folder / "plain.pt"
+    torch.save({"w": torch.zeros(2**25)}, plain)
+    with ZipFile(plain) as source, ZipFile(path, "w", ZIP_DEFLATED) as archive:
+        for name in source.namelist():
+            archive.writestr(name, source.read(name))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (pickled({"w": torch.ones(1).expand(2**20, 2**10)}), "tensors of 4,294,967,296"),
+        (pickled({f"w{n}": torch.ones(2**20, 1).expand(-1, 30) for n in range(9)}), "at most"),
+        (pickled({"w": torch.empty(0, 2**40)}), "claims to hold"),
+        (compressed_archive, "records become"),
+    ],
+)
+def test_few_bytes_do_not_become_large_tensors(
+    write: Callable[[Path], Path], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError, match=message) as caught:
+        autocompress.load_checkpoint(write(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [(-1, 0), (0, -1), (-2, -2), (2**62, 2**62), (0, 2**62, 4)])
+def test_sizes_that_no_tensor_has_are_refused(shape: tuple[int, ...], tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    path.write_bytes(archive_of((4, 5), (5, 1)))
+    assert autocompress.load_checkpoint(path)["w"].shape == (4, 5)
+    path.write_bytes(archive_of(shape, (1,) * len(shape)))
+    with pytest.raises(ModelError):
+        autocompress.load_checkpoint(path)
+
+
+def test_what_is_held_once_may_have_several_names(tmp_path: Path) -> None:
+    weight = torch.ones(4, 5)
+    path = pickled({"a": weight, "b": weight, "c": torch.ones(1).expand(6, 7)})(tmp_path)
+    found = autocompress.load_checkpoint(path)
+    assert {name: tuple(tensor.shape) for name, tensor in found.items()} == {
+        "a": (4, 5),
+        "b": (4, 5),
+        "c": (6, 7),
+    }
+
+
+def test_complex_numbers_are_not_cut_to_real_ones(tmp_path: Path) -> None:
+    path = pickled({"weight": torch.ones(2, 2, dtype=torch.complex64)})(tmp_path)
+    with pytest.raises(ModelError, match="is of complex64, the model's of float32"):
+        autocompress.load_checkpoint(path, nn.Linear(2, 2, bias=False))

@@ -211,6 +211,9 @@ def truncate(folder: Path) -> None:
         (edit_config(num_layers=1), "missing: none; not expected: lstm.bias_hh_l1"),
         (edit_config(hidden_size=10**7), "must be of shape"),
         (edit_config(hidden_size=10**30), "no model can be as large"),
+        (edit_config(num_layers=10**9), "num_layers must be at most 1000"),
+        (edit_config(**{"a\nb": 1}), r"unknown: a b"),
+        (lambda folder: (folder / "config.json").write_text("[" * 10**5), "nested too deeply"),
         (edit_config(vocab_size=18), "18 words, .* has 17"),
         (
             lambda folder: (folder / "vocab.txt").write_text("a\na\n"),

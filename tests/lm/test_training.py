@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from autocompress.errors import CorpusError, ModelError
 from autocompress.lm import (
@@ -23,6 +25,14 @@ from autocompress.lm import (
     train,
 )
 from autocompress.lm import training as train_module
+from autocompress.lm.checkpoint import (
+    History,
+    load_checkpoint,
+    read_settings,
+    save_checkpoint,
+)
+from autocompress.lm.config import LanguageModelConfig
+from autocompress.lm.model import LanguageModel
 
 TINY = Hyperparameters(
     hidden_size=16,
@@ -175,6 +185,34 @@ def test_a_damaged_checkpoint_is_refused(
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ModelError, match="delete it to train from the start"):
         train(corpus, TINY, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("settings", "[]"),
+        ("settings", "{"),
+        ("settings", "[" * 10**5),
+        ("history", "null"),
+        ("history", '{"train": 1, "valid": [], "seconds": 0}'),
+        ("history", '{"train": [], "valid": ["x"], "seconds": 0}'),
+        ("history", '{"train": [], "valid": [], "seconds": 0, "x": 1}'),
+    ],
+)
+def test_a_checkpoint_that_says_something_else_is_refused(
+    key: str, text: str, tmp_path: Path
+) -> None:
+    model = LanguageModel(LanguageModelConfig("rnn", 3, 2, 2))
+    optimizer = torch.optim.SGD(model.parameters())
+    save_checkpoint(tmp_path, model, optimizer, {"seed": 1}, History([1.0], [2.0], 3.0))
+    assert read_settings(tmp_path) == {"seed": 1}
+    assert load_checkpoint(tmp_path, model, optimizer) == History([1.0], [2.0], 3.0)
+    path = tmp_path / "checkpoint.safetensors"
+    with safe_open(path, "pt") as file:
+        metadata = {**file.metadata(), key: text}
+    save_file(load_file(path), path, metadata)
+    with pytest.raises(ModelError, match="delete it to train from the start"):
+        read_settings(tmp_path) and load_checkpoint(tmp_path, model, optimizer)
 
 
 def test_diverging_and_short_texts_are_refused(tmp_path: Path, corpus: Corpus) -> None:

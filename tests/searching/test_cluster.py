@@ -1,6 +1,7 @@
 """Jobs on a cluster: who may do them, where they go, and what happens where a worker is lost."""
 
 import json
+import math
 import multiprocessing
 import os
 import pickle
@@ -10,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -357,16 +359,78 @@ def test_what_ends_without_an_outcome_is_done_again(
     assert executor.next()[1] == GivenUp(0, "hopeless", {})
 
 
-@pytest.mark.parametrize("name", ["../model.acz", "/tmp/model.acz", ".lock", "a/b"])
-def test_files_of_other_names_than_plain_ones_are_refused(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("../model.acz", "/tmp/model.acz", ".lock", "a/b", "", "..", "a\\b", "C:\\x", "a\0b"),
+        *("x" * 300, "a\nb", "\ud800", 3),
+    ],
+)
+def test_files_of_other_names_than_plain_ones_are_refused(name: Any, tmp_path: Path) -> None:
     cluster = Cluster("a")
     executor = executor_on(cluster)
     executor.begin(trial(0, tmp_path))
-    cluster.answer(0, done(0, **{name: b"hostile"}))
+    cluster.answer(0, Done(GivenUp(0, "hopeless", {}), {name: b"hostile"}))
     outcome = executor.next()[1]
     assert isinstance(outcome, SearchError)
     assert "no plain name" in str(outcome)
     assert list(tmp_path.rglob("*")) == []
+
+
+RESULT = TrialResult(
+    0, CompressionPlan(treatments={}), {"size_bytes": 3.0}, True, 0.0, 0.0, 0.0, None, None, (1.0,)
+)
+
+
+def changed(**values: Any) -> TrialResult:
+    return replace(RESULT, **values)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "files", "message"),
+    [
+        (3, {}, "an outcome of type int"),
+        (RESULT, None, "files as NoneType"),
+        (RESULT, {"model.acz": "text"}, "holds no bytes, but str"),
+        (RESULT, {"model.acz": b"abc"}, "cannot be used"),
+        (changed(number=1), {}, "trial 1 for trial 0"),
+        (changed(number=True), {}, "trial True for trial 0"),
+        (changed(plan=None), {}, "without its plan"),
+        (changed(values={}), {}, "without the size"),
+        (changed(values={"size_bytes": math.nan}), {}, "no finite numbers"),
+        (changed(values=[3]), {}, "no finite numbers"),
+        (changed(values={"size_bytes": 10**400}), {}, "no finite numbers"),
+        (changed(started="x"), {}, "is no number"),
+        (changed(seconds=math.inf), {}, "is no number"),
+        (changed(losses=("x",)), {}, "is no number"),
+        (changed(rises={"w": None}), {}, "is no number"),
+        (GivenUp(1, "hopeless", {}), {}, "trial 1 for trial 0"),
+        (Sent(int, "x"), {}, "an error that is none"),  # type: ignore[arg-type]
+        (Sent(None, "x"), {}, "an error that is none"),
+        (Sent(SearchError, 3), {}, "an error that is none"),  # type: ignore[arg-type]
+        (GivenUp(0, None, {}), {}, "without a reason"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_cannot_have_come_of_a_job_is_refused(
+    outcome: Any, files: Any, message: str, tmp_path: Path
+) -> None:
+    cluster = Cluster("a")
+    executor = executor_on(cluster)
+    executor.begin(trial(0, tmp_path))
+    cluster.answer(0, Done(outcome, files))
+    found = executor.next()[1]
+    assert isinstance(found, SearchError)
+    assert message in str(found)
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_what_can_have_come_of_a_job_is_kept(tmp_path: Path) -> None:
+    cluster = Cluster("a")
+    executor = executor_on(cluster)
+    executor.begin(trial(0, tmp_path))
+    cluster.answer(0, Done(RESULT, {"model.txt": b"abc"}))
+    assert executor.next()[1] == RESULT
+    assert (tmp_path / "0" / "model.txt").read_bytes() == b"abc"
 
 
 def test_a_size_that_is_not_that_of_the_file_is_refused(tmp_path: Path) -> None:

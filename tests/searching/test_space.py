@@ -200,3 +200,29 @@ def test_scales_and_vectors_of_unknown_use_keep_half_precision_unless_named(
         "0.weight": "codebook", "0.bias": "codebook",
         "1.weight": "uniform", "1.bias": "uniform", "2.weight": "float16",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ("[" * 10**4 + "1" + "]" * 10**4, "nested too deeply"),
+        ("9" * 5000, "limit"),
+        (f"[{'1, ' * 10**5}1]", "262,144 that are read"),
+        ("nan", "finite number"),
+        ("[0.1, inf]", "finite number"),
+        ("{ low = 0.1, high = inf }", "finite number"),
+        ("{ low = nan, high = 1.0 }", "finite number"),
+    ],
+)
+def test_what_no_search_can_use_is_refused_in_one_line(
+    values: str, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "space.toml"
+    precision = f'{{ kind = "entropy", step = {values} }}'
+    path.write_text(
+        'description = "x"\n[[rules]]\nname = "all"\nstructures = [{ kind = "dense" }]\n'
+        f"precisions = [{precision}]\n"
+    )
+    with pytest.raises(SpaceError, match=message) as caught:
+        load_space(path)
+    assert str(caught.value).isprintable()

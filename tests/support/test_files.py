@@ -15,7 +15,9 @@ from platforms import needs_posix
 from autocompress.errors import OutputError
 from autocompress.support.files import (
     append_line,
+    is_plain_name,
     make_folder,
+    parsed_json,
     put_aside,
     rename,
     truncate,
@@ -212,3 +214,26 @@ def test_links_that_lead_in_circles_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "b").symlink_to("a")
     with pytest.raises(OSError, match="symbolic links"):
         write_whole(tmp_path / "a", b"data")
+
+
+@pytest.mark.parametrize("text", ["[" * 10**5, b'{"a":' * 10**5, "{", "", "9" * 5000])
+def test_what_is_no_json_is_one_kind_of_error(text: str | bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        parsed_json(text)
+    assert parsed_json(b'{"a": [1, null]}') == {"a": [1, None]}
+
+
+@pytest.mark.parametrize("name", ["model.acz", "model-1-of-2.bin", "wörd 1.txt", "a" * 200])
+def test_names_of_files_in_one_folder(name: str) -> None:
+    assert is_plain_name(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", ".", "..", ".hidden", "../a", "/a", "a/b", "a/", "a\\b", "C:a", "a\nb", "\ud800"),
+        *("ä" * 101, 1),
+    ],
+)
+def test_names_that_lead_elsewhere_are_not_plain(name: object) -> None:
+    assert not is_plain_name(name)

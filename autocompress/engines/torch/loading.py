@@ -12,7 +12,7 @@ from torch import nn
 from autocompress.architectures import ARCHITECTURES
 from autocompress.artifact import Artifact, open_artifact
 from autocompress.engines.torch.factored import factorized
-from autocompress.errors import ArtifactError
+from autocompress.errors import ArtifactError, ModelError
 from autocompress.layers.copies import original
 from autocompress.layers.memory import part, sharing
 from autocompress.layers.parametrized import make_plain
@@ -136,4 +136,7 @@ def _build(artifact: Artifact) -> nn.Module:
             f"'{artifact.path}' does not describe how to build its model; "
             "pass a module of its architecture: `load(path, model=...)`"
         )
-    return ARCHITECTURES[architecture](description)
+    try:
+        return ARCHITECTURES[architecture](description)
+    except ModelError as error:
+        raise ArtifactError(f"'{artifact.path}' describes no model: {error}") from error

@@ -15,6 +15,7 @@ from autocompress.engines.onnx.graph import Graph
 from autocompress.engines.onnx.maps import Maps
 from autocompress.engines.onnx.weights import Map
 from autocompress.errors import ExportError
+from autocompress.lm.carried_words import carried_config
 from autocompress.lm.config import LanguageModelConfig
 from autocompress.plan import Runtime
 
@@ -47,7 +48,8 @@ def build(
         runtime: In what numbers all weights run, or None for what their treatments say.
 
     Raises:
-        ExportError: If the artifact holds no language model, or `top_k` is out of its range.
+        ArtifactError: If the artifact is damaged.
+        ExportError: If it holds no language model, or `top_k` is out of its range.
     """
     config = _config(artifact)
     if top_k is not None and not 1 <= top_k <= config.vocab_size:
@@ -87,7 +89,7 @@ def _state_names(config: LanguageModelConfig) -> list[str]:
 
 
 def _config(artifact: Artifact) -> LanguageModelConfig:
-    config = LanguageModelConfig.of_artifact(artifact.model_config)
+    config = carried_config(artifact)
     if config is None:
         raise ExportError(
             f"'{artifact.path}' holds no language model of this package, of which alone ONNX "

@@ -8,20 +8,18 @@ from collections import deque
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import PurePath
 from queue import Empty, SimpleQueue
 from typing import Any
 
 import cloudpickle
 
 from autocompress.errors import SearchError
-from autocompress.outcome.results import TrialResult
-from autocompress.searching.executors.base import Outcome, received
+from autocompress.searching.executors.base import Outcome
 from autocompress.searching.executors.crew import Crew
+from autocompress.searching.executors.handed_back import kept
 from autocompress.searching.executors.remote import GPU, Done, carry_out, files_in
 from autocompress.searching.jobs import Job
 from autocompress.support import progress
-from autocompress.support.files import write_whole
 
 _WAIT_S = 0.1
 _MOST_KILLED = 3
@@ -178,29 +176,10 @@ class OnCluster:
             reason = f"worker {address}: {type(done).__name__}: {done}"
             self._over.append((task.job, SearchError(reason)))
             return
-        assert done.outcome is not None
-        outcome = received(done.outcome)
-        self._over.append((task.job, _kept(task.job, outcome, done.files)))
+        self._over.append((task.job, kept(task.job, done)))
 
     def _again(self, task: _Task, address: str) -> None:
         del self._busy[address]
         task.future = None
         self._crew.dismiss(address)
         self._waiting.appendleft(task)
-
-
-def _kept(job: Job, outcome: Outcome, files: Any) -> Outcome:
-    """Write the files of a job, and refuse those that are not what they should be."""
-    for name in files:
-        if PurePath(name).name != name or name.startswith("."):
-            return SearchError(f"a worker has sent a file named {name!r}, which is no plain name")
-    if isinstance(outcome, TrialResult):
-        there = files.get(job.path.name)
-        if there is not None and len(there) != outcome.size_bytes:
-            return SearchError(
-                f"a worker has sent a file of {len(there)} bytes, and says of it that it has "
-                f"{outcome.size_bytes}"
-            )
-    for name, content in files.items():
-        write_whole(job.path.with_name(name), content)
-    return outcome

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from autocompress.searching.openings.uniform import Family, Opening
 from autocompress.searching.space.language import Space
 from autocompress.searching.space.questions import Replay, ask_plan
 from autocompress.searching.space.tables import Scalar
-from autocompress.support.files import kept_json, write_json
+from autocompress.support.files import kept_json, parsed_json, write_json
 from autocompress.support.threads import one_thread
 
 
@@ -39,7 +38,7 @@ class Guide:
         if kept_json(kept, self._take) is None:
             with one_thread():
                 write_json(kept, _document(Planning(space, encoder, goals)))
-            self._take(json.loads(kept.read_text(encoding="utf-8")))
+            self._take(parsed_json(kept.read_text(encoding="utf-8")))
 
     def _take(self, document: Any) -> None:
         """Take over what a file says.

@@ -18,6 +18,9 @@ from autocompress.precisions import Precision
 from autocompress.searching.space.tables import Precisions, Scalar, Structures, Table
 from autocompress.support.signals import interrupts_held
 
+_LONGEST = 2**18
+"""Characters of a space; TOML is read slowly."""
+
 
 class Offer(Table):
     """Structures, precisions and ways to run to choose from, one of each.
@@ -169,18 +172,28 @@ def load_space(name_or_path: str | Path) -> Space:
             text = (_shipped() / f"{name}.toml").read_text(encoding="utf-8")
         else:
             text = Path(name_or_path).read_text(encoding="utf-8")
+        document = _parsed(text)
         with interrupts_held():
-            return Space.model_validate(tomllib.loads(text))
+            return Space.model_validate(document)
     except OSError as error:
         raise SpaceError(
             f"no search space '{name}': neither a readable file nor one of "
             f"{', '.join(space_names())} ({error.strerror})"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SpaceError(f"search space '{name}' is not TOML: {error}") from error
     except ValidationError as error:
         finding = describe_validation_error(error)
         raise SpaceError(f"search space '{name}' is malformed: {finding}") from error
+    except ValueError as error:  # of TOML, of UTF-8, or a number too long to be read
+        raise SpaceError(f"search space '{name}' is not TOML: {error}") from error
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    if len(text) > _LONGEST:
+        raise ValueError(f"it has {len(text):,} characters, of {_LONGEST:,} that are read")
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def _shipped() -> Any:

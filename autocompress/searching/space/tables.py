@@ -21,7 +21,8 @@ from autocompress.precisions import PRECISIONS
 from autocompress.registry import ByKind
 from autocompress.structures import STRUCTURES, Priced, Scaled, marker, method_name
 
-Scalar = int | float | str
+Number = int | Annotated[float, Field(allow_inf_nan=False)]
+Scalar = Number | str
 
 
 class Table(BaseModel):
@@ -33,8 +34,8 @@ class Table(BaseModel):
 class Range(Table):
     """All numbers from `low` to `high`; whole numbers if both are; `log` for even ratios."""
 
-    low: int | float
-    high: int | float
+    low: Number
+    high: Number
     log: bool = False
 
     @model_validator(mode="after")
