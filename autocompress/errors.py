@@ -105,3 +105,7 @@ class RegistryError(AutocompressError, KeyError):
 
 class SearchError(AutocompressError, RuntimeError):
     """A search cannot start, cannot continue what lies in its folder, or keeps failing."""
+
+
+class LostWorkersError(SearchError):
+    """Several workers of a cluster, one after the other, were lost at the same job."""

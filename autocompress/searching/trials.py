@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from autocompress.errors import AutocompressError, PlanError, SearchError
+from autocompress.errors import AutocompressError, LostWorkersError, PlanError, SearchError
 from autocompress.outcome.limits import format_bytes
 from autocompress.outcome.results import TrialResult
 from autocompress.searching.effort import Effort
@@ -19,7 +19,7 @@ from autocompress.support import progress
 from autocompress.support.signals import interrupts_held
 from autocompress.trial.looks import GivenUp
 
-_FAILURES_IN_A_ROW = 3
+_FAILURES_IN_A_ROW, _LOST_IN_A_ROW = 3, 10
 
 
 class Trials:
@@ -126,7 +126,8 @@ class Trials:
     def _count_failure(self, number: int, error: AutocompressError) -> None:
         """End the search after three failures in a row of the same kind.
 
-        A plan that does not fit says nothing of the plans to come.
+        A plan that does not fit says nothing of the plans to come. Where workers come and go,
+        some trials meet with none that stays; only ten in a row are no accident.
         """
         if isinstance(error, PlanError):
             self._fail(number, error)
@@ -134,11 +135,13 @@ class Trials:
         if self._failures and type(self._failures[-1][1]) is not type(error):
             self._keep_failures()
         self._failures.append((number, error))
-        if len(self._failures) == _FAILURES_IN_A_ROW:
+        is_lost = isinstance(error, LostWorkersError)
+        if len(self._failures) == (_LOST_IN_A_ROW if is_lost else _FAILURES_IN_A_ROW):
+            told = f"{len(self._failures)} trials in a row failed"
             if error.__cause__ is not None:
-                progress.say("three trials in a row failed: the search ends")
+                progress.say(f"{told}: the search ends")
                 raise error
-            raise SearchError(f"three trials in a row failed: {error}") from error
+            raise SearchError(f"{told}: {error}") from error
 
     def _keep_failures(self) -> None:
         for number, error in self._failures:

@@ -15,9 +15,18 @@ from toys import Classification, Classifier, teacher
 
 import autocompress
 from autocompress import Measured, Objective, SearchResult
-from autocompress.errors import BudgetError, ModelError, ObjectiveError, SearchError
+from autocompress.errors import (
+    BudgetError,
+    LostWorkersError,
+    ModelError,
+    ObjectiveError,
+    SearchError,
+)
 from autocompress.reporting.answer import summary_lines
+from autocompress.searching.executors import Outcome, this_process
+from autocompress.searching.executors.base import outcome_of
 from autocompress.searching.folder import SearchFolder
+from autocompress.searching.jobs import Bench, Job
 from autocompress.structures import STRUCTURES
 
 BUDGET = 12_000
@@ -309,13 +318,32 @@ def test_three_failures_in_a_row_end_the_search(out: Path) -> None:
     def broken(measured: Measured) -> float:
         return float("nan") if "baseline" not in str(measured.path) else 1.0
 
-    with pytest.raises(SearchError, match=r"three trials in a row.*'fickle' must be a finite"):
+    with pytest.raises(SearchError, match=r"3 trials in a row.*'fickle' must be a finite"):
         autocompress.search(
             teacher(),
             Classification(),
             objectives=[Objective("fickle", "minimize", broken)],
             out=out,
         )
+
+
+@pytest.mark.parametrize("many", [4, 10])
+def test_ten_trials_whose_workers_are_lost_in_a_row_end_the_search(
+    many: int, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs: list[Job] = []
+
+    def lost(bench: Bench, job: Job) -> Outcome:
+        jobs.append(job)
+        return LostWorkersError("lost") if len(jobs) <= many else outcome_of(bench, job)
+
+    monkeypatch.setattr(this_process, "outcome_of", lost)
+    if many == 10:
+        with pytest.raises(SearchError, match="10 trials in a row failed: lost"):
+            autocompress.search(teacher(), Classification(), trials=12, out=out)
+        return
+    autocompress.search(teacher(), Classification(), trials=6, out=out)
+    assert {path.parent.name for path in out.glob("trials/*/model.acz")} == {"baseline", "0004", "0005"}
 
 
 def test_a_single_failure_does_not_end_the_search(out: Path) -> None:

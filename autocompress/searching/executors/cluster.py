@@ -13,7 +13,7 @@ from typing import Any
 
 import cloudpickle
 
-from autocompress.errors import SearchError
+from autocompress.errors import LostWorkersError, SearchError
 from autocompress.searching.executors.base import Outcome
 from autocompress.searching.executors.crew import Crew
 from autocompress.searching.executors.handed_back import kept
@@ -158,7 +158,7 @@ class OnCluster:
             f"{task.killed} workers were lost while they did it, the last {address}; "
             "give workers more memory if that ran out"
         )
-        self._over.append((task.job, SearchError(reason)))
+        self._over.append((task.job, LostWorkersError(reason)))
 
     def _arrive(self, task: _Task, future: Any, done: Done | BaseException) -> None:
         if task.future is not future:
