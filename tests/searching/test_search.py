@@ -343,7 +343,11 @@ def test_ten_trials_whose_workers_are_lost_in_a_row_end_the_search(
             autocompress.search(teacher(), Classification(), trials=12, out=out)
         return
     autocompress.search(teacher(), Classification(), trials=6, out=out)
-    assert {path.parent.name for path in out.glob("trials/*/model.acz")} == {"baseline", "0004", "0005"}
+    assert {path.parent.name for path in out.glob("trials/*/model.acz")} == {
+        "baseline",
+        "0004",
+        "0005",
+    }
 
 
 def test_a_single_failure_does_not_end_the_search(out: Path) -> None:
