@@ -23,9 +23,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import optuna
+
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from fuzzing.course import Told, run
 from fuzzing.subjects import ARTIFACTS, OTHERS, subject_of
+
+from autocompress.support import progress
 
 RESULTS = Path(__file__).parent / "results" / "fuzz.md"
 CHUNK = 25_000
@@ -71,6 +75,8 @@ def _options() -> argparse.Namespace:
 def _here(name: str, seed: int, numbers: range, place: Path | None) -> Told:
     """Read inputs in this process, and keep the number of the present one in a file."""
     resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, _ADDRESS_SPACE))
+    progress.console.quiet = True
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
         subject = subject_of(name, Path(folder))
         if place is None:

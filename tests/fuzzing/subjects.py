@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import optuna
 from fuzzing.artifacts import Artifacts
 from fuzzing.checkpoints import Checkpoints
 from fuzzing.course import Subject
 from fuzzing.language_models import Carried, Folders, Trainings, Vocabularies
 from fuzzing.returns import Returns
 from fuzzing.spaces import Plans, Spaces
-
-from autocompress.support import progress
 
 ARTIFACTS = "artifacts"
 OTHERS: Mapping[str, tuple[int, Callable[[Path], Subject]]] = {
@@ -36,6 +33,4 @@ def subject_of(name: str, folder: Path) -> Subject:
         name: What it is called.
         folder: Where its inputs are put.
     """
-    progress.console.quiet = True
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     return Artifacts() if name == ARTIFACTS else OTHERS[name][1](folder)

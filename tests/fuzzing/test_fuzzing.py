@@ -6,11 +6,12 @@ import pickle
 import re
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
 import numpy as np
+import optuna
 import pytest
 from fuzzing import course
 from fuzzing.artifacts import Artifacts
@@ -19,9 +20,20 @@ from fuzzing.documents import mutated, written
 from fuzzing.subjects import ARTIFACTS, OTHERS, subject_of
 
 from autocompress.errors import ArtifactError, AutocompressError, ModelError
+from autocompress.support import progress
 
 SEED = 20_000  # one that the long runs do not have
 HOW_MANY = {ARTIFACTS: 1200, "language models in artifacts": 40, "vocabularies": 60}
+
+
+@pytest.fixture(autouse=True)
+def silence(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Say nothing of the thousands of inputs, and speak again afterwards."""
+    verbosity = optuna.logging.get_verbosity()
+    monkeypatch.setattr(progress.console, "quiet", True)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    yield
+    optuna.logging.set_verbosity(verbosity)
 
 
 @pytest.mark.parametrize("name", [ARTIFACTS, *OTHERS])
