@@ -9,10 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 from toys import toy_corpus, toy_model
 
 import autocompress
+from autocompress.plan import CompressionPlan, Treatment
+from autocompress.precisions import Uniform
+from autocompress.structures import Dense
 
 ROOT = Path(__file__).parents[2]
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -44,22 +48,29 @@ def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(autocompress, "search", briefly)
 
 
+def own_model() -> nn.Module:
+    layers = (nn.Linear(12, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 3))
+    return nn.Sequential(*layers)
+
+
 @pytest.fixture
 def of_ones_own() -> dict[str, Any]:
     """A model of one's own and its data, under the names that documents use."""
     torch.manual_seed(0)
     inputs = torch.randn(6000, 12)
     targets = (inputs @ torch.randn(12, 3) + torch.randn(6000, 3)).argmax(dim=1)
-    layers = (nn.Linear(12, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 3))
-    model = nn.Sequential(*layers)
+    model = own_model()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     for _ in range(50):
         optimizer.zero_grad()
         nn.functional.cross_entropy(model(inputs[:4000]), targets[:4000]).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     batches = list(zip(inputs.chunk(6), targets.chunk(6), strict=True))
-    names = {"train_loader": batches[:4], "valid_loader": batches[4:5]}
-    return {**names, "test_loader": batches[5:], "model": model, "my_model": model}
+    names: dict[str, Any] = {"train_loader": batches[:4], "valid_loader": batches[4:5]}
+    names |= {"test_loader": batches[5:], "model": model, "my_model": model}
+    treatment = Treatment(structure=Dense(), precision=Uniform(bits=8))
+    plan = CompressionPlan(treatments=dict.fromkeys(model.state_dict(), treatment))
+    return {**names, "MyModel": own_model, "plan": plan}
 
 
 @pytest.mark.slow
@@ -75,7 +86,10 @@ def test_what_the_readme_says_runs(of_ones_own: dict[str, Any]) -> None:
 @pytest.mark.usefixtures("quick")
 def test_what_the_page_on_own_models_says_runs(of_ones_own: dict[str, Any]) -> None:
     toy_model(Path("MODEL"), toy_corpus(Path("DATA")))
-    torch.save(of_ones_own["my_model"].state_dict(), "checkpoint.pt")
+    tensors = of_ones_own["my_model"].state_dict()
+    torch.save(tensors, "checkpoint.pt")
+    Path("checkpoint").mkdir()
+    save_file(tensors, "checkpoint/model.safetensors")
     for text in snippets("docs/own-models.md"):
         run(text, of_ones_own)
     assert set(of_ones_own["tensors"]) == of_ones_own["my_model"].state_dict().keys()
