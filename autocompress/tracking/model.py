@@ -88,7 +88,8 @@ def _log(runs: Runs, run_id: str, artifact: Path, serving: Serving) -> None:
         mlflow.pyfunc.save_model(
             path,
             python_model=str(_SERVED),
-            artifacts={"artifact": str(artifact)},
+            # MLflow takes it for an address, in which a name with % means another one.
+            artifacts={"artifact": artifact.resolve().as_uri()},
             model_config={"predictor": serving.predictor, "settings": dict(serving.settings)},
             signature=infer_signature(example, answer, dict(serving.params) or None),
             input_example=example,

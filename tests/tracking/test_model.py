@@ -49,26 +49,30 @@ def searched(
     tmp_path_factory: pytest.TempPathFactory, empty_database: Path
 ) -> tuple[Path, SearchResult]:
     """A search over a language model, with a little fine-tuning."""
-    place = tmp_path_factory.mktemp("searched")
-    text = place / "text.txt"
+    out = tmp_path_factory.mktemp("searched") / "found"
+    recovery = RecoverySettings(RecoveryBudget(steps=4), segments=2)
+    return out, search_in(out, empty_database, trials=2, recovery=recovery)
+
+
+def search_in(out: Path, empty_database: Path, **settings: Any) -> SearchResult:
+    out.mkdir()
+    shutil.copy(empty_database, out)
+    text = out.parent / "text.txt"
     text.write_text("the cat saw a dog\na dog saw the cat\n" * 100, encoding="utf-8")
     corpus = read_corpus(text)
     torch.manual_seed(0)
     size = len(corpus.vocabulary)
     model = LanguageModel(LanguageModelConfig("lstm", size, 16, 16, num_layers=1))
-    out = place / "found"
-    out.mkdir()
-    shutil.copy(empty_database, out)
-    found = autocompress.search(
-        model,
-        LanguageModeling(corpus),
-        budget="2.5kB",
-        trials=2,
-        out=out,
-        name="cats/dogs",
-        recovery=RecoverySettings(RecoveryBudget(steps=4), segments=2),
-    )
-    return out, found
+    task = LanguageModeling(corpus)
+    return autocompress.search(model, task, budget="2.5kB", out=out, name="cats/dogs", **settings)
+
+
+def test_a_folder_is_found_whose_name_would_be_another_one_in_an_address(
+    tmp_path: Path, empty_database: Path
+) -> None:
+    out = tmp_path / "half%20full"
+    search_in(out, empty_database, trials=1)
+    assert [path.name for path in out.glob("mlartifacts/**/model/artifacts/*")] == ["model.acz"]
 
 
 def loaded(out: Path) -> Any:
