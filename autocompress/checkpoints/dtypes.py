@@ -10,6 +10,7 @@ from torch import Tensor
 
 from autocompress.errors import ModelError
 from autocompress.knowledge.tensors import n_not_finite
+from autocompress.layers.mapped import is_mapped
 
 LARGE = 2**24
 """Tensors of more numbers stay where they lie in a file, if they need not be changed."""
@@ -23,14 +24,14 @@ def in_single(tensor: Tensor) -> torch.dtype:
 def converted(file: Path, name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """Return a tensor in another dtype, in memory of its own.
 
-    What is large and of that dtype already is returned as it is: a mapped file stays mapped.
+    What is large, of that dtype already and mapped from a file is returned as it is.
 
     Raises:
         ModelError: If numbers lie beyond the range of the dtype, or would become others.
     """
     if tensor.is_complex() and not dtype.is_complex:
         raise _others(file, name, tensor, dtype)
-    copy = tensor.numel() <= LARGE
+    copy = tensor.numel() <= LARGE or not is_mapped(tensor)
     result = tensor.to(dtype, copy=copy, memory_format=torch.contiguous_format)
     if tensor.dtype == dtype:
         return result

@@ -17,8 +17,8 @@ from autocompress.errors import ModelError
 _NAMES_CODE = re.compile(r"GLOBAL ([\w.]+)|class ([\w.]+) was not")
 _NEEDS_CODE = re.compile(r"Unsupported (?:global|class|operand)|unsupported GLOBAL|not an allowed")
 
-_MOST_TIMES, _SMALL = 8, 2**26
-"""Tied weights are several times in a checkpoint, and once in its file."""
+_MOST_TIMES, _MOST_TIED, _SMALL = 8, 64, 2**26
+"""A weight that many layers share is in a checkpoint once for each, and once in its file."""
 
 
 def read_pickled(file: Path) -> Any:
@@ -47,17 +47,19 @@ def check_sizes(file: Path, tensors: Mapping[str, torch.Tensor]) -> None:
     Raises:
         ModelError: If there are such tensors.
     """
-    plain = [one for one in tensors.values() if one.layout == torch.strided and not one.is_meta]
-    held = sum(
-        math.prod(max(size, 1) for size in tensor.shape) * tensor.element_size()
-        for tensor in plain
-    )
-    most = _MOST_TIMES * file.stat().st_size + _SMALL
-    if held > most:
-        raise ModelError(
-            f"'{file}' of {file.stat().st_size:,} bytes claims to hold tensors of {held:,}; at "
-            f"most {most:,} are read; save tensors as they are, without `expand`"
-        )
+    size, held = file.stat().st_size, {_MOST_TIMES: 0, _MOST_TIED: 0}
+    for tensor in tensors.values():
+        if tensor.layout == torch.strided and not tensor.is_meta:
+            n_bytes = math.prod(max(one, 1) for one in tensor.shape) * tensor.element_size()
+            is_whole = n_bytes <= tensor.untyped_storage().nbytes()
+            held[_MOST_TIED if is_whole else _MOST_TIMES] += n_bytes
+    for times, n_bytes in held.items():
+        most = times * size + _SMALL
+        if n_bytes > most:
+            raise ModelError(
+                f"'{file}' of {size:,} bytes claims to hold tensors of {n_bytes:,}; at most "
+                f"{most:,} are read; save tensors as they are, without `expand`"
+            )
 
 
 def _check_records(file: Path) -> None:
@@ -66,11 +68,13 @@ def _check_records(file: Path) -> None:
     Raises:
         ModelError: If it is one.
     """
+    if not zipfile.is_zipfile(file):
+        return  # of before archives were used, or damaged, which torch says in its own words
     try:
         with zipfile.ZipFile(file) as archive:
             size = sum(record.file_size for record in archive.infolist())
-    except Exception:
-        return  # of before archives were used, or damaged, which torch says in its own words
+    except Exception as error:  # of names and numbers of all kinds
+        raise _refusal(file, error) from None
     most = _MOST_TIMES * file.stat().st_size + _SMALL
     if size > most:
         raise ModelError(

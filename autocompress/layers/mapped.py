@@ -57,6 +57,11 @@ def mark(tensors: Mapping[str, Tensor], path: Path, places: Mapping[str, int]) -
         setattr(tensor.untyped_storage(), _MARK, _Place(descriptor, places[name]))
 
 
+def is_mapped(tensor: Tensor) -> bool:
+    """Whether it is known in which file a tensor lies."""
+    return _place_of(tensor) is not None
+
+
 def is_as_in_file(tensor: Tensor) -> bool:
     """Whether it is known in which file a tensor lies, and it holds what is there, bit for bit."""
     place = _place_of(tensor)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ _LARGEST = 2**26  # numbers; 256 MB
 class ReadCache:
     """The hidden states and losses on one text, of the model that read it last.
 
-    They are kept window by window as the text is read. A model is told from another by all its
+    They are kept as far as the text is read. A model is told from another by all its
     tensors; hidden states serve all models that differ in the output layer alone. The recurrent
     layers take a third of a reading.
     """
@@ -65,13 +65,12 @@ class _States:
     Attributes:
         hidden: Of shape (time, batch, hidden), in one piece, as small tensors between large ones
             that are freed would keep their memory from reuse; None before the first window.
-        ends: The steps after which the windows end, from 0 on.
-        last: The state after them.
+        reached: The steps after which the windows end, from 0 on, and the state after them; one
+            attribute, as an interrupt between two would leave them at odds.
     """
 
     hidden: Tensor | None = None
-    ends: list[int] = field(default_factory=lambda: [0])
-    last: State | None = None
+    reached: tuple[tuple[int, ...], State | None] = ((0,), None)
 
 
 class _Remembering(nn.Module):
@@ -87,14 +86,16 @@ class _Remembering(nn.Module):
     def forward(self, words: Tensor, state: State | None = None) -> tuple[Tensor, State | None]:
         del state  # that after the last window that was read is kept
         window, states = len(self._losses), self._states
-        if window == len(states.ends) - 1:
-            hidden, states.last = self.model.recur(words, states.last)
+        ends, last = states.reached
+        if window == len(ends) - 1:
+            hidden, last = self.model.recur(words, last)
             if states.hidden is None:
                 states.hidden = hidden.new_empty(self._steps, *hidden.shape[1:])
-            states.ends.append(states.ends[-1] + len(hidden))
-            states.hidden[states.ends[-2] : states.ends[-1]] = hidden
+            ends = (*ends, ends[-1] + len(hidden))
+            states.hidden[ends[-2] : ends[-1]] = hidden
+            states.reached = ends, last
         assert states.hidden is not None
-        return self.model.score(states.hidden[states.ends[window] : states.ends[window + 1]]), None
+        return self.model.score(states.hidden[ends[window] : ends[window + 1]]), None
 
 
 def _digest(model: nn.Module, *, outer: bool) -> bytes:

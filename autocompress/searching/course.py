@@ -69,7 +69,7 @@ def conduct(model: nn.Module, task: Task, request: Request, folder: SearchFolder
         ModelError, ExportError: If the model cannot be searched.
         TaskError, ObjectiveError: If the task or an objective raises, or gives what it must not.
         BudgetError: If a limit on the rise is a share of a metric that is 0.
-        SearchError: If folder or cluster cannot be used, or three trials in a row fail.
+        SearchError: If folder or cluster cannot be used, or several trials in a row fail.
     """
     task = guarded(task)
     objectives = objectives_of(task, request.objectives, latency=request.is_timed)

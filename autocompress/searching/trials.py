@@ -57,7 +57,8 @@ class Trials:
         Raises:
             TaskError, ObjectiveError: If a user's own code raises three times in a row, or each
                 time.
-            SearchError: If three in a row fail in the same way, or a process dies.
+            SearchError: If three in a row fail in the same way, or ten by lost workers; or if a
+                process ends by itself.
         """
         total = effort.trials if effort.trials < sys.maxsize else None
         done = self._study.n_finished

@@ -413,6 +413,18 @@ def test_few_bytes_do_not_become_large_tensors(
     assert "\n" not in str(caught.value)
 
 
+def test_a_weight_that_many_layers_share_is_read(tmp_path: Path) -> None:
+    shared = nn.Linear(2048, 2048, bias=False)
+    model = nn.Sequential(*[shared] * 24)  # 16 MB in the file, and 400 by the names
+    path = pickled(model.state_dict())(tmp_path)
+    with torch.device("meta"):
+        other = nn.Sequential(*[nn.Linear(2048, 2048, bias=False)] * 24)
+    autocompress.load_checkpoint(path, other)
+    weights = [tensor for _, tensor in other.named_parameters(remove_duplicate=False)]
+    assert torch.equal(weights[23], shared.weight)
+    assert weights[23] is weights[0]
+
+
 @pytest.mark.parametrize("shape", [(-1, 0), (0, -1), (-2, -2), (2**62, 2**62), (0, 2**62, 4)])
 def test_sizes_that_no_tensor_has_are_refused(shape: tuple[int, ...], tmp_path: Path) -> None:
     path = tmp_path / "model.pt"

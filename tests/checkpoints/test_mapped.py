@@ -227,3 +227,16 @@ def test_memory_is_bounded_by_the_largest_weight(
         finally:
             tracemalloc.stop()
     assert peaks[1] < 1.2 * peaks[0]
+
+
+def test_weights_that_one_memory_held_are_apart_where_the_model_has_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dtypes, "LARGE", 16)
+    torch.save(Net().state_dict(), tmp_path / "tied.pt")
+    with torch.device("meta"):
+        model = Net(tied=False)
+    load_checkpoint(tmp_path / "tied.pt", model)
+    with torch.no_grad():
+        model.decoder.weight.zero_()
+    assert model.embedding.weight.any()

@@ -63,6 +63,21 @@ def test_windows_that_were_read_are_not_read_again(
     assert found == perplexity(model, longer.valid)
 
 
+def test_an_interrupt_while_a_window_is_read_changes_no_score(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, model = LanguageModeling(corpus), make_model()
+
+    def interrupted(*arguments: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "new_empty", interrupted)  # the states are to be kept
+        with pytest.raises(KeyboardInterrupt):
+            task.evaluate(model, "valid")
+    assert task.evaluate(model, "valid") == perplexity(model, corpus.valid)
+
+
 @pytest.mark.parametrize("tied", [False, True])
 def test_kept_hidden_states_change_no_score(
     tied: bool, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
