@@ -68,9 +68,9 @@ def _check_records(file: Path) -> None:
     Raises:
         ModelError: If it is one.
     """
-    if not zipfile.is_zipfile(file):
-        return  # of before archives were used, or damaged, which torch says in its own words
     try:
+        if not zipfile.is_zipfile(file):
+            return  # of before archives were used, or cut off, which torch says in its own words
         with zipfile.ZipFile(file) as archive:
             size = sum(record.file_size for record in archive.infolist())
     except Exception as error:  # of names and numbers of all kinds

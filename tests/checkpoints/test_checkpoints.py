@@ -396,9 +396,19 @@ def compressed_archive(folder: Path) -> Path:
     return path
 
 
+def archive_of_several_disks(folder: Path) -> Path:
+    path = pickled({"w": torch.ones(3)})(folder)
+    data = bytearray(path.read_bytes())
+    first = data.rindex(b"PK\x06\x07")  # where the end of a large archive is looked for
+    data[first + 16 : first + 20] = (2).to_bytes(4, "little")
+    path.write_bytes(data)
+    return path
+
+
 @pytest.mark.parametrize(
     ("write", "message"),
     [
+        (archive_of_several_disks, "damaged"),
         (pickled({"w": torch.ones(1).expand(2**20, 2**10)}), "tensors of 4,294,967,296"),
         (pickled({f"w{n}": torch.ones(2**20, 1).expand(-1, 30) for n in range(9)}), "at most"),
         (pickled({"w": torch.empty(0, 2**40)}), "claims to hold"),
