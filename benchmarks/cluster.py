@@ -1,12 +1,13 @@
 """A search on 1, 2 and 4 workers of a Dask cluster, and one whose workers are killed all the time.
 
-    python benchmarks/cluster.py MODEL DATA [--trials 40] [--kill-for 300]
+    python benchmarks/cluster.py MODEL DATA [--trials 40] [--kill-for 6m]
 
 Scheduler and workers are processes of their own, as `dask scheduler` and `dask worker` start them,
 and talk over TCP; the trials are logged to an MLflow server. Told are the trials in the study, in
-MLflow and on the disk, how many of them are there twice, and the hypervolume of the front. In the
-last search one of four workers is killed by SIGKILL every few seconds, whatever it does, until so
-many seconds are over. Scored on the first part of the validation text.
+MLflow and on the disk, how many of them are there twice, and the hypervolume of the front. The
+last search makes as many trials as it has time for, while one of four workers is killed by SIGKILL
+every few seconds, whatever it does, from the first trial on. Scored on the first part of the
+validation text.
 Writes `benchmarks/results/cluster.md`.
 """
 
@@ -14,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import random
 import signal
@@ -30,6 +30,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from mlflow import MlflowClient
 from ptb_small import RESULTS
@@ -136,21 +137,15 @@ def tracking(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def killing(
-    at_work: list[subprocess.Popen[bytes]], seconds: float, begun: Path
-) -> Iterator[list[int]]:
-    """Kill a worker every few seconds, for so long after a file is there; yield who was killed."""
+def killing(at_work: list[subprocess.Popen[bytes]], begun: Path) -> Iterator[list[int]]:
+    """Kill a worker every few seconds as soon as a file is there; yield who was killed."""
     over, killed = threading.Event(), list[int]()
     chance = random.Random(0)
 
     def kill() -> None:
-        end = math.inf
-        while not over.wait(EVERY_S) and time.monotonic() < end:
-            if not begun.exists():
-                continue
-            end = min(end, time.monotonic() + seconds)
+        while not over.wait(EVERY_S):
             victim = chance.choice(at_work)
-            if victim.poll() is None:
+            if begun.exists() and victim.poll() is None:
                 victim.kill()
                 killed.append(victim.pid)
 
@@ -204,40 +199,32 @@ def table(rows: list[Row]) -> str:
 
 
 def undisturbed(model: nn.Module, task: Task, trials: int, workers: int, place: Path) -> Row:
-    """Search on so many workers."""
+    """Make so many trials on so many workers."""
     with dask(workers, place) as (file, _):
         name = f"{workers} worker{'s' if workers > 1 else ''}"
-        return searched(name, model, task, trials, file, place)
+        return searched(name, model, task, place, cluster=file, trials=trials)
 
 
-def disturbed(model: nn.Module, task: Task, trials: int, seconds: float, place: Path) -> Row:
-    """Search on the most workers, one of which is killed every few seconds, for so long."""
-    name = f"{WORKERS[-1]} workers, killed for {seconds:g} s"
+def disturbed(model: nn.Module, task: Task, timeout: str, place: Path) -> Row:
+    """Search for so long on the most workers, one of which is killed every few seconds."""
+    name = f"{WORKERS[-1]} workers, one killed every {EVERY_S:g} s"
     first = folder_of(name, place) / LEDGER  # there is a first trial
-    with dask(WORKERS[-1], place) as (file, at_work), killing(at_work, seconds, first) as killed:
-        row = searched(name, model, task, trials, file, place)
+    with dask(WORKERS[-1], place) as (file, at_work), killing(at_work, first) as killed:
+        row = searched(name, model, task, place, cluster=file, timeout=timeout)
     return replace(row, killed=len(killed))
 
 
-def searched(name: str, model: nn.Module, task: Task, trials: int, file: str, place: Path) -> Row:
-    """Search on a cluster that is known by its scheduler's file."""
+def searched(name: str, model: nn.Module, task: Task, place: Path, **settings: Any) -> Row:
+    """Search, log to a server, and count what has come of it."""
     out, start = folder_of(name, place), time.perf_counter()
     with tracking(place) as server:
-        search(
-            model,
-            task,
-            trials=trials,
-            cluster=file,
-            out=out,
-            name=out.name,
-            tracking_uri=server,
-        )
+        search(model, task, out=out, name=out.name, tracking_uri=server, **settings)
         return counted(name, out, server, time.perf_counter() - start)
 
 
 def folder_of(name: str, place: Path) -> Path:
     """Name the folder of a search."""
-    return place / name.replace(" ", "-")
+    return place / name.replace(" ", "-").replace(",", "")
 
 
 def main() -> None:
@@ -246,7 +233,7 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("data", type=Path)
     parser.add_argument("--trials", type=int, default=40)
-    parser.add_argument("--kill-for", type=float, default=300.0, help="Seconds.")
+    parser.add_argument("--kill-for", default="6m")
     asked = parser.parse_args()
     model, vocabulary = load_model(asked.model)
     corpus = read_corpus(asked.data, vocabulary)
@@ -254,8 +241,8 @@ def main() -> None:
     task = LanguageModeling(replace(corpus, valid=part, test=part))
     with TemporaryDirectory() as place:
         rows = [undisturbed(model, task, asked.trials, n, Path(place)) for n in WORKERS]
-        rows.append(disturbed(model, task, asked.trials, asked.kill_for, Path(place)))
-    head = f"`{' '.join(['python', *sys.argv])}`, {os.cpu_count()} cores\n\n"
+        rows.append(disturbed(model, task, asked.kill_for, Path(place)))
+    head = f"`benchmarks/cluster.py` of `{asked.model.name}`, {os.cpu_count()} cores\n\n"
     (RESULTS / "cluster.md").write_text(f"{head}{table(rows)}\n", encoding="utf-8")
     print(table(rows))
 
