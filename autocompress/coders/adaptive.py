@@ -1,0 +1,290 @@
+"""Integers in adaptive contexts: what was decoded before tells how large the next will be."""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from collections.abc import Iterator
+from typing import ClassVar
+
+import constriction
+import numpy as np
+from numpy.typing import NDArray
+
+from autocompress.coders.base import Codes
+from autocompress.coders.tables import Table
+from autocompress.support.integers import AT_ONCE, Growing
+
+N_CONTEXTS = 56
+_FEWEST_ROWS, _LARGEST = 32, 2**24
+_WIDEST_TABLE = 4096
+_WORD = 64
+# Probabilities depend on the arithmetic below, so that it is confined to what IEEE 754 rounds
+# correctly: sums, products, quotients, and powers of two, in a fixed order.
+_BOUNDS = np.array(
+    [2.0 ** (half // 2 - 7) * (1, 1.4375)[half % 2] for half in range(N_CONTEXTS - 1)]
+)
+_MEANS = np.array(
+    [0.0] + [2.0 ** (i // 4 - 14) * (64, 76, 91, 108)[i % 4] / 64 for i in range(160)]
+)
+_WINDOW = 16
+
+
+class Levels:
+    """How the magnitudes of a column become indices for the tables: as they are.
+
+    Attributes:
+        prior_columns: So many columns of the mean magnitude stand in for what a row has not told.
+        shifts: By context, how many lower bits of an index are coded as they are.
+        counts_zeros: Whether columns of zeros have a part in the tables, though none in the words.
+    """
+
+    counts_zeros: ClassVar[bool] = True
+    prior_columns: ClassVar[float] = 3.0
+    shifts: ClassVar[NDArray[np.int64]] = np.clip(np.arange(N_CONTEXTS) // 2 - 10, 0, 20)
+
+    def __init__(self, n_rows: int) -> None:
+        del n_rows
+
+    def contexts(self, found: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the contexts of a column, by those that expected magnitudes give."""
+        return found
+
+    def indices(self, magnitudes: NDArray[np.int64], contexts: NDArray[np.uint8]) -> Codes:
+        """Turn magnitudes into indices.
+
+        Raises:
+            OffPathError: If a magnitude has none.
+        """
+        del contexts
+        return magnitudes
+
+    def magnitudes(self, indices: NDArray[np.int64], contexts: NDArray[np.uint8]) -> Codes:
+        """Undo `indices`."""
+        del contexts
+        return indices
+
+    def follow(self, indices: Codes) -> None:
+        """Go on from a column to the next."""
+        del indices
+
+
+def suits(codes: Codes) -> bool:
+    """Whether there are rows enough, and no integer is too large."""
+    return codes.shape[0] >= _FEWEST_ROWS and -_LARGEST < codes.min() <= codes.max() < _LARGEST
+
+
+def encode(codes: Codes, kind: type[Levels]) -> bytes | None:
+    """Return the columns' means, the tables and the coded words; None where a table is too wide.
+
+    Args:
+        codes: What `suits`.
+        kind: What indices are.
+
+    Raises:
+        OffPathError: If a magnitude has no index.
+    """
+    codes = np.asfortranarray(codes)  # columns are gone through one by one
+    levels = kind(codes.shape[0])
+    means = np.searchsorted(_MEANS, _column_means(codes)).clip(0, _MEANS.size - 1)
+    contexts = np.empty(codes.shape, dtype=np.uint8, order="F")
+    expectation = Expectation(codes.shape[0], means, kind.prior_columns)
+    counted = _Counts(kind)
+    for columns in _column_blocks(codes.shape):
+        indices = np.abs(codes[:, columns].astype(np.int64))
+        for place, col in enumerate(range(columns.start, columns.stop)):
+            magnitudes = indices[:, place].copy()
+            contexts[:, col] = levels.contexts(expectation.contexts(col))
+            expectation.learn(magnitudes)
+            indices[:, place] = levels.indices(magnitudes, contexts[:, col])
+            levels.follow(indices[:, place])
+        kept = (means[columns] > 0) | kind.counts_zeros
+        if kept.any():
+            counted.add(indices[:, kept], contexts[:, columns][:, kept])
+    tables = counted.tables()
+    if max(table.levels.size for table in tables.values()) > _WIDEST_TABLE:
+        return None
+    coder = constriction.stream.stack.AnsCoder()
+    # A stack: what is decoded first is encoded last.
+    for col in (col for col in reversed(range(means.size)) if means[col]):
+        _push(coder, codes[:, col].astype(np.int64), contexts[:, col], tables, levels)
+    n_words = -(-kind.shifts.size // _WORD)
+    present = sum(1 << context for context in tables).to_bytes(8 * n_words, "little")
+    head = [means.astype(np.uint8).tobytes(), present]
+    del contexts, counted, expectation  # they are large
+    words = coder.get_compressed().astype("<u4", copy=False)
+    del coder
+    return b"".join([*head, *(table.pack() for table in tables.values()), words.data])
+
+
+def _push(
+    coder: constriction.stream.stack.AnsCoder,
+    column: NDArray[np.int64],
+    contexts: NDArray[np.uint8],
+    tables: dict[int, Table],
+    levels: Levels,
+) -> None:
+    """Put a column on the stack, signs first."""
+    negative = column[column != 0] < 0
+    _encode_bits(coder, negative.astype(np.int64), 1)
+    order, parts = by_context(contexts)
+    indices = levels.indices(np.abs(column), contexts)[order]
+    for context, part in reversed(parts):
+        shift, own = int(levels.shifts[context]), indices[part]
+        _encode_bits(coder, own & ((1 << shift) - 1), shift)
+        tables[context].encode(coder, [own >> shift])
+
+
+def decode(data: bytes | memoryview, shape: tuple[int, int], kind: type[Levels]) -> Codes:
+    """Undo `encode`.
+
+    Raises:
+        struct.error, ValueError, IndexError, KeyError, AssertionError: If the bytes are damaged.
+    """
+    n_rows, n_cols = shape
+    means = np.frombuffer(data, dtype=np.uint8, count=n_cols).astype(np.int64)
+    n_words = -(-kind.shifts.size // _WORD)
+    words = struct.unpack_from(f"<{n_words}Q", data, n_cols)
+    offset, tables = n_cols + 8 * n_words, {}
+    for context in range(_WORD * n_words):
+        if words[context // _WORD] >> context % _WORD & 1:
+            tables[context], offset = Table.unpack(data, offset)
+    coder = _stack(data, offset)
+    levels, expectation = kind(n_rows), Expectation(n_rows, means, kind.prior_columns)
+    codes = Growing(shape)
+    for col in range(n_cols):
+        if not means[col]:
+            levels.follow(codes.array[:, col])
+            continue
+        contexts = levels.contexts(expectation.contexts(col))
+        order, parts = by_context(contexts)
+        indices = np.empty(n_rows, dtype=np.int64)
+        for context, part in parts:
+            shift, size = int(kind.shifts[context]), part.stop - part.start
+            high = tables[context].decode(coder, size)
+            indices[order[part]] = (high << shift) + _decode_bits(coder, size, shift)
+        column = levels.magnitudes(indices, contexts)
+        if indices.min() < 0 or column.max() >= _LARGEST:
+            raise ValueError("an integer out of range")
+        levels.follow(indices)
+        expectation.learn(column)
+        filled = np.flatnonzero(column)
+        column[filled] *= 1 - 2 * _decode_bits(coder, filled.size, 1)
+        codes.put((slice(None), col), column)
+    return codes.array
+
+
+def _stack(data: bytes | memoryview, offset: int) -> constriction.stream.stack.AnsCoder:
+    if (len(data) - offset) % 4:
+        raise ValueError("wrong length")
+    words = np.frombuffer(data, dtype="<u4", offset=offset).astype(np.uint32)
+    return constriction.stream.stack.AnsCoder(words)  # which has a copy of its own
+
+
+def _column_blocks(shape: tuple[int, int]) -> Iterator[slice]:
+    step = max(AT_ONCE // shape[0], 1)
+    return (slice(col, min(col + step, shape[1])) for col in range(0, shape[1], step))
+
+
+def _column_means(codes: Codes) -> NDArray[np.float64]:
+    """Return the mean magnitude of each column; the sums are exact."""
+    sums = [
+        np.abs(codes[:, columns].astype(np.int64)).sum(axis=0)
+        for columns in _column_blocks(codes.shape)
+    ]
+    means: NDArray[np.float64] = np.concatenate(sums) / codes.shape[0]
+    return means
+
+
+class _Counts:
+    """Counts the integers that are coded in each context."""
+
+    def __init__(self, kind: type[Levels]) -> None:
+        self._shifts = kind.shifts
+        self._counts: dict[int, NDArray[np.int64]] = {}
+
+    def add(self, indices: NDArray[np.int64], contexts: NDArray[np.uint8]) -> None:
+        """Count those of some elements."""
+        order, parts = by_context(contexts.ravel(order="F"))
+        sorted_indices = indices.ravel(order="F")[order]
+        for context, part in parts:
+            found = np.bincount(sorted_indices[part] >> self._shifts[context])
+            known = self._counts.get(context, np.zeros(0, np.int64))
+            size = max(found.size, known.size)
+            found, known = (np.pad(counts, (0, size - counts.size)) for counts in (found, known))
+            self._counts[context] = found + known
+
+    def tables(self) -> dict[int, Table]:
+        """Return the table of each context that occurs, in their order."""
+        tables = {}
+        for context, counts in sorted(self._counts.items()):
+            first = int(np.flatnonzero(counts)[0])
+            tables[context] = Table.of_counts(first, counts[first:])
+        return tables
+
+
+class Expectation:
+    """What magnitude each element of the next column is to be expected to have.
+
+    Args:
+        n_rows: Rows of the matrix.
+        means: Int64 array of shape (cols,): by column, the index of the mean magnitude.
+        prior_columns: How many columns of the mean of all stand in for what a row has not told.
+    """
+
+    def __init__(self, n_rows: int, means: NDArray[np.int64], prior_columns: float) -> None:
+        self._means = array("d", _MEANS[means].tobytes())
+        self._prior = prior_columns * sum(self._means) / max(len(self._means), 1)
+        self._sums = np.zeros(n_rows, dtype=np.int64)
+        self._sum_of_means, self._columns = 0.0, 0
+        rows = np.arange(n_rows)
+        self._first = np.maximum(rows - _WINDOW, 0)
+        self._last = np.minimum(rows + _WINDOW + 1, n_rows)
+
+    def contexts(self, col: int) -> NDArray[np.uint8]:
+        """Return the context of each element of a column, uint8 of shape (rows,)."""
+        self._sum_of_means += sum(self._means[self._columns : col])
+        self._columns = col
+        if self._prior == 0:
+            return np.zeros(self._sums.size, dtype=np.uint8)
+        running = np.concatenate([[0], np.cumsum(self._sums)])
+        near = (running[self._last] - running[self._first]) + self._prior
+        near = near / ((self._last - self._first) * self._sum_of_means + self._prior)
+        ratio = (self._sums + self._prior * near) / (self._sum_of_means + self._prior)
+        found = np.searchsorted(_BOUNDS, self._means[col] * ratio, side="right")
+        contexts: NDArray[np.uint8] = found.astype(np.uint8)
+        return contexts
+
+    def learn(self, magnitudes: NDArray[np.int64]) -> None:
+        """Take the magnitudes of a column into account."""
+        self._sums += magnitudes
+
+
+def by_context(contexts: NDArray[np.uint8]) -> tuple[NDArray[np.int64], list[tuple[int, slice]]]:
+    """Return the rows sorted by context, and for each context that occurs its slice of them."""
+    # Single bytes are sorted by counting, which is several times faster.
+    order = np.argsort(contexts, kind="stable")
+    ends = np.cumsum(np.bincount(contexts)).tolist()
+    starts = [0, *ends[:-1]]
+    pairs = enumerate(zip(starts, ends, strict=True))
+    return order, [
+        (context, slice(first, last)) for context, (first, last) in pairs if first < last
+    ]
+
+
+def _encode_bits(coder: constriction.stream.stack.AnsCoder, message: Codes, bits: int) -> None:
+    """Put integers in [0, 2^bits) on the stack, all equally probable."""
+    if bits and message.size:
+        coder.encode_reverse(message.astype(np.int32), _uniform(bits))
+
+
+def _decode_bits(coder: constriction.stream.stack.AnsCoder, size: int, bits: int) -> Codes:
+    """Take so many integers in [0, 2^bits) from the stack."""
+    if not bits or not size:
+        return np.zeros(size, dtype=np.int64)
+    symbols: NDArray[np.int32] = coder.decode(_uniform(bits), size)
+    return symbols.astype(np.int64)
+
+
+def _uniform(bits: int) -> constriction.stream.model.Uniform:
+    return constriction.stream.model.Uniform(1 << bits)
