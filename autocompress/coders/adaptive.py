@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from array import array
 from collections.abc import Iterator
 from typing import ClassVar
@@ -19,6 +20,7 @@ N_CONTEXTS = 56
 _FEWEST_ROWS, _LARGEST = 32, 2**24
 _WIDEST_TABLE = 4096
 _WORD = 64
+_LONGEST_TABLES = 2**20
 # Probabilities depend on the arithmetic below, so that it is confined to what IEEE 754 rounds
 # correctly: sums, products, quotients, and powers of two, in a fixed order.
 _BOUNDS = np.array(
@@ -36,9 +38,11 @@ class Levels:
     Attributes:
         prior_columns: So many columns of the mean magnitude stand in for what a row has not told.
         shifts: By context, how many lower bits of an index are coded as they are.
+        deflates: Whether means and tables are compressed, with their length before them.
         counts_zeros: Whether columns of zeros have a part in the tables, though none in the words.
     """
 
+    deflates: ClassVar[bool] = False
     counts_zeros: ClassVar[bool] = True
     prior_columns: ClassVar[float] = 3.0
     shifts: ClassVar[NDArray[np.int64]] = np.clip(np.arange(N_CONTEXTS) // 2 - 10, 0, 20)
@@ -108,13 +112,11 @@ def encode(codes: Codes, kind: type[Levels]) -> bytes | None:
     # A stack: what is decoded first is encoded last.
     for col in (col for col in reversed(range(means.size)) if means[col]):
         _push(coder, codes[:, col].astype(np.int64), contexts[:, col], tables, levels)
-    n_words = -(-kind.shifts.size // _WORD)
-    present = sum(1 << context for context in tables).to_bytes(8 * n_words, "little")
-    head = [means.astype(np.uint8).tobytes(), present]
-    del contexts, counted, expectation  # they are large
+    head = _head(means, tables, kind)
+    del contexts, counted, expectation, tables  # they are large
     words = coder.get_compressed().astype("<u4", copy=False)
     del coder
-    return b"".join([*head, *(table.pack() for table in tables.values()), words.data])
+    return b"".join([head, words.data])
 
 
 def _push(
@@ -139,16 +141,11 @@ def decode(data: bytes | memoryview, shape: tuple[int, int], kind: type[Levels])
     """Undo `encode`.
 
     Raises:
-        struct.error, ValueError, IndexError, KeyError, AssertionError: If the bytes are damaged.
+        struct.error, zlib.error, ValueError, IndexError, KeyError, AssertionError: If the bytes
+            are damaged.
     """
     n_rows, n_cols = shape
-    means = np.frombuffer(data, dtype=np.uint8, count=n_cols).astype(np.int64)
-    n_words = -(-kind.shifts.size // _WORD)
-    words = struct.unpack_from(f"<{n_words}Q", data, n_cols)
-    offset, tables = n_cols + 8 * n_words, {}
-    for context in range(_WORD * n_words):
-        if words[context // _WORD] >> context % _WORD & 1:
-            tables[context], offset = Table.unpack(data, offset)
+    means, tables, offset = _read_head(data, n_cols, kind)
     coder = _stack(data, offset)
     levels, expectation = kind(n_rows), Expectation(n_rows, means, kind.prior_columns)
     codes = Growing(shape)
@@ -172,6 +169,44 @@ def decode(data: bytes | memoryview, shape: tuple[int, int], kind: type[Levels])
         column[filled] *= 1 - 2 * _decode_bits(coder, filled.size, 1)
         codes.put((slice(None), col), column)
     return codes.array
+
+
+def _head(means: NDArray[np.int64], tables: dict[int, Table], kind: type[Levels]) -> bytes:
+    """Return the columns' means, which tables there are, and the tables."""
+    present = sum(1 << context for context in tables).to_bytes(8 * _n_words(kind), "little")
+    packed = (table.pack() for table in tables.values())
+    head = b"".join([means.astype(np.uint8).tobytes(), present, *packed])
+    if not kind.deflates:
+        return head
+    deflated = zlib.compress(head, 9)
+    return struct.pack("<I", len(deflated)) + deflated
+
+
+def _read_head(
+    data: bytes | memoryview, n_cols: int, kind: type[Levels]
+) -> tuple[NDArray[np.int64], dict[int, Table], int]:
+    """Undo `_head`; return also where it ends."""
+    head, end = data, 0
+    if kind.deflates:
+        (length,) = struct.unpack_from("<I", data)
+        end = 4 + length
+        inflating = zlib.decompressobj()
+        head = inflating.decompress(data[4:end], n_cols + _LONGEST_TABLES)
+        if not inflating.eof or inflating.unused_data or end > len(data):
+            raise ValueError("tables that are cut off, or too long")
+    means = np.frombuffer(head, dtype=np.uint8, count=n_cols).astype(np.int64)
+    words = struct.unpack_from(f"<{_n_words(kind)}Q", head, n_cols)
+    offset, tables = n_cols + 8 * len(words), {}
+    for context in range(_WORD * len(words)):
+        if words[context // _WORD] >> context % _WORD & 1:
+            tables[context], offset = Table.unpack(head, offset)
+    if kind.deflates and offset != len(head):
+        raise ValueError("more than the tables")
+    return means, tables, end or offset
+
+
+def _n_words(kind: type[Levels]) -> int:
+    return -(-kind.shifts.size // _WORD)
 
 
 def _stack(data: bytes | memoryview, offset: int) -> constriction.stream.stack.AnsCoder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from typing import ClassVar
 
 import numpy as np
@@ -19,6 +20,7 @@ _N_CONTEXTS = adaptive.N_CONTEXTS
 class _OnPath(adaptive.Levels):
     """Indices among the levels that a row's state allows: even ones, or odd ones and zero."""
 
+    deflates: ClassVar[bool] = True
     counts_zeros: ClassVar[bool] = False
     prior_columns: ClassVar[float] = 8.0
     shifts: ClassVar[NDArray[np.int64]] = np.tile(
@@ -72,5 +74,12 @@ class TrellisCoder(Coder):
         """Undo `encode`."""
         try:
             return adaptive.decode(data, shape, _OnPath)
-        except (struct.error, ValueError, IndexError, KeyError, AssertionError) as error:
+        except (
+            struct.error,
+            zlib.error,
+            ValueError,
+            IndexError,
+            KeyError,
+            AssertionError,
+        ) as error:
             raise ArtifactError(f"integers coded along paths are damaged: {error}") from error

@@ -119,6 +119,7 @@ class Grid:
     """
 
     def __init__(self, base: float, rows: Floats, cols: Floats, feedback: list[Floats]) -> None:
+        """Round exponents, which are in octaves."""
         self.base = float(np.float32(base))
         self.rows = np.rint(_ROWS_PER_OCTAVE * rows).astype(np.int64)
         self.cols = np.rint(_COLS_PER_OCTAVE * cols).astype(np.int64)
@@ -126,6 +127,7 @@ class Grid:
 
     @classmethod
     def of(cls, factor: Factor, slope: float) -> Grid:
+        """Choose the steps of a factor by what a bit must be worth."""
         curvature = factor.curvature or Curvature.relative(factor.values)
         if curvature.is_diagonal:
             diagonal, feedback = curvature.diagonal, []

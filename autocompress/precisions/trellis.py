@@ -7,19 +7,19 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from autocompress.precisions.base import PRECISIONS, Stream
+from autocompress.precisions.base import PRECISIONS, Stream, largest_magnitude
 from autocompress.precisions.equal_slope import EqualSlope
-from autocompress.precisions.grid import Grid, Magnitudes, OnGrid
+from autocompress.precisions.grid import Floats, Grid, Magnitudes, OnGrid
 from autocompress.precisions.paths import Lanes, cheapest
-from autocompress.structures.factors import Factor, Matrix, row_blocks
+from autocompress.structures.factors import Factor, Matrix
 from autocompress.support import trellis
 from autocompress.support.integers import Growing, Integers
 
 _FEWEST_ROWS = 32
 _FINER = 2 / 3
-_SPREAD = 1.5
+_SPREAD = 1.3
 _TOGETHER = 2**10
-_LARGEST_SINGLE = 2**12
+_LARGEST_SINGLE, _SMALL = 2**12, 2**14
 
 
 @PRECISIONS.register("trellis")
@@ -59,20 +59,22 @@ class Trellis(OnGrid):
         fine = grid.times(_FINER)
         return fine.streams(_along_paths(factor.values, fine, Magnitudes(factor.values, grid)))
 
+    @property
     def trained(self) -> EqualSlope:
-        """Return the precision of the same steps whose levels do not depend on each other."""
+        """The precision of the same slope whose levels do not depend on each other."""
         return EqualSlope(slope=self.slope)
 
 
 def _along_paths(values: Matrix, grid: Grid, magnitudes: Magnitudes) -> Integers:
     """Quantize all rows along paths; integers of the same shape.
 
-    Magnitudes are expected in steps that are not yet finer. Levels vary more widely than rounded
-    values whose magnitudes fall off exponentially, so that their bits differ less.
+    Magnitudes are expected in steps that are not yet finer. That they vary a little more than is
+    expected gives the best paths.
     """
     worth = 6 * _FINER**2 / math.log(2)
     finest, _ = grid.range
-    single = float(np.abs(values).max(initial=0)) < _LARGEST_SINGLE * finest
+    # Where it takes no time, paths are to be the same on all machines.
+    single = largest_magnitude(values) < _LARGEST_SINGLE * finest and values.size > _SMALL
     kind = np.float32 if single else np.float64
     codes = Growing(values.shape)
     for first in range(0, len(values), _TOGETHER):
@@ -84,10 +86,15 @@ def _along_paths(values: Matrix, grid: Grid, magnitudes: Magnitudes) -> Integers
             lanes = Lanes(
                 values=values[rows, cols].T.astype(kind),
                 steps=grid.steps(rows, cols).T.astype(kind),
-                expected=magnitudes.at(rows, cols).T * (_SPREAD / _FINER),
+                fall=_FINER * _fall(_SPREAD * magnitudes.at(rows, cols).T),
                 worth=worth,
                 shares=None if shares is None else shares.astype(kind),
             )
             levels, states = cheapest(lanes, states)
             codes.put((rows, cols), levels.T)
     return codes.array
+
+
+def _fall(expected: Floats) -> Floats:
+    """Return the f of magnitudes that fall off as e^-f by step and whose rounded mean is known."""
+    return 2 * np.arcsinh(0.5 / expected)
