@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 import zlib
-from array import array
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -13,23 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autocompress.coders.base import Codes
+from autocompress.coders.expectation import MEANS, N_CONTEXTS, Expectation, by_context
 from autocompress.coders.tables import Table
 from autocompress.support.integers import AT_ONCE, Growing
 
-N_CONTEXTS = 56
 _FEWEST_ROWS, _LARGEST = 32, 2**24
 _WIDEST_TABLE = 4096
 _WORD = 64
 _LONGEST_TABLES = 2**20
-# Probabilities depend on the arithmetic below, so that it is confined to what IEEE 754 rounds
-# correctly: sums, products, quotients, and powers of two, in a fixed order.
-_BOUNDS = np.array(
-    [2.0 ** (half // 2 - 7) * (1, 1.4375)[half % 2] for half in range(N_CONTEXTS - 1)]
-)
-_MEANS = np.array(
-    [0.0] + [2.0 ** (i // 4 - 14) * (64, 76, 91, 108)[i % 4] / 64 for i in range(160)]
-)
-_WINDOW = 16
 
 
 class Levels:
@@ -90,7 +80,7 @@ def encode(codes: Codes, kind: type[Levels]) -> bytes | None:
     """
     codes = np.asfortranarray(codes)  # columns are gone through one by one
     levels = kind(codes.shape[0])
-    means = np.searchsorted(_MEANS, _column_means(codes)).clip(0, _MEANS.size - 1)
+    means = np.searchsorted(MEANS, _column_means(codes)).clip(0, MEANS.size - 1)
     contexts = np.empty(codes.shape, dtype=np.uint8, order="F")
     expectation = Expectation(codes.shape[0], means, kind.prior_columns)
     counted = _Counts(kind)
@@ -256,55 +246,6 @@ class _Counts:
             first = int(np.flatnonzero(counts)[0])
             tables[context] = Table.of_counts(first, counts[first:])
         return tables
-
-
-class Expectation:
-    """What magnitude each element of the next column is to be expected to have.
-
-    Args:
-        n_rows: Rows of the matrix.
-        means: Int64 array of shape (cols,): by column, the index of the mean magnitude.
-        prior_columns: How many columns of the mean of all stand in for what a row has not told.
-    """
-
-    def __init__(self, n_rows: int, means: NDArray[np.int64], prior_columns: float) -> None:
-        self._means = array("d", _MEANS[means].tobytes())
-        self._prior = prior_columns * sum(self._means) / max(len(self._means), 1)
-        self._sums = np.zeros(n_rows, dtype=np.int64)
-        self._sum_of_means, self._columns = 0.0, 0
-        rows = np.arange(n_rows)
-        self._first = np.maximum(rows - _WINDOW, 0)
-        self._last = np.minimum(rows + _WINDOW + 1, n_rows)
-
-    def contexts(self, col: int) -> NDArray[np.uint8]:
-        """Return the context of each element of a column, uint8 of shape (rows,)."""
-        self._sum_of_means += sum(self._means[self._columns : col])
-        self._columns = col
-        if self._prior == 0:
-            return np.zeros(self._sums.size, dtype=np.uint8)
-        running = np.concatenate([[0], np.cumsum(self._sums)])
-        near = (running[self._last] - running[self._first]) + self._prior
-        near = near / ((self._last - self._first) * self._sum_of_means + self._prior)
-        ratio = (self._sums + self._prior * near) / (self._sum_of_means + self._prior)
-        found = np.searchsorted(_BOUNDS, self._means[col] * ratio, side="right")
-        contexts: NDArray[np.uint8] = found.astype(np.uint8)
-        return contexts
-
-    def learn(self, magnitudes: NDArray[np.int64]) -> None:
-        """Take the magnitudes of a column into account."""
-        self._sums += magnitudes
-
-
-def by_context(contexts: NDArray[np.uint8]) -> tuple[NDArray[np.int64], list[tuple[int, slice]]]:
-    """Return the rows sorted by context, and for each context that occurs its slice of them."""
-    # Single bytes are sorted by counting, which is several times faster.
-    order = np.argsort(contexts, kind="stable")
-    ends = np.cumsum(np.bincount(contexts)).tolist()
-    starts = [0, *ends[:-1]]
-    pairs = enumerate(zip(starts, ends, strict=True))
-    return order, [
-        (context, slice(first, last)) for context, (first, last) in pairs if first < last
-    ]
 
 
 def _encode_bits(coder: constriction.stream.stack.AnsCoder, message: Codes, bits: int) -> None:

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from autocompress.coders import adaptive
 from autocompress.coders.base import CODERS, Coder, Codes
+from autocompress.coders.expectation import N_CONTEXTS
 from autocompress.errors import ArtifactError
 from autocompress.support import trellis
-
-_N_CONTEXTS = adaptive.N_CONTEXTS
 
 
 class _OnPath(adaptive.Levels):
@@ -24,7 +23,7 @@ class _OnPath(adaptive.Levels):
     counts_zeros: ClassVar[bool] = False
     prior_columns: ClassVar[float] = 8.0
     shifts: ClassVar[NDArray[np.int64]] = np.tile(
-        np.clip(np.arange(_N_CONTEXTS) // 2 - 11, 0, 20), 2
+        np.clip(np.arange(N_CONTEXTS) // 2 - 11, 0, 20), 2
     )
 
     def __init__(self, n_rows: int) -> None:
@@ -32,15 +31,15 @@ class _OnPath(adaptive.Levels):
 
     def contexts(self, found: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Double the contexts: the second half is for odd levels."""
-        return found + np.uint8(_N_CONTEXTS) * trellis.is_odd(self._states)
+        return found + np.uint8(N_CONTEXTS) * trellis.is_odd(self._states)
 
     def indices(self, magnitudes: NDArray[np.int64], contexts: NDArray[np.uint8]) -> Codes:
         """Return the place of each magnitude among the levels of its state."""
-        return trellis.indices_of(magnitudes, contexts >= _N_CONTEXTS)
+        return trellis.indices_of(magnitudes, contexts >= N_CONTEXTS)
 
     def magnitudes(self, indices: NDArray[np.int64], contexts: NDArray[np.uint8]) -> Codes:
         """Undo `indices`."""
-        return trellis.levels_of(indices, contexts >= _N_CONTEXTS)
+        return trellis.levels_of(indices, contexts >= N_CONTEXTS)
 
     def follow(self, indices: Codes) -> None:
         """Go on to the next states."""

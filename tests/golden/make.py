@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from golden.cases import Case, added_cases, all_cases
+from golden.cases import Case, added_cases, all_cases, trellis_cases
 from golden.stored import (
     FORMAT_VERSION,
     Encoder,
@@ -36,7 +37,7 @@ from golden.stored import (
 )
 from strategies import write_mixed
 
-__all__ = ["describe", "make", "make_added", "make_cases"]
+__all__ = ["describe", "make", "make_added", "make_cases", "make_trellis"]
 
 
 def make(folder: Path) -> None:
@@ -84,11 +85,23 @@ def make_added(folder: Path) -> None:
     Raises:
         FileExistsError: If there is a folder of them.
     """
-    cases = folder / f"version{FORMAT_VERSION}_added"
+    _make_in(folder / f"version{FORMAT_VERSION}_added", added_cases())
+
+
+def make_trellis(folder: Path) -> None:
+    """Write the golden files of trellis-coded quantization.
+
+    Raises:
+        FileExistsError: If there is a folder of them.
+    """
+    _make_in(folder / f"version{FORMAT_VERSION}_trellis", trellis_cases())
+
+
+def _make_in(cases: Path, made: Iterator[Case]) -> None:
     if cases.exists():
         raise FileExistsError(f"'{cases}' exists; a golden file is never made again")
     cases.mkdir()
-    for case in added_cases():
+    for case in made:
         path = cases / f"{case.name}.acz"
         path.with_suffix(".json").write_text(to_text(_make_new(case, path)), encoding="utf-8")
 
@@ -114,7 +127,7 @@ def _make_like(like: Path, path: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    for step in (make, make_cases, make_added):
+    for step in (make, make_cases, make_added, make_trellis):
         try:
             step(Path(__file__).parent)
         except FileExistsError as error:
