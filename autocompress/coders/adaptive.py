@@ -65,7 +65,8 @@ class Levels:
 
 def suits(codes: Codes) -> bool:
     """Whether there are rows enough, and no integer is too large."""
-    return codes.shape[0] >= _FEWEST_ROWS and -_LARGEST < codes.min() <= codes.max() < _LARGEST
+    smallest, largest = int(codes.min()), int(codes.max())
+    return codes.shape[0] >= _FEWEST_ROWS and -_LARGEST < smallest <= largest < _LARGEST
 
 
 def encode(codes: Codes, kind: type[Levels]) -> bytes | None:

@@ -207,7 +207,7 @@ class _Steps:
     def _indices(self, col: int, magnitudes: _Array, odd: int, parity: int) -> _Array:
         """Return the cheapest index of a parity; two of them lie four steps apart."""
         between = magnitudes / 4 + (self._half[col] + (odd / 4 - parity / 2))
-        indices = np.floor(between, out=between)
+        indices: _Array = np.floor(between, out=between)
         np.maximum(indices, 0, out=indices)
         if odd and not parity:
             indices[magnitudes < 1.5] = 0
@@ -216,9 +216,9 @@ class _Steps:
         return indices
 
     def _bits(self, col: int, indices: _Array, odd: int, parity: int) -> _Array:
-        bits = self._more[odd][col] + self._per_index[col] * indices
+        bits: _Array = self._more[odd][col] + self._per_index[col] * indices
         if parity and not odd:
-            return np.asarray(bits)
+            return bits
         special = self._one if parity else self._zero[odd]
         return np.where(indices == parity, special[col], bits)
 

@@ -61,7 +61,8 @@ def is_odd(states: NDArray[Any]) -> NDArray[np.bool_]:
 
 def followed(states: NDArray[Any], indices: Integers) -> NDArray[np.uint8]:
     """Return the states after elements whose levels have these indices."""
-    return NEXT[states, indices & 1]
+    found: NDArray[np.uint8] = NEXT[states, indices & 1]
+    return found
 
 
 def indices_of(magnitudes: Integers, odd: NDArray[np.bool_]) -> Integers:

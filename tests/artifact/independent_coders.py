@@ -150,13 +150,13 @@ def trellis(data: bytes, rows: int, cols: int) -> Array:
                 near = (sum(sums[first:last]) + prior) / ((last - first) * total + prior)
                 ratio = (sums[r] + prior * near) / (total + prior)
                 context = sum(bound <= mean * ratio for bound in BOUNDS)
-                found.append(context + 56 * (states[r] >= 4))  # noqa: PLR2004
+                found.append(context + 56 * (states[r] >= 4))
             for c in sorted(set(found)):
                 mine = np.flatnonzero(np.array(found) == c)
                 high = tables[c].decode(stack, mine.size)
                 shift = PATH_SHIFTS[c]
                 indices[mine] = (high << shift) + stack.bits(shift, mine.size)
-            odd = np.array(states) >= 4  # noqa: PLR2004
+            odd = np.array(states) >= 4
             codes[:, col] = np.maximum(2 * indices - odd, 0)
             sums = [s + int(m) for s, m in zip(sums, codes[:, col], strict=True)]
             filled = np.flatnonzero(codes[:, col])

@@ -144,7 +144,10 @@ def trellis_cases() -> Iterator[Case]:
     masked = plain * (_normal(2, 40, COLS) > 0)
     scales = np.geomspace(30, 0.3, COLS)
     weights = {"plain": plain, "scaled": (scales * plain).astype(np.float32), "zeros": masked}
-    curvatures = {"plain": _curvature(3, 40, COLS), "scaled": _curvature(4, 40, COLS, diagonal=True)}
+    curvatures = {
+        "plain": _curvature(3, 40, COLS),
+        "scaled": _curvature(4, 40, COLS, diagonal=True),
+    }
     frequencies = dict.fromkeys(weights, _frequencies(40))
     source = _source(weights, curvatures=curvatures, frequencies=frequencies)
     for name, structure in STRUCTURES.items():
