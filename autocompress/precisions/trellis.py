@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -76,11 +77,12 @@ def _along_paths(values: Matrix, grid: Grid, magnitudes: Magnitudes) -> Integers
     # Where it takes no time, paths are to be the same on all machines.
     single = largest_magnitude(values) < _LARGEST_SINGLE * finest and values.size > _SMALL
     kind = np.float32 if single else np.float64
+    parts: Sequence[Floats | None] = grid.feedback or [None]
     codes = Growing(values.shape)
     for first in range(0, len(values), _TOGETHER):
         rows = slice(first, first + _TOGETHER)
         states, col = trellis.begun(len(values[rows])), 0
-        for shares in grid.feedback or [None]:
+        for shares in parts:
             cols = slice(col, col + (values.shape[1] if shares is None else len(shares)))
             col = cols.stop
             lanes = Lanes(
