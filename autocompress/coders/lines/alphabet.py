@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
 from autocompress.errors import ArtifactError
 
@@ -82,8 +81,8 @@ class Alphabet:
             if node < 0:
                 found[-2 - node] = path
                 continue
-            for decision in (0, 1):
-                waiting.append((self._children[2 * node + decision], [*path, decision]))
+            ends = self._children[2 * node : 2 * node + 2]
+            waiting += ((end, [*path, decision]) for decision, end in enumerate(ends))
         return found
 
     def to_bytes(self) -> bytes:

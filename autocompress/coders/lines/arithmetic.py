@@ -8,10 +8,10 @@ from autocompress.errors import ArtifactError
 
 _TOP, _ALL = 0xFF000000, 0xFFFFFFFF
 _AHEAD = 4
-"""Bytes that a decoder looks ahead; zeros stand for those behind the end."""
+"""Bytes that a reader looks ahead; zeros stand for those behind the end."""
 
 
-class DecisionEncoder:
+class DecisionWriter:
     """Turns decisions and their probabilities into bytes.
 
     An interval of whole numbers is divided again and again; its leading bytes are written as soon
@@ -22,7 +22,7 @@ class DecisionEncoder:
         self._low, self._high = 0, _ALL
         self._written = bytearray()
 
-    def encode(self, decisions: Iterable[int], ones: Iterable[int]) -> None:
+    def write(self, decisions: Iterable[int], ones: Iterable[int]) -> None:
         """Append decisions.
 
         Args:
@@ -52,8 +52,8 @@ class DecisionEncoder:
         return -(-self._low // step) * step
 
 
-class DecisionDecoder:
-    """Undoes `DecisionEncoder`."""
+class DecisionReader:
+    """Undoes `DecisionWriter`."""
 
     def __init__(self, data: bytes) -> None:
         self._low, self._high = 0, _ALL
@@ -61,8 +61,8 @@ class DecisionDecoder:
         self._next = _AHEAD
         self._at = int.from_bytes(self._data[:_AHEAD], "big")
 
-    def decode(self, ones: Iterable[int]) -> list[int]:
-        """Return as many decisions as there are probabilities, as `DecisionEncoder` takes them.
+    def read(self, ones: Iterable[int]) -> list[int]:
+        """Return as many decisions as there are probabilities, as `DecisionWriter` takes them.
 
         Raises:
             ArtifactError: If the bytes are at an end.
@@ -89,7 +89,7 @@ class DecisionDecoder:
         """Check that there is nothing behind the last decision.
 
         Raises:
-            ArtifactError: If there are bytes that no encoder wrote.
+            ArtifactError: If there are bytes that no writer wrote.
         """
         if self._next < len(self._data) - _AHEAD:
             raise ArtifactError("there are bytes behind its coded lines")

@@ -61,6 +61,7 @@ class Places:
         self.alike, self.lower = np.zeros(n_lanes, np.bool_), np.zeros(n_lanes, np.bool_)
         self._last = np.zeros(n_lanes, np.uint64)  # up to eight bytes of the line, the last lowest
         self._whole, self._pattern = np.zeros(n_lanes, np.uint64), np.zeros(n_lanes, np.uint64)
+        self._digits = _digits(self.line)
         # What is written behind the reach is never read: the column before it stays at the end.
         self._line = np.full((n_lanes, _REACH + 2), END)
         self._before = self._line.copy()
@@ -113,13 +114,14 @@ class Places:
         self.above[lanes] = self._before[lanes, 0]
         self.alike[lanes], self.lower[lanes] = True, False
         self.line[lanes] += 1
+        self._digits[lanes] = _digits(self.line[lanes])
 
     def _see(self, lanes: Lanes) -> None:
         """Hash what the contexts see."""
         last, above = self._last[lanes], (self.above[lanes] + 1).view(np.uint64)
         length = self.length[lanes].view(np.uint64)
         early = np.minimum(length, 3)
-        number = np.searchsorted(_POWERS, self.line[lanes] + 1, "right").view(np.uint64)
+        number = self._digits[lanes]
         seen = np.empty((N_CONTEXTS, lanes.size), np.uint64)
         seen[0] = 0
         np.bitwise_and(last, _SUFFIXES, out=seen[1:6])
@@ -134,6 +136,11 @@ class Places:
         seen *= FACTOR
         seen ^= seen >> _FOLD
         self.hashes[:, lanes] = seen
+
+
+def _digits(lines: Lanes) -> Hashes:
+    """Return how many binary digits the numbers of lines have, counted from 1."""
+    return np.searchsorted(_POWERS, lines + 1, "right").view(np.uint64)
 
 
 def bounds(n_lines: int, n_lanes: int) -> tuple[Lanes, Lanes]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autocompress.coders.lines.alphabet import DEEPEST, END, Alphabet
-from autocompress.coders.lines.arithmetic import DecisionDecoder, DecisionEncoder
+from autocompress.coders.lines.arithmetic import DecisionReader, DecisionWriter
 from autocompress.coders.lines.contexts import bounds
 from autocompress.coders.lines.model import MAX_LANES, Model
 from autocompress.errors import ArtifactError
@@ -35,7 +35,7 @@ def pack_lines(data: bytes) -> bytes | None:
     n_lines, counts[_NEWLINE] = int(counts[_NEWLINE]), 0
     if not counts.any():
         return None
-    n_lanes = min(math.isqrt(2 * n_lines) + 1, n_lines)
+    n_lanes = min(math.isqrt(4 * n_lines) + 1, n_lines)
     try:
         alphabet = Alphabet.of(counts.tolist())
         decisions = _decisions(data, n_lanes, alphabet)
@@ -43,10 +43,10 @@ def pack_lines(data: bytes) -> bytes | None:
         return None
     if decisions.shape[1] > _most_steps(len(data)):
         return None
-    model, coder = Model(n_lines, len(data), n_lanes, alphabet), DecisionEncoder()
+    model, coder = Model(n_lines, len(data), n_lanes, alphabet), DecisionWriter()
     for column in decisions.T:
         present = column[model.places.lane]
-        coder.encode(present.tolist(), model.predict().tolist())
+        coder.write(present.tolist(), model.predict().tolist())
         model.learn(present)
     head = _HEAD.pack(n_lines, len(data), n_lanes)
     packed = head + alphabet.to_bytes() + coder.finish()
@@ -61,7 +61,7 @@ def _decisions(data: bytes, n_lanes: int, alphabet: Alphabet) -> NDArray[np.int6
     ends = [0, *newlines[bounds(newlines.size, n_lanes)[1] - 1].tolist()]
     lanes = [
         np.concatenate([codes[symbol] for symbol in data[first:last]])
-        for first, last in zip(ends, ends[1:], strict=False)
+        for first, last in pairwise(ends)
     ]
     decisions = np.zeros((n_lanes, max(map(len, lanes))), np.int64)
     for row, lane in zip(decisions, lanes, strict=True):
@@ -91,19 +91,19 @@ def unpack_lines(data: bytes, limit: int = MAX_LINES_BYTES) -> bytes:
         )
     alphabet, used = Alphabet.from_bytes(data[_HEAD.size :])
     model = Model(n_lines, n_bytes, n_lanes, alphabet)
-    coder = DecisionDecoder(data[_HEAD.size + used :])
+    coder = DecisionReader(data[_HEAD.size + used :])
     found = _decoded(model, coder, n_bytes)
     coder.finish()
     return found
 
 
-def _decoded(model: Model, coder: DecisionDecoder, n_bytes: int) -> bytes:
+def _decoded(model: Model, coder: DecisionReader, n_bytes: int) -> bytes:
     """Decode all lanes, and put them one behind the other."""
     lanes: list[NDArray[np.int64]] = []
     told: list[NDArray[np.int64]] = []
     left, steps = n_bytes, _most_steps(n_bytes)
     while model.places.lane.size:
-        decisions = np.array(coder.decode(model.predict().tolist()), np.int64)
+        decisions = np.array(coder.read(model.predict().tolist()), np.int64)
         some_lanes, some_told = model.learn(decisions)
         lanes.append(some_lanes)
         told.append(some_told)

@@ -44,7 +44,8 @@ class Model:
         bits = min(max(n_bytes.bit_length() + _SPARSE, _SMALLEST_TABLE), _LARGEST_TABLE)
         self._shift = np.uint64(64 - bits)
         self._counts = np.zeros(2**bits, np.uint32)
-        self._weights = np.full((sum(_SETS), N_CONTEXTS), _FIRST_WEIGHT, np.int64)
+        self._numbers = np.arange(sum(_SETS) * N_CONTEXTS).reshape(-1, N_CONTEXTS)
+        self._weights = np.full(self._numbers.size, _FIRST_WEIGHT, np.int64)
         self._nodes: Lanes = np.zeros(n_lanes, np.int64)
         self._odds, self._probabilities = log_odds(), probabilities()
 
@@ -60,12 +61,15 @@ class Model:
         if np.maximum(zeros, ones).max() >= LIMIT:
             zeros, ones = self._halved(slots, zeros, ones)
         self._odds_of = (self._odds.take(ones) - self._odds.take(zeros)).T
-        known = np.count_nonzero(counts[OWN], axis=0)
-        lengths = np.minimum(places.length, _LENGTHS - 1)
-        sets = np.stack([known, lengths + _SETS[0] // _RELATIONS]) * _RELATIONS + related
-        self._taken = sets[:, :, None] * N_CONTEXTS + np.arange(N_CONTEXTS)
+        sets = np.empty((2, related.size), np.int64)
+        np.sum(counts[OWN] > 0, axis=0, out=sets[0])
+        np.minimum(places.length, _LENGTHS - 1, out=sets[1])
+        sets *= _RELATIONS
+        sets += related
+        sets[1] += _SETS[0]
+        self._taken = self._numbers.take(sets, axis=0)
         weighted = np.einsum("slc,lc->sl", self._weights.take(self._taken), self._odds_of) >> _BITS
-        np.clip(weighted, -FARTHEST, FARTHEST, out=weighted)
+        np.minimum(np.maximum(weighted, -FARTHEST), FARTHEST, out=weighted)
         self._apart = self._probabilities.take(weighted + FARTHEST)
         together = (weighted[0] + weighted[1]) >> 1
         return self._probabilities.take(together + FARTHEST)
@@ -79,7 +83,7 @@ class Model:
         places = self.places
         errors = (decisions << _BITS) - self._apart
         steps = (errors[:, :, None] * self._odds_of + (1 << _BITS - 1)) >> _BITS
-        np.add.at(self._weights.reshape(-1), self._taken.reshape(-1), steps.reshape(-1))
+        np.add.at(self._weights, self._taken.reshape(-1), steps.reshape(-1))
         added = np.where(decisions, np.uint32(1 << _BITS), np.uint32(1))
         added = np.broadcast_to(added, self._slots.shape)
         np.add.at(self._counts, self._slots.reshape(-1), added.reshape(-1))
