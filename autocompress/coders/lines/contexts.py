@@ -84,7 +84,8 @@ class Places:
 
     def finished(self) -> NDArray[np.bool_]:
         """Say which lanes have no more lines."""
-        return self.line == self._end
+        over: NDArray[np.bool_] = self.line == self._end
+        return over
 
     def keep(self, lanes: NDArray[np.bool_]) -> None:
         """Drop all other lanes."""

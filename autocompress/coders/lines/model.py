@@ -72,7 +72,8 @@ class Model:
         np.minimum(np.maximum(weighted, -FARTHEST), FARTHEST, out=weighted)
         self._apart = self._probabilities.take(weighted + FARTHEST)
         together = (weighted[0] + weighted[1]) >> 1
-        return self._probabilities.take(together + FARTHEST)
+        found: Lanes = self._probabilities.take(together + FARTHEST)
+        return found
 
     def learn(self, decisions: Lanes) -> tuple[Lanes, Lanes]:
         """Learn what the decisions were that `predict` spoke of, and go on.
