@@ -7,12 +7,13 @@ from collections import Counter, defaultdict
 from functools import cache
 from math import isqrt
 
-F, MASK = 0x9E3779B97F4A7C15, 2**64 - 1
+F: int = 0x9E3779B97F4A7C15
+MASK: int = 2**64 - 1
 
 
 @cache
 def e(f: int) -> int:
-    number = 2 ** (32 * 256 + f)
+    number = 1 << 32 * 256 + f
     for _ in range(8):
         number = isqrt(number)
     return number
@@ -21,7 +22,7 @@ def e(f: int) -> int:
 @cache
 def probability(z: int) -> int:
     z = min(max(z, -4095), 4095)
-    o = e(z % 256) * 2 ** (z // 256 + 16)
+    o = e(z % 256) << z // 256 + 16
     return max(1, 2**16 * o // (o + 2**48))
 
 
