@@ -175,7 +175,8 @@ def with_head(packed: bytes, n_lines: int, n_bytes: int, n_lanes: int) -> bytes:
         pytest.param((60, 500, 61), "61 lanes of 60 lines", id="more lanes than lines"),
         pytest.param((5000, 9000, 4097), "4097 lanes", id="many lanes"),
         pytest.param((2**32 - 1, 500, 8), "8 lanes of 4294967295 lines", id="many lines"),
-        pytest.param((60, 60, 16), "longer than the 60 bytes", id="short"),
+        pytest.param((50, 200, 15), "longer than the 200 bytes", id="short"),
+        pytest.param((50, 500, 15), "bytes shorter than it claims", id="longer"),
     ],
 )
 def test_sizes_that_cannot_be_are_refused(
@@ -195,6 +196,20 @@ def test_a_limit_is_kept(packed: bytes) -> None:
 def test_bytes_behind_the_lines_are_refused(packed: bytes) -> None:
     with pytest.raises(ArtifactError, match="bytes behind"):
         unpack_lines(packed + bytes(5))
+
+
+@pytest.mark.parametrize(
+    ("n_lanes", "n_symbols"),
+    [
+        pytest.param(1, 1, id="of one lane"),
+        pytest.param(40, 20, id="of a lopsided tree"),
+    ],
+)
+def test_bytes_of_many_steps_or_decisions_are_refused(n_lanes: int, n_symbols: int) -> None:
+    # Zeros are decisions of 1, on and on.
+    tree = Alphabet([*range(97, 97 + n_symbols)], [1, 0] * (n_symbols - 1) + [0])
+    with pytest.raises(ArtifactError, match="4000 bytes take more steps than are allowed"):
+        unpack_lines(struct.pack("<IIH", 40, 4000, n_lanes) + tree.to_bytes() + bytes(999))
 
 
 @pytest.mark.parametrize(

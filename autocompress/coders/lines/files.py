@@ -18,6 +18,8 @@ from autocompress.errors import ArtifactError
 MAX_LINES_BYTES = 2**20
 """Longer files would take long: a second for every 80,000 bytes, or so."""
 _BYTES_PER_STORED = 64
+_STEPS_PER_ROOT = 64  # as bytes grow, so do lines and lanes
+_MOST_DECISIONS = 12  # for each byte, on average; a tree whose sides are alike takes at most 11
 _NEWLINE = 10
 _HEAD = struct.Struct("<IIH")
 
@@ -101,15 +103,18 @@ def _decoded(model: Model, coder: DecisionReader, n_bytes: int) -> bytes:
     """Decode all lanes, and put them one behind the other."""
     lanes: list[NDArray[np.int64]] = []
     told: list[NDArray[np.int64]] = []
-    left, steps = n_bytes, _most_steps(n_bytes)
-    while model.places.lane.size:
+    left, steps, allowed = n_bytes, _most_steps(n_bytes), _MOST_DECISIONS * n_bytes
+    while n_lanes := model.places.lane.size:
+        steps -= 1
+        allowed -= n_lanes
+        if steps < 0 or allowed < 0:
+            raise ArtifactError(f"its {n_bytes} bytes take more steps than are allowed")
         decisions = np.array(coder.read(model.predict().tolist()), np.int64)
         some_lanes, some_told = model.learn(decisions)
         lanes.append(some_lanes)
         told.append(some_told)
         left -= some_told.size
-        steps -= 1
-        if left < 0 or steps < 0:
+        if left < 0:
             raise ArtifactError(f"its lines are longer than the {n_bytes} bytes that it claims")
     if left:
         raise ArtifactError(f"its lines are {left} bytes shorter than it claims")
@@ -119,5 +124,5 @@ def _decoded(model: Model, coder: DecisionReader, n_bytes: int) -> bytes:
 
 
 def _most_steps(n_bytes: int) -> int:
-    """Return how many steps a file may take: the lanes are to be many, and about equally long."""
-    return n_bytes // 2 + DEEPEST
+    """Return how many steps a file may take: its lanes are to be many, and about equally long."""
+    return min(n_bytes // 2 + DEEPEST, _STEPS_PER_ROOT * math.isqrt(n_bytes))
