@@ -89,9 +89,10 @@ def teacher_of(folder: Path, subject: Subject) -> nn.Module:
         ModelError: It cannot be used, or has another vocabulary.
     """
     from autocompress.errors import ModelError
-    from autocompress.lm import load_model
+    from autocompress.lm import LanguageModeling, load_model
 
     teacher, vocabulary = load_model(folder)
+    assert isinstance(subject.task, LanguageModeling)
     own = subject.task.corpus.vocabulary
     if vocabulary.words != own.words:
         raise ModelError(

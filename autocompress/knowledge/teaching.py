@@ -34,7 +34,15 @@ class Taught(GuardedTask):
 
 
 def teacher_key(teacher: nn.Module) -> str:
-    """Hash the class of a teacher, and the names, types, shapes and values of its tensors."""
+    """Hash the class of a teacher, and the names, types, shapes and values of its tensors.
+
+    Raises:
+        ModelError: If it is no module.
+    """
+    if not isinstance(teacher, nn.Module):
+        raise ModelError(
+            f"a teacher must be an nn.Module, but got an object of type {type(teacher).__name__}"
+        )
     digest = hashlib.sha256(type(teacher).__name__.encode())
     for name, tensor in teacher.state_dict().items():
         values = tensor.detach().cpu().contiguous().flatten()

@@ -147,13 +147,13 @@ def _draw_points(axes: Axes, view: FrontView) -> None:
             axes.plot(xs, ys, drawstyle="steps-post", color=color, linewidth=1.6, zorder=3)
     if view.front:
         _scatter(axes, view.front, s=28, color=_FRONT, edgecolors="white", zorder=4, label="front")
-    for dots, marker, color, track in (
-        (view.tuned, "s", _TUNED, "tuned"),
-        (view.recovered, "D", _RECOVERED, "recovered"),
+    for dots, marker, color, label in (
+        (view.tuned, "s", _TUNED, TITLES["tuned"]),
+        (view.recovered, "D", _RECOVERED, TITLES["recovered"]),
     ):
         if dots:
             style = {"marker": marker, "color": color, "edgecolors": "white"}
-            _scatter(axes, dots, s=46, zorder=5, label=TITLES[track], **style)
+            _scatter(axes, dots, s=46, zorder=5, label=label, **style)
     if view.best is not None:
         best = view.clipped(view.best)
         _scatter(axes, [best], s=130, marker="*", color=_BEST, edgecolors="white", zorder=6)

@@ -200,22 +200,21 @@ def _view(
     limit: float | None,
 ) -> FrontView:
     """Show the front and all other trials by one cost."""
-    metric, baseline = result.metric, result.baseline.values[result.metric]
-    lower = result.directions[metric] == "minimize"
+    metric, uncompressed = result.metric, result.baseline.values
+    baseline, lower = uncompressed[metric], result.directions[metric] == "minimize"
     cloud = tuple(_trial(result, axis, one) for one in others if metric in one.values)
     given_up = tuple(
         _trial(result, axis, one) for one in others if metric not in one.values and axis.has(one)
     )
     front = sorted((_member(result, axis, scored) for scored in result.front), key=_by_cost)
-    tuned, recovered = (
-        tuple(_member(result, axis, one) for one in models)
-        for models in (result.tuned, result.recovered)
-    )
+    tuned = tuple(_member(result, axis, scored) for scored in result.tuned)
+    recovered = tuple(_member(result, axis, scored) for scored in result.recovered)
     ceiling = result.bounds[metric].bound if metric in result.bounds else None
     members = (*front, *tuned, *recovered)
     good = [*(dot.value for dot in members), *(one.values[metric] for one in result.misses)]
     low, high = value_limits(good, [dot.value for dot in cloud], baseline, lower)
-    low, high = (low, high) if ceiling is None else with_ceiling(low, high, ceiling)
+    if ceiling is not None:
+        low, high = with_ceiling(low, high, ceiling)
     costs = [dot.cost for dot in (*members, *cloud) if low <= dot.value <= high]
     costs += [*(dot.cost for dot in given_up), *([] if limit is None else [limit])]
     best = result.best or result.nearest
@@ -233,12 +232,12 @@ def _view(
         best_note=_best_note(result, axis),
         is_miss=result.best is None,
         baseline=baseline,
-        baseline_note=f"uncompressed: {baseline:.4g}, {axis.uncompressed(result.baseline.values)}",
+        baseline_note=f"uncompressed: {baseline:.4g}, {axis.uncompressed(uncompressed)}",
         limit=limit,
         limit_note="" if limit is None else f"budget {axis.write(limit)}",
         ceiling=ceiling,
         ceiling_note="" if ceiling is None else f"limit {ceiling:.4g}",
-        x_limits=cost_limits(costs or [axis.cost(result.baseline.values)]),
+        x_limits=cost_limits(costs or [axis.cost(uncompressed)]),
         y_limits=(low, high),
         lower_is_better=lower,
         caption="",

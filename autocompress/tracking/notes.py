@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autocompress.outcome.limits import format_bytes
-from autocompress.outcome.tracks import DONE, TITLES
+from autocompress.outcome.tracks import DONE, TITLES, TRACKS
 from autocompress.tracking.yardstick import RISE, TIMES_SMALLER
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ def search_note(
     lines += _table(result, shown, runs)
     if (unshown := len(found) - len(others[: _ROWS - 1])) > 0:
         lines += ["", f"`front.csv` has {unshown} more, which are worse or of no use."]
-    for track, members in (("tuned", result.tuned), ("recovered", result.recovered)):
+    for track in TRACKS[1:]:
+        members = [one for one in result.fine_tuned if one.track == track]
         models = (*members[:_ROWS], *result.controls_of(track))
         if models:
             lines += ["", f"**{TITLES[track].capitalize()}**", "", *_table(result, models, runs)]
