@@ -43,7 +43,7 @@ class Labelled(Classification):
         self, model: nn.Module, teacher: nn.Module, distillation: float, seed: int
     ) -> Iterator[torch.Tensor]:
         self.asked.append(distillation)
-        for batch in self.tokens.split(50):
+        for batch in torch.split(self.tokens, 50):
             outputs = model(batch)
             loss = nn.functional.cross_entropy(outputs, DEFINING(batch).argmax(1))
             if distillation:
@@ -104,8 +104,8 @@ def test_each_track_has_its_own_results(found: SearchResult, out: Path) -> None:
     assert tuned.how == "8 steps segments=2"
     assert None not in (tuned.test, recovered.test)
     assert found.tracks == ("plain", "tuned", "recovered")
-    for track, one in (("tuned", tuned), ("recovered", recovered)):
-        assert found.best_of_track(track) == (one if found.keeps_limits(one) else None)
+    for one in (tuned, recovered):
+        assert found.best_of_track(one.track) == (one if found.keeps_limits(one) else None)
 
 
 def test_without_noise_the_model_is_its_own_control(found: SearchResult) -> None:
