@@ -77,7 +77,7 @@ def larger(width: int = 40, n_classes: int = 3) -> Classifier:
 
 def find(out: Path, **asked: Any) -> autocompress.OpenedSearch:
     return autocompress.search(
-        teacher(), Labelled(), budget=9000, trials=2, out=out, seed=0, **asked
+        teacher(), Labelled(), budget=9000, trials=1, out=out, seed=0, **asked
     )
 
 
@@ -197,6 +197,7 @@ def test_a_rerun_keeps_what_is_there_and_another_teacher_adds_to_it(
     assert other.training  # it is not changed
 
 
+@pytest.mark.slow
 def test_what_earlier_versions_tuned_is_not_done_again(
     found: SearchResult, out: Path, tmp_path: Path
 ) -> None:
