@@ -77,7 +77,7 @@ def larger(width: int = 40, n_classes: int = 3) -> Classifier:
 
 def find(out: Path, **asked: Any) -> autocompress.OpenedSearch:
     return autocompress.search(
-        teacher(), Labelled(), budget=9000, trials=1, out=out, seed=0, **asked
+        teacher(), Labelled(), budget=9000, space="quick", trials=1, out=out, seed=0, **asked
     )
 
 
