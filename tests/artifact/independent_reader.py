@@ -142,6 +142,7 @@ PRECISIONS: dict[str, Callable[[dict[str, Any], Streams, Shape], Array]] = {
     "uniform": uniform,
     "entropy": stepped,
     "equal_slope": stepped,
+    "trellis": stepped,
     "codebook": codebook,
 }
 

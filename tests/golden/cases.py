@@ -33,6 +33,7 @@ from autocompress.precisions import (
     Float16,
     Float32,
     Precision,
+    Trellis,
     Uniform,
 )
 from autocompress.recovery import RecoveryBudget, RecoverySettings
@@ -157,6 +158,22 @@ def _lines() -> tuple[Source, dict[str, Treatment]]:
         name: "".join(f"{line}\n" for line in lines).encode() for name, lines in files.items()
     }
     return _source({"weight": _normal(1, 3, 4)}, assets=assets), {"weight": _treat(Dense())}
+
+
+def trellis_cases() -> Iterator[Case]:
+    """Yield the cases of trellis-coded quantization, by every structure."""
+    plain, precision = _normal(1, 40, COLS), Trellis(slope=2e-3)
+    masked = plain * (_normal(2, 40, COLS) > 0)
+    scales = np.geomspace(30, 0.3, COLS)
+    weights = {"plain": plain, "scaled": (scales * plain).astype(np.float32), "zeros": masked}
+    curvatures = {
+        "plain": _curvature(3, 40, COLS),
+        "scaled": _curvature(4, 40, COLS, diagonal=True),
+    }
+    frequencies = dict.fromkeys(weights, _frequencies(40))
+    source = _source(weights, curvatures=curvatures, frequencies=frequencies)
+    for name, structure in STRUCTURES.items():
+        yield _case(name, "trellis", source, dict.fromkeys(weights, _treat(structure, precision)))
 
 
 def _zero_rows() -> tuple[Source, dict[str, Treatment]]:

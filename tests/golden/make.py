@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from golden.cases import Case, added_cases, all_cases, lines_cases
+from golden.cases import Case, added_cases, all_cases, lines_cases, trellis_cases
 from golden.stored import (
     FORMAT_VERSION,
     Encoder,
@@ -84,7 +85,7 @@ def make_added(folder: Path) -> None:
     Raises:
         FileExistsError: If all folders of them are there.
     """
-    added = {"added": added_cases, "lines": lines_cases}
+    added = {"added": added_cases, "lines": lines_cases, "trellis": trellis_cases}
     folders = {folder / f"version{FORMAT_VERSION}_{name}": one for name, one in added.items()}
     missing = {cases: one for cases, one in folders.items() if not cases.exists()}
     if not missing:
