@@ -5,10 +5,8 @@ Knows neither torch nor Optuna nor MLflow, so that a finished search is read in 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
 from autocompress.outcome.cautions import cautions
@@ -21,73 +19,22 @@ from autocompress.outcome.limits import (
     resolved,
 )
 from autocompress.outcome.metric import Direction, change_of, cost, worsening_of
-from autocompress.outcome.names import LATENCY, SIZE
 from autocompress.outcome.prospects import Prospect
+from autocompress.outcome.scored import ONNX, Scored
+from autocompress.outcome.tracks import DONE, TRACKS, Track
 from autocompress.outcome.trials import TrialResult, WithoutFile, pareto_front
 
 __all__ = ["ONNX", "Scored", "SearchResult", "TrialResult", "WithoutFile", "pareto_front"]
 
-_LISTS = ("front", "recovered", "controls", "misses")
+_LISTS: Mapping[str, Track] = {
+    "front": "plain",
+    "tuned": "tuned",
+    "recovered": "recovered",
+    "controls": "recovered",
+    "misses": "plain",
+}
+"""Lists of models, with the track that they have where an earlier version has named none."""
 _USELESS: Mapping[Direction, float] = {"minimize": 1.0, "maximize": 0.5}
-ONNX = ".onnx"
-"""How the name of a model ends that was exported from an artifact, beside it."""
-
-
-@dataclass(frozen=True)
-class Scored:
-    """A compressed model with its numbers.
-
-    Attributes:
-        trial: Number of the trial; None for the baseline, the model in single precision.
-        artifact: Its file.
-        values: By objective name, measured on validation data.
-        test: The task's metric on test data; None while a search is not finished, and where it
-            is no finite number.
-        label: The treatments, most bytes first, on one line.
-    """
-
-    trial: int | None
-    artifact: Path
-    values: Mapping[str, float]
-    test: float | None
-    label: str
-
-    def __repr__(self) -> str:
-        name = "baseline" if self.trial is None else f"trial {self.trial}"
-        numbers = (f"{name} {value:.4g}" for name, value in self.values.items() if name != SIZE)
-        return f"<Scored {name}: {format_bytes(self.size_bytes)}, {', '.join(numbers)}>"
-
-    @property
-    def size_bytes(self) -> int:
-        """Length of the file, in bytes."""
-        return int(self.values[SIZE])
-
-    @property
-    def onnx(self) -> Path | None:
-        """The exported model that was measured, where latency counts and the engine writes one."""
-        path = self.artifact.with_suffix(ONNX)
-        return path if LATENCY in self.values and path.exists() else None
-
-    def to_json(self, metric: str) -> dict[str, Any]:
-        """Return the numbers as a JSON object; the metric's names tell the split."""
-        values: dict[str, Any] = dict(self.values)
-        document = {"trial": self.trial, "artifact": str(self.artifact)}
-        document |= {SIZE: self.size_bytes, f"valid_{metric}": values.pop(metric)}
-        values.pop(SIZE)
-        if self.onnx is not None:
-            document["onnx"] = str(self.onnx)
-        return {**document, f"test_{metric}": self.test, **values, "label": self.label}
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any], metric: str) -> Scored:
-        """Read numbers that `to_json` gave."""
-        values = dict(document)
-        values.pop("onnx", None)
-        values[metric] = values.pop(f"valid_{metric}")
-        test = values.pop(f"test_{metric}")
-        test = None if test is None or math.isnan(test) else test  # as earlier versions wrote it
-        artifact, trial, label = (values.pop(key) for key in ("artifact", "trial", "label"))
-        return cls(trial, Path(artifact), values, test, label)
 
 
 @dataclass(frozen=True)
@@ -114,8 +61,9 @@ class SearchResult:
         best: What to take: of the front and of what was fine-tuned, that with the best metric,
             or with a limit on the rise the smallest; None if none keeps all limits.
         front: The feasible trials that no other one beats, by size.
-        recovered: A promising plan after fine-tuning, once for each length of it.
-        controls: The uncompressed model after the same fine-tuning, in the same order.
+        recovered: A promising plan after fine-tuning on labels, once for each length of it.
+        controls: The uncompressed model after the same fine-tuning, each with its track.
+        tuned: A promising plan after tuning without labels, alike.
         trials: Number of finished trials.
         given_up: How many of them were not measured whole, since they failed, missed a limit or
             were clearly worse than others.
@@ -144,6 +92,7 @@ class SearchResult:
     noise: float | None = None
     prospects: tuple[Prospect, ...] = ()
     sound: Prospect | None = None
+    tuned: tuple[Scored, ...] = ()
 
     def __eq__(self, other: object) -> bool:
         """Compare what was found, wherever it lies."""
@@ -163,6 +112,26 @@ class SearchResult:
         value = f"{self.metric} {scored.values[self.metric]:.4g} ({self.change(scored)})"
         size = f"{format_bytes(scored.size_bytes)}, {self.ratio(scored):.1f}x smaller"
         return f"{kind} {self.title(scored)}, {size}, {value}"
+
+    @property
+    def fine_tuned(self) -> tuple[Scored, ...]:
+        """What was trained in any way, without labels before on labels."""
+        return (*self.tuned, *self.recovered)
+
+    @property
+    def tracks(self) -> tuple[Track, ...]:
+        """The tracks of which something was measured, in order."""
+        found = {"plain": self.front, "tuned": self.tuned, "recovered": self.recovered}
+        return tuple(track for track in TRACKS if found[track])
+
+    def controls_of(self, track: Track) -> tuple[Scored, ...]:
+        """Return the uncompressed models that were fine-tuned as those of a track were."""
+        return tuple(one for one in self.controls if one.track == track)
+
+    def best_of_track(self, track: Track) -> Scored | None:
+        """Return the best that keeps all limits of one track alone."""
+        found = {"plain": self.front, "tuned": self.tuned, "recovered": self.recovered}
+        return self.best_of([one for one in found[track] if self.keeps_limits(one)])
 
     @property
     def nearest(self) -> Scored | None:
@@ -250,10 +219,13 @@ class SearchResult:
         return min(candidates, key=lambda one: cost(one.values[self.metric], way), default=None)
 
     def title(self, scored: Scored) -> str:
-        """Name one of the models, as in "trial 7" and "trial 7, fine-tuned"."""
+        """Name one of the models, as in "trial 7" and "trial 7, tuned without labels"."""
         if scored.trial is None:
             return "baseline"
-        return f"trial {scored.trial}{', fine-tuned' if scored in self.recovered else ''}"
+        done = DONE[scored.track]
+        if scored in self.controls:
+            return f"uncompressed, {done}"
+        return f"trial {scored.trial}{', ' if done else ''}{done}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON document that `autocompress search --json` prints."""
@@ -267,6 +239,11 @@ class SearchResult:
             document[name] = scored.to_json(self.metric) if scored else None
         for name in _LISTS:
             document[name] = [one.to_json(self.metric) for one in getattr(self, name)]
+        found = {track: self.best_of_track(track) for track in TRACKS}
+        document["best_of_tracks"] = {
+            track: None if best is None else best.to_json(self.metric)
+            for track, best in found.items()
+        }
         return document
 
     @classmethod
@@ -274,15 +251,16 @@ class SearchResult:
         """Read a document that `to_json` gave."""
         metric = document["metric"]
         scored: dict[str, Any] = {"baseline": Scored.from_json(document["baseline"], metric)}
-        best = document["best"]
-        scored["best"] = Scored.from_json(best, metric) if best else None
-        for name in _LISTS:
+        for name, track in _LISTS.items():
             entries = document.get(name, ())
-            scored[name] = tuple(Scored.from_json(entry, metric) for entry in entries)
+            scored[name] = tuple(Scored.from_json(entry, metric, track) for entry in entries)
+        known = {one.artifact: one for one in scored["recovered"]}  # of a best without a track
+        best = Scored.from_json(document["best"], metric) if document["best"] else None
+        scored["best"] = None if best is None else known.get(best.artifact, best)
         scored["prospects"] = tuple(Prospect(**one) for one in document.get("prospects", ()))
         sound = document.get("sound")
         scored["sound"] = Prospect(**sound) if sound else None
         values = {**document, **scored}
-        for told in ("measure", "warnings", "nearest"):
+        for told in ("measure", "warnings", "nearest", "best_of_tracks"):
             values.pop(told, None)
         return cls(**values)

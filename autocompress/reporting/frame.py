@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from autocompress.outcome.metric import change_of
 from autocompress.outcome.names import SIZE
+from autocompress.outcome.tracks import TITLES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,11 +36,12 @@ def search_frame(
         rows.append(
             {**_row(result, one.number, one.values, path), **marks, "seconds": one.seconds}
         )
-    for scored in result.recovered:
+    for scored in result.fine_tuned:
         row = _row(result, scored.trial, scored.values, scored.artifact)
         marks = {"feasible": result.keeps_limits(scored), "front": False, "origin": "fine-tuned"}
-        rows.append({**row, "kind": "fine-tuned", **marks, "seconds": None})
-    names = ["trial", "kind", SIZE, "times_smaller", *result.directions, "rise_percent"]
+        told = {"kind": "fine-tuned", "track": TITLES[scored.track]}
+        rows.append({**row, **told, **marks, "seconds": None})
+    names = ["trial", "kind", "track", SIZE, "times_smaller", *result.directions, "rise_percent"]
     names += ["feasible", "front", "best", "origin", "seconds", "artifact"]
     return pd.DataFrame(rows, columns=list(dict.fromkeys(names)))
 
@@ -53,6 +55,7 @@ def _row(
     return {
         "trial": trial,
         "kind": "trial",
+        "track": TITLES["plain"],
         **{name: values.get(name) for name in result.directions},
         "times_smaller": result.baseline.size_bytes / values[SIZE],
         "rise_percent": change,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 
@@ -18,6 +18,7 @@ from autocompress.knowledge.overview import overview
 from autocompress.knowledge.sensitivity import with_sensitivities
 from autocompress.knowledge.source import Source
 from autocompress.knowledge.task import Task
+from autocompress.knowledge.teaching import check_teacher, follows_teacher
 from autocompress.outcome.about import About
 from autocompress.outcome.limits import resolved
 from autocompress.outcome.names import SIZE
@@ -83,7 +84,7 @@ def conduct(model: nn.Module, task: Task, request: Request, folder: SearchFolder
         look = first_look(model, task, folder, settings.metric)
         if look is not None:
             check_rise(settings, look.score)
-        if look is not None or request.recovery or request.fallback:
+        if look is not None or request.fine_tunings or request.fallback:
             request = _with_losses(request, model, task)
         kept = Kept.of(model, task, folder.path)
         source = Source.of(model, task, kept)
@@ -98,20 +99,29 @@ def conduct(model: nn.Module, task: Task, request: Request, folder: SearchFolder
         source = with_sensitivities(source, model, task, kept)
         evaluator = replace(evaluator, encoder=Encoder(source))
         about = describe(request, model, task, folder)
-        course = _Course(request, folder, settings, Bench(model, evaluator), about, place)
-        return course.run(baseline)
+        bench = Bench(model, evaluator, request.teacher)
+        return _Course(request, folder, settings, bench, about, place).run(baseline)
 
 
 def _with_losses(request: Request, model: nn.Module, task: GuardedTask) -> Request:
-    """Refuse recovery of what cannot be trained; leave it out where it is a last resort."""
-    if has_losses(model, task):
-        return request
-    if request.recovery is not None:
+    """Refuse fine-tuning of what cannot be trained; leave it out where it is a last resort."""
+    if request.teacher is not None:
+        check_teacher(request.teacher, model, task)
+    if not has_losses(model, task):
+        if request.fine_tunings:
+            options = "tuning (--tune)" if request.recovery is None else "recovery (--recover)"
+            raise TaskError(
+                f"{options.split()[0]} trains with `task.training_losses(...)`, but the task "
+                f"yields none; define it, or leave {options} out"
+            )
+        return replace(request, fallback=None)
+    if request.tuning is not None and not follows_teacher(model, task):
         raise TaskError(
-            "recovery trains with `task.training_losses(...)`, but the task yields none; define "
-            "it, or leave recovery (--recover) out"
+            "tuning without labels needs losses that compare with the teacher where "
+            "`distillation` is 1, but those of `task.training_losses(...)` do not depend on "
+            "`teacher`; let them, or leave tuning (--tune) out"
         )
-    return replace(request, fallback=None)
+    return request
 
 
 class _Course:
@@ -178,19 +188,19 @@ class _Course:
         Restorer(self._folder, self._request.space, self._bench.evaluator).restore_trials(study)
         return Records(self._folder, study, self._tracker)
 
-    def _make_trials(self, judge: Judge, records: Records) -> RecoverySettings | None:
-        """Make the trials; return how to fine-tune after them, if that is asked for.
+    def _make_trials(self, judge: Judge, records: Records) -> Sequence[RecoverySettings]:
+        """Make the trials; return how to fine-tune after them, as far as that is asked for.
 
         With a fallback, trials end with the openings, or early, if none of them keeps the limits.
         """
         effort, fallback = self._request.effort, self._request.fallback
         if fallback is not None and is_begun(self._folder, fallback):
-            return fallback
+            return [fallback]
         if not effort.allows(records.study.n_finished):
-            return self._request.recovery
+            return self._request.fine_tunings
         guide = self._guide(judge)
         if guide is None:
-            return self._request.recovery
+            return self._request.fine_tunings
         proposer = Proposer(self._request.space, self._bench.evaluator.encoder, records)
         trials = Trials(guide, proposer, records, judge, self._settings.metric)
         with self._place.executing(self._bench, effort.jobs) as executor:
@@ -198,9 +208,9 @@ class _Course:
                 trials.run(executor, effort.shortened(_SHARE_OF_OPENINGS), samples=False)
                 if not any(result.feasible for result in records.results):
                     progress.say("no plan keeps the limits so far: fine-tuning the nearest")
-                    return fallback
+                    return [fallback]
             trials.run(executor, effort)
-        return self._request.recovery
+        return self._request.fine_tunings
 
     def _guide(self, judge: Judge) -> Guide | None:
         """Plan the first trials; return None if no plan at all fits the budget."""
@@ -208,7 +218,7 @@ class _Course:
         progress.say("planning the first trials")
         max_rise = judge.max_rise
         rises = [] if max_rise is None else [max_rise]
-        if max_rise is not None and self._request.recovery is not None:
+        if max_rise is not None and self._request.fine_tunings:
             rises.append(max_rise + REGAINED)
         kept = self._folder.path / f"openings{'-recovery' * (len(rises) > 1)}.json"
         guide = Guide(self._request.space, encoder, Goals(limit, tuple(rises)), kept)
@@ -228,13 +238,14 @@ class _Course:
         return limit is None or limit.excess(size) <= 0
 
     def _fine_tune(
-        self, judge: Judge, records: Records, recovery: RecoverySettings | None
+        self, judge: Judge, records: Records, asked: Sequence[RecoverySettings]
     ) -> None:
+        """Fine-tune the promising plans in each of the ways that are asked for."""
+        if not asked:
+            return
         result = self._summary(records)
         best = result.best_of(result.front)
         promising = judge.promising(records.results, None if best is None else best.trial)
-        if recovery is None:
-            return
         if promising is None:
             progress.say("no plan comes near enough to the limits: nothing is fine-tuned")
             return
@@ -242,11 +253,14 @@ class _Course:
         name, source = self._settings.metric, evaluator.source
         more = self._request.recovery_members - 1
         members = [promising, *judge.members(records.results, promising, more)]
-        jobs = recovery_jobs(self._folder, source, name, judge.limits, members, recovery)
         # One fine-tuning keeps all cores of a machine busy, and so do the two of a plan alone.
         side_by_side = self._request.effort.jobs if more else 1
-        with self._place.executing(self._bench, min(side_by_side, len(jobs))) as executor:
-            carry_out(jobs, executor)
+        with self._place.executing(self._bench, min(side_by_side, len(members) + 1)) as executor:
+            for one in asked:
+                limits = judge.limits
+                carry_out(
+                    recovery_jobs(self._folder, source, name, limits, members, one), executor
+                )
 
     def _summary(self, records: Records) -> SearchResult:
         seconds = round(self._seconds_before + time.perf_counter() - self._start, 1)

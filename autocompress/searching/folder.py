@@ -14,8 +14,8 @@ Knows neither torch nor Optuna, so that a running search can be looked at from o
     openings.json   what the search begins with, and what it should reach
     weights.json    what was found in the model
     noise.json      of the nearest plan, where none keeps the limits, how exactly it is measured
-    recovered/      the best plan fine-tuned, and its control: model.acz, trial.json, and
-                     training.json, how it went
+    recovered/      the best plan fine-tuned (tuned-*, recovered-*), and its control: model.acz,
+                    trial.json, method.json, how, and training.json, how it went
     front.{csv,png,html}, report.md, progress.png
     optuna.journal, and study.jsonl, from which it is made anew where it is lost
     mlflow.db, mlartifacts/
@@ -36,6 +36,7 @@ from autocompress.artifact import open_artifact
 from autocompress.errors import ArtifactError, SearchError
 from autocompress.outcome.prospects import Curve
 from autocompress.outcome.results import TrialResult
+from autocompress.outcome.tracks import METHOD, Method
 from autocompress.outcome.training import TRAINING, TrainingLog
 from autocompress.searching.claim import claimed
 from autocompress.searching.results import DamagedError, Results, read_result
@@ -45,6 +46,7 @@ from autocompress.support.signals import interrupts_held
 
 TRIAL, ARTIFACT = "trial.json", "model.acz"
 SETTINGS, COPY = "search.json", "trials/search.json"
+CONTROL = "control"
 BASELINE, TESTS = "baseline.json", "test.json"
 WEIGHTS, NOISE = "weights.json", "noise.json"
 TRACKING = ("tracking.json", "trials/tracking.json")
@@ -223,7 +225,7 @@ class SearchFolder:
         """Return the path of a fine-tuned artifact.
 
         Args:
-            name: "recovered" or its "control".
+            name: "tuned", "recovered" or their "control".
             key: Of the settings of the fine-tuning.
         """
         return self.path / "recovered" / f"{name}-{key}" / ARTIFACT
@@ -232,6 +234,13 @@ class SearchFolder:
         """Yield the paths of all fine-tuned artifacts that are finished, with their numbers."""
         for path in sorted((self.path / "recovered").glob(f"{name}-*/{TRIAL}")):
             yield path.with_name(ARTIFACT), read_result(path)
+
+    def method(self, artifact: Path) -> Method:
+        """Return how an artifact was fine-tuned; all is recovery of which nothing is known."""
+        document = kept_json(artifact.with_name(METHOD), Method.from_json)
+        if document is not None:
+            return Method.from_json(document)
+        return Method("tuned" if artifact.parent.name.startswith("tuned-") else "recovered")
 
     def training(self, artifact: Path) -> TrainingLog | None:
         """Return how the fine-tuning of an artifact went, as far as that is known."""

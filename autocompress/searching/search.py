@@ -16,6 +16,7 @@ from autocompress.encoding.budgets import budget_in_bytes
 from autocompress.errors import SpaceError
 from autocompress.knowledge.guarded import guarded
 from autocompress.knowledge.task import Task
+from autocompress.knowledge.teaching import teacher_key
 from autocompress.knowledge.weights import ModelWeights
 from autocompress.layers.copies import on_device, plain
 from autocompress.outcome.budgets import RelativeBudget, parse_budget
@@ -40,9 +41,11 @@ from autocompress.searching.request import (
     checked_objectives,
     fine_tuning,
     instead_of_samples,
+    label_free_tuning,
 )
 from autocompress.searching.settings import SamplerName
 from autocompress.searching.space.language import Space, load_space
+from autocompress.support.device import device_of
 from autocompress.support.process import process_kept
 from autocompress.tracking.homes import chosen_uri
 
@@ -71,6 +74,8 @@ def search(
     tracking_uri: str | None = None,
     device: str | torch.device | None = None,
     recovery_members: int = 1,
+    tuning: str | RecoverySettings | None = None,
+    teacher: nn.Module | None = None,
 ) -> OpenedSearch:
     """Search for the best ways to store a model's weights.
 
@@ -128,6 +133,12 @@ def search(
             front that lose at most ten points more than it does, spread over the sizes and each
             kept at its own, so that the front of fine-tuned files is shown too. `jobs`, or the
             workers of a cluster, do them side by side; there is one control for all.
+        tuning: How to tune the best plan without labels, towards the predictions of the
+            original model alone, such as "2m" or "400steps": the same plans as with `recovery`,
+            which may be asked for as well. What comes of it is told apart from both other tracks.
+        teacher: A larger model with the outputs of `model`, whose predictions are the targets of
+            `tuning`, and of `recovery` besides the labels (half of the loss, unless its settings
+            say otherwise), instead of those of `model`. It is not changed.
 
     Returns:
         The front, the best plan within all limits (None if no plan keeps them) and the baseline.
@@ -145,8 +156,10 @@ def search(
     if trials is None:
         trials = _TRIALS if timeout is None else sys.maxsize
     deadline = math.inf if timeout is None else start + parse_seconds(timeout)
-    tuning = fine_tuning(recovery, seed)
-    may_end = tuning is None and limit is not None and max_rise is not None
+    key = None if teacher is None else teacher_key(teacher)
+    tuned, recovered = label_free_tuning(tuning, seed, key), fine_tuning(recovery, seed, key)
+    is_free = tuned is None and recovered is None
+    may_end = is_free and limit is not None and max_rise is not None
     task, own = guarded(task), checked_objectives(objectives)
     check_names((objective.name for objective in own), task.metric)
     request = Request(
@@ -158,7 +171,9 @@ def search(
         objectives=own,
         sampler=sampler,
         seed=seed,
-        recovery=tuning,
+        recovery=recovered,
+        tuning=tuned,
+        teacher=teacher,
         fallback=instead_of_samples(timeout, seed) if timeout and may_end else None,
         timeout=None if timeout is None else parse_seconds(timeout),
         tracking_uri=chosen_uri(tracking_uri),
@@ -167,6 +182,8 @@ def search(
     )
     ModelWeights.of(model)  # refuses what cannot be compressed, before anything is written
     model = on_device(plain(model), device)
+    if teacher is not None:
+        request = replace(request, teacher=on_device(plain(teacher), device_of(model)))
     if asked is not None:
         request = replace(request, budget_bytes=budget_in_bytes(asked, model, task))
     # Absolute, since a user's own code may change the directory.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autocompress.artifact import open_artifact
+from autocompress.outcome.tracks import TITLES
 from autocompress.support import progress
 from autocompress.tracking.concluding import ids_of, log_files, log_tuned, mark_front, save_view
 from autocompress.tracking.figures import log_latest, log_metrics, search_metrics, truth
@@ -26,7 +27,7 @@ from autocompress.tracking.notes import (
 from autocompress.tracking.outcome import Outcome
 from autocompress.tracking.pictures import DrawWeights, Pictures
 from autocompress.tracking.runs import BASELINE, ENDED, NOTE, TRIAL, Ending, Runs, trial_of
-from autocompress.tracking.standing import GIVEN_UP, STANDING, UNCOMPRESSED, tags_of
+from autocompress.tracking.standing import GIVEN_UP, STANDING, TRACK, UNCOMPRESSED, tags_of
 from autocompress.tracking.view import address
 from autocompress.tracking.yardstick import Yardstick
 
@@ -149,6 +150,7 @@ class Tracker:
         """
         tags = {TRIAL: str(number), "feasible": truth(False), "front": truth(False)}
         tags |= {"origin": known.origin, "rejected": known.reason, STANDING: GIVEN_UP}
+        tags[TRACK] = TITLES["plain"]
         with self._runs.errors(f"log trial {number}"):
             note = f"Given up: {known.reason}"
             run_id = self._runs.start(_title(number), {**tags, NOTE: note})
@@ -251,6 +253,7 @@ class Tracker:
         if self._yardstick is None or self._runs.children(BASELINE, "status = 'FINISHED'"):
             return
         tags = {BASELINE: truth(True), "rejected": "no", STANDING: UNCOMPRESSED}
+        tags[TRACK] = TITLES["plain"]
         run_id = self._runs.start("uncompressed", tags)
         baseline = self._yardstick.baseline
         log_metrics(self._runs.client, run_id, {**self._figures(baseline), **baseline})

@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from golden.cases import Case, added_cases, all_cases, trellis_cases
+from golden.cases import Case, added_cases, all_cases, lines_cases, trellis_cases
 from golden.stored import (
     FORMAT_VERSION,
     Encoder,
@@ -37,7 +36,7 @@ from golden.stored import (
 )
 from strategies import write_mixed
 
-__all__ = ["describe", "make", "make_added", "make_cases", "make_trellis"]
+__all__ = ["describe", "make", "make_added", "make_cases"]
 
 
 def make(folder: Path) -> None:
@@ -83,27 +82,19 @@ def make_added(folder: Path) -> None:
     """Write the golden files of what came to the present version after its first ones.
 
     Raises:
-        FileExistsError: If there is a folder of them.
+        FileExistsError: If all folders of them are there.
     """
-    _make_in(folder / f"version{FORMAT_VERSION}_added", added_cases())
-
-
-def make_trellis(folder: Path) -> None:
-    """Write the golden files of trellis-coded quantization.
-
-    Raises:
-        FileExistsError: If there is a folder of them.
-    """
-    _make_in(folder / f"version{FORMAT_VERSION}_trellis", trellis_cases())
-
-
-def _make_in(cases: Path, made: Iterator[Case]) -> None:
-    if cases.exists():
-        raise FileExistsError(f"'{cases}' exists; a golden file is never made again")
-    cases.mkdir()
-    for case in made:
-        path = cases / f"{case.name}.acz"
-        path.with_suffix(".json").write_text(to_text(_make_new(case, path)), encoding="utf-8")
+    added = {"added": added_cases, "lines": lines_cases, "trellis": trellis_cases}
+    folders = {folder / f"version{FORMAT_VERSION}_{name}": one for name, one in added.items()}
+    missing = {cases: one for cases, one in folders.items() if not cases.exists()}
+    if not missing:
+        names = ", ".join(f"'{cases}'" for cases in folders)
+        raise FileExistsError(f"{names} exist; a golden file is never made again")
+    for cases, make_them in missing.items():
+        cases.mkdir()
+        for case in make_them():
+            path = cases / f"{case.name}.acz"
+            path.with_suffix(".json").write_text(to_text(_make_new(case, path)), encoding="utf-8")
 
 
 def _make_new(case: Case, path: Path) -> dict[str, Any]:
@@ -127,7 +118,7 @@ def _make_like(like: Path, path: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    for step in (make, make_cases, make_added, make_trellis):
+    for step in (make, make_cases, make_added):
         try:
             step(Path(__file__).parent)
         except FileExistsError as error:
