@@ -14,6 +14,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,9 @@ def main() -> None:
             for times in WHOLE:
                 encoder.write(priced(plan, kind, times), path)
                 artifact = open_artifact(path)
-                score = task.evaluate(TorchEngine(model, artifact).load(artifact), "valid")
+                score = task.evaluate(
+                    TorchEngine(deepcopy(model), artifact).load(artifact), "valid"
+                )
                 size = artifact.size_bytes
                 lines.append(
                     f"| {kind.model_fields['kind'].default} | x {times} | {size:,} | {score:.3f} |"
