@@ -137,6 +137,28 @@ def added_cases() -> Iterator[Case]:
     yield _case("exact", "exact", *_exact())
 
 
+def lines_cases() -> Iterator[Case]:
+    """Yield the case of files of lines, which came to version 2 later still."""
+    yield _case("lines", "lines", *_lines())
+
+
+def _lines() -> tuple[Source, dict[str, Treatment]]:
+    """Return files beside a weight: words by runs in order, and lines of all other sorts.
+
+    The words are so many that counts are halved, of so few letters that few bytes tell them.
+    """
+    generator = np.random.default_rng(7)
+    letters = np.array(list("aaaeeennnnttttt"))
+    drawn = ["".join(generator.choice(letters, size)) for size in generator.integers(2, 13, 640)]
+    words = dict.fromkeys(word for run in range(5) for word in sorted(drawn[128 * run :][:128]))
+    other = ["", "a" * 40, "a" * 39 + "t", "naïve", "\t\0", "Ne'er-9", "日本", "日", "tan", "tan"]
+    files = {"vocab.txt": [*other, *words], "notes.txt": ["few"], "wide.txt": ["wide " * 9] * 40}
+    assets = {
+        name: "".join(f"{line}\n" for line in lines).encode() for name, lines in files.items()
+    }
+    return _source({"weight": _normal(1, 3, 4)}, assets=assets), {"weight": _treat(Dense())}
+
+
 def _zero_rows() -> tuple[Source, dict[str, Treatment]]:
     """Return weights with rows of zeros, first, last, and within, in what does not keep them."""
     level = Codebook(bits=2)
