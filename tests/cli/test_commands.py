@@ -397,8 +397,8 @@ def test_a_search_tunes_without_labels_towards_a_larger_teacher(
     model: Path, corpus: Path, out: Path, tmp_path: Path
 ) -> None:
     teacher = toy_model(tmp_path / "teacher", corpus, embedding_size=24, hidden_size=24)
-    options = ["--data", corpus, "--budget", "8kB", "--trials", "1", "--out", out]
-    options += ["--tune", "2steps", "--teacher", teacher]
+    options = ["--data", corpus, "--budget", "8kB", "--space", "quick", "--out", out]
+    options += ["--trials", "1", "--tune", "2steps", "--teacher", teacher]
     done = run_alone("search", model, *options)
     first, _, rest = done.stdout.partition("tuned without labels:\n")
     assert "uncompressed" not in first
