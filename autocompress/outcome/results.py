@@ -5,13 +5,12 @@ Knows neither torch nor Optuna nor MLflow, so that a finished search is read in 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
 from autocompress.outcome.cautions import cautions
+from autocompress.outcome.contenders import Contender
 from autocompress.outcome.limits import (
     Limit,
     Rise,
@@ -21,73 +20,14 @@ from autocompress.outcome.limits import (
     resolved,
 )
 from autocompress.outcome.metric import Direction, change_of, cost, worsening_of
-from autocompress.outcome.names import LATENCY, SIZE
 from autocompress.outcome.prospects import Prospect
+from autocompress.outcome.scored import ONNX, Scored
 from autocompress.outcome.trials import TrialResult, WithoutFile, pareto_front
 
 __all__ = ["ONNX", "Scored", "SearchResult", "TrialResult", "WithoutFile", "pareto_front"]
 
 _LISTS = ("front", "recovered", "controls", "misses")
 _USELESS: Mapping[Direction, float] = {"minimize": 1.0, "maximize": 0.5}
-ONNX = ".onnx"
-"""How the name of a model ends that was exported from an artifact, beside it."""
-
-
-@dataclass(frozen=True)
-class Scored:
-    """A compressed model with its numbers.
-
-    Attributes:
-        trial: Number of the trial; None for the baseline, the model in single precision.
-        artifact: Its file.
-        values: By objective name, measured on validation data.
-        test: The task's metric on test data; None while a search is not finished, and where it
-            is no finite number.
-        label: The treatments, most bytes first, on one line.
-    """
-
-    trial: int | None
-    artifact: Path
-    values: Mapping[str, float]
-    test: float | None
-    label: str
-
-    def __repr__(self) -> str:
-        name = "baseline" if self.trial is None else f"trial {self.trial}"
-        numbers = (f"{name} {value:.4g}" for name, value in self.values.items() if name != SIZE)
-        return f"<Scored {name}: {format_bytes(self.size_bytes)}, {', '.join(numbers)}>"
-
-    @property
-    def size_bytes(self) -> int:
-        """Length of the file, in bytes."""
-        return int(self.values[SIZE])
-
-    @property
-    def onnx(self) -> Path | None:
-        """The exported model that was measured, where latency counts and the engine writes one."""
-        path = self.artifact.with_suffix(ONNX)
-        return path if LATENCY in self.values and path.exists() else None
-
-    def to_json(self, metric: str) -> dict[str, Any]:
-        """Return the numbers as a JSON object; the metric's names tell the split."""
-        values: dict[str, Any] = dict(self.values)
-        document = {"trial": self.trial, "artifact": str(self.artifact)}
-        document |= {SIZE: self.size_bytes, f"valid_{metric}": values.pop(metric)}
-        values.pop(SIZE)
-        if self.onnx is not None:
-            document["onnx"] = str(self.onnx)
-        return {**document, f"test_{metric}": self.test, **values, "label": self.label}
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any], metric: str) -> Scored:
-        """Read numbers that `to_json` gave."""
-        values = dict(document)
-        values.pop("onnx", None)
-        values[metric] = values.pop(f"valid_{metric}")
-        test = values.pop(f"test_{metric}")
-        test = None if test is None or math.isnan(test) else test  # as earlier versions wrote it
-        artifact, trial, label = (values.pop(key) for key in ("artifact", "trial", "label"))
-        return cls(trial, Path(artifact), values, test, label)
 
 
 @dataclass(frozen=True)
@@ -95,7 +35,7 @@ class SearchResult:
     """What a search found so far, or at its end.
 
     Attributes:
-        name: What was compressed, such as "ptb-small".
+        name: What was compressed, such as "ptb-small"; of several models all names.
         metric: Name of the task's metric.
         directions: By objective name, whether less or more of it is better; size comes first,
             the task's metric second.
@@ -110,7 +50,8 @@ class SearchResult:
         prospects: What files of so many times fewer bytes lose, measured or predicted.
         sound: The smallest file that loses at most a tenth of the metric, measured or predicted;
             None where neither is known.
-        baseline: The model in single precision, stored and reloaded like every trial.
+        baseline: The model in single precision, stored and reloaded like every trial; of several
+            models the one with the best metric, which all relative numbers refer to.
         best: What to take: of the front and of what was fine-tuned, that with the best metric,
             or with a limit on the rise the smallest; None if none keeps all limits.
         front: The feasible trials that no other one beats, by size.
@@ -122,6 +63,8 @@ class SearchResult:
         without_file: How many of these have no file.
         smallest_bytes: The smallest file seen, feasible or not; None before the first trial.
         seconds: Wall time spent on the search, interruptions left out.
+        models: Of a search of several models these, in the order in which they were handed in; of
+            one model nothing.
     """
 
     name: str
@@ -144,6 +87,7 @@ class SearchResult:
     noise: float | None = None
     prospects: tuple[Prospect, ...] = ()
     sound: Prospect | None = None
+    models: tuple[Contender, ...] = ()
 
     def __eq__(self, other: object) -> bool:
         """Compare what was found, wherever it lies."""
@@ -250,15 +194,18 @@ class SearchResult:
         return min(candidates, key=lambda one: cost(one.values[self.metric], way), default=None)
 
     def title(self, scored: Scored) -> str:
-        """Name one of the models, as in "trial 7" and "trial 7, fine-tuned"."""
+        """Name a file, as in "trial 7", "trial 7, fine-tuned" and "trial 7 of ptb-small"."""
+        of = "" if scored.model is None else f" of {scored.model}"
         if scored.trial is None:
-            return "baseline"
-        return f"trial {scored.trial}{', fine-tuned' if scored in self.recovered else ''}"
+            return f"baseline{of}"
+        return f"trial {scored.trial}{of}{', fine-tuned' if scored in self.recovered else ''}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON document that `autocompress search --json` prints."""
         own = {one.name for one in fields(SearchResult)}  # and not those of a subclass
         document = {name: value for name, value in asdict(self).items() if name in own}
+        if not self.models:
+            document.pop("models")
         document["directions"] = dict(self.directions)
         document |= {"limits": dict(self.limits), "warnings": list(cautions(self))}
         document |= {"baseline": self.baseline.to_json(self.metric), "measure": self.measure}
@@ -282,6 +229,7 @@ class SearchResult:
         scored["prospects"] = tuple(Prospect(**one) for one in document.get("prospects", ()))
         sound = document.get("sound")
         scored["sound"] = Prospect(**sound) if sound else None
+        scored["models"] = tuple(Contender(**one) for one in document.get("models", ()))
         values = {**document, **scored}
         for told in ("measure", "warnings", "nearest"):
             values.pop(told, None)

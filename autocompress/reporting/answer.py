@@ -10,6 +10,7 @@ from autocompress.outcome.metric import distance
 from autocompress.outcome.misses import misses_of
 from autocompress.outcome.names import LATENCY_MS, SIZE
 from autocompress.reporting.columns import Columns
+from autocompress.reporting.contenders import contender_header, contender_rows
 from autocompress.reporting.rows import (
     PROSPECTS,
     nearest_header,
@@ -33,7 +34,16 @@ def summary_lines(result: SearchResult) -> list[str]:
 
 def summary_parts(result: SearchResult) -> list[str | Columns]:
     """Return what `summary_lines` says as lines, and as tables that fit themselves to a width."""
-    return [*answer_parts(result), *prospect_parts(result)]
+    return [*answer_parts(result), *contender_parts(result), *prospect_parts(result)]
+
+
+def contender_parts(result: SearchResult) -> list[str | Columns]:
+    """Write what became of each of several models, as a table below a line."""
+    if not result.models:
+        return []
+    header = contender_header(result)
+    table = _filled(Columns(header, prose=header[-1:]), contender_rows(result))
+    return ["", "the models:", table]
 
 
 def answer_parts(result: SearchResult) -> list[str | Columns]:
@@ -161,4 +171,4 @@ def recovery_line(result: SearchResult, scored: Scored) -> str:
     parts += [f"{name} {number(scored.values[name])}" for name in others(result)]
     if result.bounds and scored in result.recovered:
         parts += [f"{'keeps' if result.keeps_limits(scored) else 'misses'} the limits"]
-    return f"{scored.artifact.parent.name}: {', '.join(parts)}: {scored.artifact}"
+    return f"{scored.folder_name}: {', '.join(parts)}: {scored.artifact}"

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from autocompress.outcome.contenders import trial_title
 from autocompress.outcome.limits import format_bytes
 from autocompress.outcome.misses import misses_of
 from autocompress.outcome.names import SIZE
@@ -86,7 +87,7 @@ def nearest_header(result: SearchResult) -> list[str]:
 
 def file_of(scored: Scored) -> str:
     """Return the path of a file from the folder of its search, where page and report lie."""
-    return "/".join(scored.artifact.parts[-3:])
+    return "/".join(scored.artifact.parts[-3 if scored.model is None else -5 :])
 
 
 def nearest_rows(result: SearchResult, path: Callable[[Scored], str] = file_of) -> list[list[str]]:
@@ -146,7 +147,7 @@ def _source(result: SearchResult, prospect: Prospect) -> str:
     if prospect.trial is None:
         return "predicted"
     ratio = result.baseline.size_bytes / prospect.size_bytes
-    return f"measured, trial {prospect.trial}, {ratio:.1f}x"
+    return f"measured, {trial_title(result, prospect.trial)}, {ratio:.1f}x"
 
 
 def others(result: SearchResult) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from autocompress.outcome.contenders import trial_title
 from autocompress.outcome.limits import format_bytes
 from autocompress.outcome.names import LATENCY, LATENCY_MS, SIZE
 from autocompress.reporting.axes import (
@@ -253,7 +254,7 @@ def _member(result: SearchResult, axis: _Axis, scored: Scored) -> Dot:
 
 def _trial(result: SearchResult, axis: _Axis, trial: TrialResult) -> Dot:
     why = "" if trial.rejected is None else f": {trial.rejected}"
-    dot = _dot(result, axis, trial.values, f"trial {trial.number}{why}")
+    dot = _dot(result, axis, trial.values, f"{trial_title(result, trial.number)}{why}")
     return replace(dot, key=str(trial.number))
 
 
@@ -265,7 +266,7 @@ def _dot(result: SearchResult, axis: _Axis, values: Mapping[str, float], tip: st
 
 def key_of(result: SearchResult, scored: Scored) -> str:
     """Name a model in few characters: by its trial, or what was fine-tuned by its folder."""
-    return scored.artifact.parent.name if scored in result.recovered else str(scored.trial)
+    return scored.folder_name if scored in result.recovered else str(scored.trial)
 
 
 def _steps(front: Sequence[Dot], lower: bool) -> tuple[Dot, ...]:

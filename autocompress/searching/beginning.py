@@ -89,9 +89,20 @@ def _check(document: Any) -> None:
 
 
 def first_look(
-    model: nn.Module, task: GuardedTask, folder: SearchFolder, metric: str
+    model: nn.Module,
+    task: GuardedTask,
+    folder: SearchFolder,
+    metric: str,
+    look: FirstLook | None = None,
 ) -> FirstLook | None:
     """Evaluate the user's own model; not where a search goes on whose data are identified.
+
+    Args:
+        model: The model.
+        task: Knows the data.
+        folder: Of the search.
+        metric: Name of the task's metric.
+        look: What was seen already, if anything.
 
     Raises:
         TaskError: If the task raises an exception, or the metric is no finite number.
@@ -99,8 +110,9 @@ def first_look(
     """
     if folder.baseline() is not None and task.identifies_data:
         return None
-    progress.say("evaluating the model as it is")
-    look = FirstLook.of(model, task)
+    if look is None:
+        progress.say("evaluating the model as it is")
+        look = FirstLook.of(model, task)
     look.compare(folder, metric)
     return look
 

@@ -34,10 +34,12 @@ from pydantic import ValidationError
 
 from autocompress.artifact import open_artifact
 from autocompress.errors import ArtifactError, SearchError
+from autocompress.outcome.contenders import Contender
 from autocompress.outcome.prospects import Curve
 from autocompress.outcome.results import TrialResult
 from autocompress.outcome.training import TRAINING, TrainingLog
 from autocompress.searching.claim import claimed
+from autocompress.searching.ledger import LEDGER, Ledger
 from autocompress.searching.results import DamagedError, Results, read_result
 from autocompress.searching.settings import Settings
 from autocompress.support.files import kept_json, numbers, parsed_json, put_aside, write_json
@@ -57,6 +59,20 @@ class SearchFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._results = Results()
+
+    @property
+    def ledger(self) -> Ledger:
+        """What was asked, and came of it."""
+        return Ledger(self.path / LEDGER)
+
+    def contenders(self) -> tuple[Contender, ...]:
+        """Return the models that are searched, where they are several."""
+        return ()
+
+    def model_of(self, number: int | None) -> str | None:
+        """Return which of several models a trial is of, or with None the baseline."""
+        del number
+        return None
 
     def claimed(self) -> AbstractContextManager[None]:
         """Create the folder and keep other searches out while this one runs.

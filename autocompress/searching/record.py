@@ -15,7 +15,6 @@ from autocompress.outcome.results import SearchResult, WithoutFile
 from autocompress.reporting.costs import weight_costs
 from autocompress.searching.claim import ClaimedError
 from autocompress.searching.folder import TRACKING, SearchFolder
-from autocompress.searching.ledger import LEDGER, Ledger
 from autocompress.searching.summary import summary
 from autocompress.support import progress
 from autocompress.support.files import kept_json, write_json
@@ -178,5 +177,5 @@ def _about(path: Path) -> About:
 
 def given_up_of(folder: SearchFolder) -> dict[int, WithoutFile]:
     """Return what is known of trials without a result, by their numbers."""
-    known = Ledger(folder.path / LEDGER).given_up()
+    known = folder.ledger.given_up()
     return {number: why for number, why in known.items() if folder.trial(number) is None}

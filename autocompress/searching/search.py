@@ -31,7 +31,7 @@ from autocompress.outcome.limits import (
 from autocompress.outcome.names import check_names
 from autocompress.outcome.objectives import Objective
 from autocompress.recovery import RecoverySettings
-from autocompress.searching.course import conduct
+from autocompress.searching.conducting import conduct
 from autocompress.searching.effort import Effort
 from autocompress.searching.folder import SearchFolder
 from autocompress.searching.opened import OpenedSearch

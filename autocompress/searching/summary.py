@@ -16,7 +16,6 @@ from autocompress.outcome.prospects import prospects, sound
 from autocompress.outcome.results import Scored, SearchResult, TrialResult, pareto_front
 from autocompress.plan import Treatment
 from autocompress.searching.folder import SearchFolder
-from autocompress.searching.ledger import LEDGER, Ledger
 
 _TREATMENTS_SHOWN, _MISSES_SHOWN = 3, 5
 
@@ -44,7 +43,7 @@ def summary(
         raise SearchError(f"the search in '{folder.path}' has not measured its baseline yet")
     trials, tests = folder.trials(), folder.test_scores()
     if without_file is None:
-        without_file = max(Ledger(folder.path / LEDGER).n_trials() - len(trials), 0)
+        without_file = max(folder.ledger.n_trials() - len(trials), 0)
     limits = resolved(settings.asked, baseline)
     further = limits.keys() - {SIZE, settings.metric}
     sizes = [result.size_bytes for result in trials]
@@ -56,12 +55,12 @@ def summary(
         budget_bytes=settings.budget_bytes,
         max_rise=settings.max_rise,
         limits={name: limit.bound for name, limit in limits.items() if name in further},
-        baseline=_scored(None, folder.artifact(None), baseline, tests),
+        baseline=_scored(folder, None, baseline, tests),
         recovered=tuple(_recovered(folder, "recovered", tests)),
         controls=tuple(_recovered(folder, "control", tests)),
         best=None,
         front=tuple(
-            _scored(result.number, folder.artifact(result.number), result.values, tests)
+            _scored(folder, result.number, result.values, tests)
             for result in pareto_front(trials, settings.directions)
         ),
         trials=len(trials) + without_file,
@@ -69,6 +68,7 @@ def summary(
         without_file=without_file,
         smallest_bytes=min(sizes, default=None),
         seconds=seconds,
+        models=folder.contenders(),
     )
     return _judged(found, folder, trials, tests)
 
@@ -111,7 +111,7 @@ def _misses(
     tuned = {one.artifact: one for one in found.recovered}
     misses = {path: found.miss(one) for path, one in (known | tuned).items()}
     return tuple(
-        tuned.get(path) or _scored(known[path].number, path, known[path].values, tests)
+        tuned.get(path) or _scored(folder, known[path].number, known[path].values, tests)
         for path in sorted(misses, key=lambda path: misses[path])[:_MISSES_SHOWN]
     )
 
@@ -119,14 +119,20 @@ def _misses(
 def _recovered(folder: SearchFolder, name: str, tests: Mapping[Path, float]) -> Iterator[Scored]:
     for path, result in folder.all_recovered(name):
         if result.values.keys() >= folder.settings().directions.keys():
-            yield _scored(result.number, path, result.values, tests)
+            yield _scored(folder, result.number, result.values, tests, path)
         # or else no file of it was within the budget
 
 
 def _scored(
-    number: int | None, path: Path, values: Mapping[str, float], tests: Mapping[Path, float]
+    folder: SearchFolder,
+    number: int | None,
+    values: Mapping[str, float],
+    tests: Mapping[Path, float],
+    tuned: Path | None = None,
 ) -> Scored:
-    return Scored(number, path, values, tests.get(path), describe_artifact(path))
+    path = tuned or folder.artifact(number)
+    told, model = describe_artifact(path), folder.model_of(number)
+    return Scored(number, path, values, tests.get(path), told, model)
 
 
 def rises_beside(artifact: Path) -> Mapping[str, float]:

@@ -9,6 +9,7 @@ from autocompress.artifact import open_artifact
 from autocompress.outcome.cautions import cautions
 from autocompress.outcome.limits import format_bytes
 from autocompress.reporting.answer import best_lines, miss_lines, recovery_line
+from autocompress.reporting.contenders import contender_header, contender_rows
 from autocompress.reporting.costs import most, weight_costs
 from autocompress.reporting.rows import (
     PROSPECTS,
@@ -67,6 +68,18 @@ def tuned_section(result: SearchResult) -> list[str]:
     ]
     lines = _items([recovery_line(result, scored) for scored in everything])
     return ["## Fine-tuned", "", *told, *lines, ""]
+
+
+def contenders_section(result: SearchResult) -> list[str]:
+    """Show what became of each of several models; nothing of one."""
+    if not result.models:
+        return []
+    lines = table(contender_header(result), contender_rows(result))
+    numbers = [
+        "Times smaller, and changes, are against the model with the best metric. Trials are",
+        "numbered through all models.",
+    ]
+    return ["## The models", "", *numbers, "", *lines, ""]
 
 
 def prospects_section(result: SearchResult) -> list[str]:

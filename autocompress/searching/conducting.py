@@ -1,0 +1,165 @@
+"""A search from the first look at the model to the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import NamedTuple
+
+from torch import nn
+
+from autocompress.encoding.encoder import Encoder
+from autocompress.errors import TaskError
+from autocompress.knowledge.description import understood
+from autocompress.knowledge.guarded import GuardedTask, guarded
+from autocompress.knowledge.kept import Kept
+from autocompress.knowledge.overview import overview
+from autocompress.knowledge.sensitivity import with_sensitivities
+from autocompress.knowledge.source import Source
+from autocompress.knowledge.task import Task
+from autocompress.outcome.limits import resolved
+from autocompress.outcome.objectives import directions_of
+from autocompress.outcome.results import SearchResult
+from autocompress.searching.beginning import (
+    FirstLook,
+    check_rise,
+    first_look,
+    has_losses,
+    measured_baseline,
+)
+from autocompress.searching.course import Course, Desk
+from autocompress.searching.describing import describe, settings_of
+from autocompress.searching.executors import place_of
+from autocompress.searching.folder import WEIGHTS, SearchFolder
+from autocompress.searching.jobs import Bench
+from autocompress.searching.judge import Judge
+from autocompress.searching.record import check_server, open_record
+from autocompress.searching.request import Request
+from autocompress.searching.restoring import Restorer
+from autocompress.support import progress
+from autocompress.support.files import write_json
+from autocompress.support.signals import interrupts_held
+from autocompress.tracking import AnyTracker
+from autocompress.trial.evaluator import Evaluator
+from autocompress.trial.looks import Hurdle
+from autocompress.trial.measuring import engine_of, objectives_of
+
+
+class Beside(NamedTuple):
+    """What a search is told that is one of several, for models under one budget.
+
+    Attributes:
+        look: What the task says of the model.
+        tracker: Writes what is found.
+        rivals: Trials of other models that a plan must not be clearly worse than.
+    """
+
+    look: FirstLook
+    tracker: AnyTracker
+    rivals: tuple[Hurdle, ...] = ()
+
+
+def conduct(model: nn.Module, task: Task, request: Request, folder: SearchFolder) -> SearchResult:
+    """Search, or go on with a search that lies in the folder.
+
+    Args:
+        model: The user's model; it is not changed.
+        task: Says what a good model is.
+        request: What is asked for.
+        folder: Where everything lies.
+
+    Raises:
+        The errors of `begun`.
+    """
+    with begun(model, task, request, folder) as course:
+        return course.run()
+
+
+@contextmanager
+def begun(
+    model: nn.Module,
+    task: Task,
+    request: Request,
+    folder: SearchFolder,
+    beside: Beside | None = None,
+) -> Iterator[Course]:
+    """Bring a search to where trials can be made; what goes wrong after that breaks it off.
+
+    Args:
+        model: The user's model; it is not changed.
+        task: Says what a good model is.
+        request: What is asked for.
+        folder: Where everything lies.
+        beside: Of a search that is one of several.
+
+    Raises:
+        ModelError, ExportError: If the model cannot be searched.
+        TaskError, ObjectiveError: If the task or an objective raises, or gives what it must not.
+        BudgetError: If a limit on the rise is a share of a metric that is 0.
+        SearchError: If folder or cluster cannot be used, or several trials in a row fail.
+    """
+    task = guarded(task)
+    objectives = objectives_of(task, request.objectives, latency=request.is_timed)
+    settings = settings_of(model, task, request, directions_of(objectives))
+    with ExitStack() as stack:
+        stack.enter_context(folder.claimed())
+        folder.check(settings)
+        place = stack.enter_context(place_of(request.cluster))
+        folder.heal()
+        if beside is None:
+            check_server(folder, request.tracking_uri)
+        given = None if beside is None else beside.look
+        look = first_look(model, task, folder, settings.metric, given)
+        if look is not None:
+            check_rise(settings, look.score)
+        if look is not None or request.recovery or request.fallback:
+            request = _with_losses(request, model, task)
+        bench, baseline = _prepared(model, task, request, folder, look)
+        about = describe(request, model, task, folder)
+        judge = Judge(settings, resolved(settings.asked, baseline), baseline)
+        if beside is not None:
+            judge.rivals = beside.rivals
+        bench = replace(bench, evaluator=replace(bench.evaluator, limits=judge.limits))
+        with interrupts_held():
+            uri = request.tracking_uri
+            tracker = beside.tracker if beside else open_record(folder, about, uri)
+        course = Course(request, judge, bench, Desk(folder, about, tracker), place)
+        with course.breaking_off():
+            course.open()
+            yield course
+
+
+def _prepared(
+    model: nn.Module,
+    task: GuardedTask,
+    request: Request,
+    folder: SearchFolder,
+    look: FirstLook | None,
+) -> tuple[Bench, Mapping[str, float]]:
+    """Learn what is to be known before any plan; return that, and the baseline's numbers."""
+    objectives = objectives_of(task, request.objectives, latency=request.is_timed)
+    kept = Kept.of(model, task, folder.path)
+    source = Source.of(model, task, kept)
+    for line in overview(model, source):
+        progress.say(line)
+    engine = engine_of(request.engine, model, Encoder(source))
+    folder.adopt(settings_of(model, task, request, directions_of(objectives)))
+    write_json(folder.path / WEIGHTS, understood(model, source))
+    evaluator = Evaluator(Encoder(source), engine, task, objectives)
+    Restorer(folder, request.space, evaluator).restore_baseline()
+    baseline = measured_baseline(evaluator, folder, model, look)
+    source = with_sensitivities(source, model, task, kept)
+    return Bench(model, replace(evaluator, encoder=Encoder(source))), baseline
+
+
+def _with_losses(request: Request, model: nn.Module, task: GuardedTask) -> Request:
+    """Refuse recovery of what cannot be trained; leave it out where it is a last resort."""
+    if has_losses(model, task):
+        return request
+    if request.recovery is not None:
+        raise TaskError(
+            "recovery trains with `task.training_losses(...)`, but the task yields none; define "
+            "it, or leave recovery (--recover) out"
+        )
+    return replace(request, fallback=None)
