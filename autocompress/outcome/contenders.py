@@ -24,6 +24,7 @@ class Contender:
     Attributes:
         name: What it is called.
         size_bytes: Length of its file in single precision.
+        n_weights: How many numbers its weights have.
         value: The task's metric on validation data, before compression.
         trials: Finished trials of it.
         left_out: Why it was given no trials, or no more; None where it was not left out.
@@ -31,6 +32,7 @@ class Contender:
 
     name: str
     size_bytes: int
+    n_weights: int
     value: float
     trials: int = 0
     left_out: str | None = None

@@ -18,6 +18,7 @@ from autocompress.knowledge.overview import overview
 from autocompress.knowledge.sensitivity import with_sensitivities
 from autocompress.knowledge.source import Source
 from autocompress.knowledge.task import Task
+from autocompress.knowledge.weights import ModelWeights
 from autocompress.outcome.limits import resolved
 from autocompress.outcome.objectives import directions_of
 from autocompress.outcome.results import SearchResult
@@ -37,6 +38,7 @@ from autocompress.searching.judge import Judge
 from autocompress.searching.record import check_server, open_record
 from autocompress.searching.request import Request
 from autocompress.searching.restoring import Restorer
+from autocompress.searching.settings import Settings
 from autocompress.support import progress
 from autocompress.support.files import write_json
 from autocompress.support.signals import interrupts_held
@@ -101,7 +103,8 @@ def begun(
     """
     task = guarded(task)
     objectives = objectives_of(task, request.objectives, latency=request.is_timed)
-    settings = settings_of(model, task, request, directions_of(objectives))
+    digest = ModelWeights.of(model).sha256
+    settings = settings_of(digest, task, request, directions_of(objectives))
     with ExitStack() as stack:
         stack.enter_context(folder.claimed())
         folder.check(settings)
@@ -115,7 +118,7 @@ def begun(
             check_rise(settings, look.score)
         if look is not None or request.recovery or request.fallback:
             request = _with_losses(request, model, task)
-        bench, baseline = _prepared(model, task, request, folder, look)
+        bench, baseline = _prepared(model, task, request, settings, folder, look)
         about = describe(request, model, task, folder)
         judge = Judge(settings, resolved(settings.asked, baseline), baseline)
         if beside is not None:
@@ -134,6 +137,7 @@ def _prepared(
     model: nn.Module,
     task: GuardedTask,
     request: Request,
+    settings: Settings,
     folder: SearchFolder,
     look: FirstLook | None,
 ) -> tuple[Bench, Mapping[str, float]]:
@@ -144,7 +148,7 @@ def _prepared(
     for line in overview(model, source):
         progress.say(line)
     engine = engine_of(request.engine, model, Encoder(source))
-    folder.adopt(settings_of(model, task, request, directions_of(objectives)))
+    folder.adopt(settings)
     write_json(folder.path / WEIGHTS, understood(model, source))
     evaluator = Evaluator(Encoder(source), engine, task, objectives)
     Restorer(folder, request.space, evaluator).restore_baseline()

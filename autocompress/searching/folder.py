@@ -168,10 +168,10 @@ class SearchFolder:
             SearchError: If a plan needs a method that is not there.
         """
         for name, read in ((BASELINE, self.baseline), (TESTS, self.test_scores)):
-            _put_aside_if_damaged(self.path / name, read)
+            put_aside_if_damaged(self.path / name, read)
         for pattern in ("trials/[0-9]*", "recovered/*"):
             for path in sorted(self.path.glob(f"{pattern}/{TRIAL}")):
-                _put_aside_if_damaged(path, lambda path=path: self._results.read(path))  # type: ignore[misc]
+                put_aside_if_damaged(path, lambda path=path: self._results.read(path))  # type: ignore[misc]
         for path in sorted(self.path.glob(f"recovered/*/{TRIAL}")):
             try:
                 open_artifact(path.with_name(ARTIFACT))
@@ -279,7 +279,8 @@ class SearchFolder:
             raise DamagedError(path, error) from error
 
 
-def _put_aside_if_damaged(path: Path, read: Callable[[], object]) -> None:
+def put_aside_if_damaged(path: Path, read: Callable[[], object]) -> None:
+    """Give a file another name that cannot be read, and can be made anew."""
     try:
         read()
     except DamagedError as error:

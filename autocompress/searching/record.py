@@ -15,6 +15,7 @@ from autocompress.outcome.results import SearchResult, WithoutFile
 from autocompress.reporting.costs import weight_costs
 from autocompress.searching.claim import ClaimedError
 from autocompress.searching.folder import TRACKING, SearchFolder
+from autocompress.searching.several.joined import folder_at
 from autocompress.searching.summary import summary
 from autocompress.support import progress
 from autocompress.support.files import kept_json, write_json
@@ -96,6 +97,7 @@ def _tracker(folder: SearchFolder, about: About, home: Path | UsersServer) -> Tr
             baseline=baseline,
             n_weights=sum(line.n_weights for line in weights),
             goal=settings.metric if settings.max_rise is None else SIZE,
+            models=tuple((one.name, one.n_weights) for one in folder.contenders()),
         )
     params = {**settings.described(), **about.params}
     return Tracker(home, settings.name, params, yardstick, _draw_weights)
@@ -123,7 +125,7 @@ def prepare_record(path: Path) -> None:
     Raises:
         SearchError: If the folder holds no search, or nothing was measured yet.
     """
-    folder = SearchFolder(path)
+    folder = folder_at(path)
     folder.settings()
     if is_whole(path):
         relocate(path)
@@ -151,7 +153,7 @@ def served_page(path: Path, uri: str) -> str:
         SearchError: If the folder holds no search, nothing was measured yet, or the server does
             not answer.
     """
-    folder, about = SearchFolder(path), _about(path)
+    folder, about = folder_at(path), _about(path)
     folder.settings()
     with suppress(ClaimedError), folder.claimed():
         tracker = _tracker(folder, about, UsersServer(uri, _keep_address(folder, uri)))

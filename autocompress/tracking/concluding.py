@@ -100,7 +100,7 @@ def log_tuned(
     Returns:
         The id of the run.
     """
-    name, artifact = scored.artifact.parent.name, open_artifact(scored.artifact)
+    name, artifact = scored.folder_name, open_artifact(scored.artifact)
     marks = {"best": truth(scored == result.best), STANDING: standing_in(result, scored)}
     for run in runs.children(RECOVERED):
         if run.data.tags[RECOVERED] != name:
@@ -136,8 +136,8 @@ def ids_of(runs: Runs, result: SearchResult) -> dict[Path, str]:
     tuned = {run.data.tags[RECOVERED]: run.info.run_id for run in runs.children(RECOVERED, _WHOLE)}
     ids = _ids_of_trials(runs, result.front)
     for one in (*result.recovered, *result.controls):
-        if one.artifact.parent.name in tuned:
-            ids[one.artifact] = tuned[one.artifact.parent.name]
+        if one.folder_name in tuned:
+            ids[one.artifact] = tuned[one.folder_name]
     for run in runs.children(BASELINE, _WHOLE):
         ids[result.baseline.artifact] = run.info.run_id
     return _ids_of_trials(runs, result.misses[:1]) | ids

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from autocompress.outcome.results import Scored, SearchResult, TrialResult
 
 STANDING = "standing"
+MODEL = "model"
+"""Which of several models a trial is of."""
 
 BEST, FRONT, USELESS = "1 best", "2 front {:02d}", "2 front, but of no use"
 UNCOMPRESSED, KEPT = "3 uncompressed", "4 within the limits"

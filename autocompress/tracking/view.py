@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from autocompress.outcome.names import SIZE
 from autocompress.tracking.figures import mlflow_key
 from autocompress.tracking.runs import PARENT
-from autocompress.tracking.standing import STANDING
+from autocompress.tracking.standing import MODEL, STANDING
 from autocompress.tracking.yardstick import BITS, RISE, SIZE_MB, TIMES_SMALLER
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ def _columns(result: SearchResult) -> dict[str, int]:
     own = [name for name in result.directions if name not in (SIZE, result.metric)]
     figures = [SIZE_MB, TIMES_SMALLER, RISE, result.metric, f"test_{result.metric}", BITS, *own]
     metrics = {f"metrics.`{mlflow_key(name)}`": 24 + 7 * len(name) for name in figures}
-    return {f"tags.`{STANDING}`": 118, **metrics, "tags.`rejected`": 300}
+    model = {f"tags.`{MODEL}`": 110} if result.models else {}
+    return {f"tags.`{STANDING}`": 118, **model, **metrics, "tags.`rejected`": 300}
 
 
 def _section() -> dict[str, Any]:
