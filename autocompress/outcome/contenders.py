@@ -53,7 +53,12 @@ def trial_title(result: SearchResult, number: int) -> str:
     """Name a trial by its number, as in "trial 7", and of several models also by its model."""
     if not result.models:
         return f"trial {number}"
-    return f"trial {number} of {result.models[own_number(number, len(result.models))[0]].name}"
+    return f"trial {number} of {model_of_trial(result, number)}"
+
+
+def model_of_trial(result: SearchResult, number: int) -> str:
+    """Return which of several models a trial is of."""
+    return result.models[own_number(number, len(result.models))[0]].name
 
 
 def file_of_trial(result: SearchResult, number: int) -> Path:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autocompress.outcome.contenders import model_of_trial
 from autocompress.outcome.metric import change_of
 from autocompress.outcome.names import SIZE
 
@@ -39,7 +40,15 @@ def search_frame(
         row = _row(result, scored.trial, scored.values, scored.artifact)
         marks = {"feasible": result.keeps_limits(scored), "front": False, "origin": "fine-tuned"}
         rows.append({**row, "kind": "fine-tuned", **marks, "seconds": None})
-    names = ["trial", "kind", SIZE, "times_smaller", *result.directions, "rise_percent"]
+    names = [
+        "trial",
+        *(["model"] if result.models else []),
+        "kind",
+        SIZE,
+        "times_smaller",
+        *result.directions,
+        "rise_percent",
+    ]
     names += ["feasible", "front", "best", "origin", "seconds", "artifact"]
     return pd.DataFrame(rows, columns=list(dict.fromkeys(names)))
 
@@ -52,6 +61,7 @@ def _row(
     change = None if metric is None else 100 * change_of(metric, baseline)
     return {
         "trial": trial,
+        "model": model_of_trial(result, trial) if result.models and trial is not None else None,
         "kind": "trial",
         **{name: values.get(name) for name in result.directions},
         "times_smaller": result.baseline.size_bytes / values[SIZE],

@@ -114,6 +114,8 @@ class JoinedFolder(SearchFolder):
 
     def artifact(self, number: int | None) -> Path:
         """Return the path of a trial's artifact, or with None of the baseline's."""
+        if not self.seen:
+            return super().artifact(number)
         if number is None:
             return self.members[self.place].artifact(None)
         model, own = own_number(number, len(self.members))
