@@ -40,15 +40,8 @@ def search_frame(
         row = _row(result, scored.trial, scored.values, scored.artifact)
         marks = {"feasible": result.keeps_limits(scored), "front": False, "origin": "fine-tuned"}
         rows.append({**row, "kind": "fine-tuned", **marks, "seconds": None})
-    names = [
-        "trial",
-        *(["model"] if result.models else []),
-        "kind",
-        SIZE,
-        "times_smaller",
-        *result.directions,
-        "rise_percent",
-    ]
+    model = ["model"] if result.models else []
+    names = ["trial", *model, "kind", SIZE, "times_smaller", *result.directions, "rise_percent"]
     names += ["feasible", "front", "best", "origin", "seconds", "artifact"]
     return pd.DataFrame(rows, columns=list(dict.fromkeys(names)))
 

@@ -69,13 +69,12 @@ def trials_frame(result: SearchResult, trials: Sequence[TrialResult]) -> pd.Data
     import pandas as pd
 
     front = {scored.trial: scored for scored in result.front}
+    models = {}
+    if result.models:
+        models["model"] = [model_of_trial(result, one.number) for one in trials]
     columns = {
         "trial": [trial.number for trial in trials],
-        **(
-            {"model": [model_of_trial(result, one.number) for one in trials]}
-            if result.models
-            else {}
-        ),
+        **models,
         **{name: [trial.values.get(name) for trial in trials] for name in result.directions},
         SIZE: [trial.size_bytes for trial in trials],
         "feasible": [trial.feasible for trial in trials],

@@ -19,6 +19,7 @@ from autocompress.knowledge.sensitivity import with_sensitivities
 from autocompress.knowledge.source import Source
 from autocompress.knowledge.task import Task
 from autocompress.knowledge.weights import ModelWeights
+from autocompress.outcome.about import About
 from autocompress.outcome.limits import resolved
 from autocompress.outcome.objectives import directions_of
 from autocompress.outcome.results import SearchResult
@@ -112,7 +113,7 @@ def begun(
         folder.heal()
         if beside is None:
             check_server(folder, request.tracking_uri)
-        given = None if beside is None else beside.look
+        given = beside.look if beside else None
         look = first_look(model, task, folder, settings.metric, given)
         if look is not None:
             check_rise(settings, look.score)
@@ -121,16 +122,18 @@ def begun(
         bench, baseline = _prepared(model, task, request, settings, folder, look)
         about = describe(request, model, task, folder)
         judge = Judge(settings, resolved(settings.asked, baseline), baseline)
-        if beside is not None:
-            judge.rivals = beside.rivals
+        judge.rivals = beside.rivals if beside else ()
         bench = replace(bench, evaluator=replace(bench.evaluator, limits=judge.limits))
-        with interrupts_held():
-            uri = request.tracking_uri
-            tracker = beside.tracker if beside else open_record(folder, about, uri)
+        tracker = beside.tracker if beside else _record(folder, about, request)
         course = Course(request, judge, bench, Desk(folder, about, tracker), place)
         with course.breaking_off():
             course.open()
             yield course
+
+
+def _record(folder: SearchFolder, about: About, request: Request) -> AnyTracker:
+    with interrupts_held():
+        return open_record(folder, about, request.tracking_uri)
 
 
 def _prepared(

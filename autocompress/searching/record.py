@@ -19,14 +19,16 @@ from autocompress.searching.several.joined import folder_at
 from autocompress.searching.summary import summary
 from autocompress.support import progress
 from autocompress.support.files import kept_json, write_json
-from autocompress.tracking import AnyTracker, Kept, Outcome, PatientTracker, Tracker, Yardstick
+from autocompress.tracking import Kept, Outcome, PatientTracker, Tracker, Yardstick
 from autocompress.tracking.homes import UsersServer, is_web, shown
 from autocompress.tracking.store import is_whole, relocate
 
 _REPORT = ("front.csv", "front.png", "front.html", "report.md", "progress.png")
 
 
-def open_record(folder: SearchFolder, about: About, uri: str | None = None) -> AnyTracker:
+def open_record(
+    folder: SearchFolder, about: About, uri: str | None = None
+) -> Tracker | PatientTracker:
     """Open MLflow's record of a search whose baseline was measured, or begin it.
 
     Args:

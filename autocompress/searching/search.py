@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import nn
@@ -196,7 +197,7 @@ def _named(
     if not isinstance(model, list | tuple):
         if not isinstance(name, str | None):
             raise ModelError(f"`name` of one model must be a text, but got {name!r}")
-        return [model], [name or type(model).__name__]
+        return [cast(nn.Module, model)], [name or type(model).__name__]
     if name is None:
         name = [one.name if isinstance(one, Candidate) else type(one).__name__ for one in model]
     given = [name] if isinstance(name, str) else name

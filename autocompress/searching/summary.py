@@ -46,8 +46,7 @@ def summary(
         without_file = max(folder.ledger.n_trials() - len(trials), 0)
     limits = resolved(settings.asked, baseline)
     further = limits.keys() - {SIZE, settings.metric}
-    sizes = [result.size_bytes for result in trials]
-    sizes += [] if smallest_bytes is None else [smallest_bytes]
+    sizes = [*(one.size_bytes for one in trials), *([smallest_bytes] if smallest_bytes else [])]
     found = SearchResult(
         name=settings.name,
         metric=settings.metric,
@@ -60,8 +59,8 @@ def summary(
         controls=tuple(_recovered(folder, "control", tests)),
         best=None,
         front=tuple(
-            _scored(folder, result.number, result.values, tests)
-            for result in pareto_front(trials, settings.directions)
+            _scored(folder, one.number, one.values, tests)
+            for one in pareto_front(trials, settings.directions)
         ),
         trials=len(trials) + without_file,
         given_up=sum(settings.metric not in one.values for one in trials) + without_file,

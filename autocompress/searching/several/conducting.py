@@ -203,7 +203,9 @@ class _Joint:
 
     def _take(self, turn: Turn) -> bool:
         """Make the trials of a turn; return whether there is time for others."""
-        name, before = turn.model, self._ended()[turn.model]
+        ended, name = self._ended(), turn.model
+        before, total = ended[name], sum(ended.values())
+        progress.say(f"{name}: trials {total + 1} to {total + turn.until - before} of all")
         session = self._sessions.at(name)
         if session.guide is None:
             self._leave_out(name, "no plan of the search space fits the budget")

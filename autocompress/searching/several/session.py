@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -16,7 +16,6 @@ from autocompress.searching.openings.guide import Guide
 from autocompress.searching.request import Request
 from autocompress.searching.several.joined import JoinedFolder
 from autocompress.searching.several.models import Candidate
-from autocompress.support import progress
 from autocompress.support.memory import give_back
 from autocompress.tracking import PatientTracker, RelayTracker, Tracker
 from autocompress.trial.looks import Hurdle
@@ -88,12 +87,11 @@ class Sessions:
         """Return the search of a model, open."""
         if self._open is None or self._open.name != name:
             self.close()
-            progress.say(f"at work on {name}")
             course = self._stack.enter_context(self._begun(name))
             self._open = Session(name, course, course.plan())
         return self._open
 
-    def _begun(self, name: str):  # type: ignore[no-untyped-def]
+    def _begun(self, name: str) -> AbstractContextManager[Course]:
         folder = self._folder
         seen = next(one for one in folder.seen if one.name == name)
         relay = RelayTracker(
