@@ -17,6 +17,7 @@ from toys import toy_corpus, toy_model
 import autocompress
 from autocompress.outcome.contenders import own_number
 from autocompress.searching.folder import SearchFolder
+from autocompress.searching.record import prepare_record
 from autocompress.tracking.figures import truth
 
 BUDGET = 7000
@@ -190,6 +191,31 @@ def test_what_several_models_have_not_in_common_is_refused(
     done = run(*command, expect=2 if "--budget" in options else 1)
     assert told in only_line(done)
     assert not (out / "search.json").exists()
+
+
+@pytest.mark.slow
+def test_what_is_lost_is_made_anew(
+    found: tuple[Path, dict[str, Any]], corpus: Path, model: Path, narrow: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(found[0], out)
+    best = out / Path(found[1]["best"]["artifact"]).relative_to(found[0])
+    kept = best.read_bytes()
+    best.unlink()
+    lost = ["mlflow.db", "models.json", "schedule.json", "test.json", "models/narrow/study.jsonl"]
+    for name in lost:
+        (out / name).unlink()
+    shutil.rmtree(out / "mlartifacts")
+    options = [model, narrow, "--data", corpus, *OPTIONS, "--out", out, "--json"]
+    again = json.loads(run("search", *options).stdout)
+    assert best.read_bytes() == kept
+    assert again["models"] == found[1]["models"]
+    for one, other in zip(again["front"], found[1]["front"], strict=True):
+        same = {"artifact": other["artifact"]}
+        assert one | same == other | same
+    (out / "mlflow.db").unlink()
+    prepare_record(out)
+    assert (out / "mlflow.db").is_file()
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from autocompress.searching.record import check_server, given_up_of, open_record
 from autocompress.searching.request import Request
 from autocompress.searching.several.asking import Asked, asked_of, check
 from autocompress.searching.several.concluding import JointConclusion
-from autocompress.searching.several.joined import JoinedFolder, Seen
+from autocompress.searching.several.joined import JoinedFolder, Seen, lacks_something
 from autocompress.searching.several.models import Candidate, look_at, reference_of, sha256_of
 from autocompress.searching.several.outlook import hopeless, of_another, trust_in
 from autocompress.searching.several.recovering import to_fine_tune
@@ -73,14 +73,17 @@ def conduct_several(
         about = measure_reference(by_name[name], task, asked.own[name], folder)
         with interrupts_held():
             tracker = open_record(folder, about, request.tracking_uri)
-            tracker.reconcile(folder.trials(), folder.artifact, given_up_of(folder))
 
         def summarize() -> SearchResult:
             return summary(folder, round(before + time.perf_counter() - start, 1))
 
         try:
             with Sessions(candidates, task, asked.own, folder, tracker) as sessions:
-                _Joint(asked, task, folder, sessions).run()
+                joint = _Joint(asked, task, folder, sessions)
+                joint.mend()
+                with interrupts_held():
+                    tracker.reconcile(folder.trials(), folder.artifact, given_up_of(folder))
+                joint.run()
             ending = JointConclusion(folder, candidates, task, asked.whole, about)
             return ending.reached(summarize, tracker)
         except BaseException as error:
@@ -127,6 +130,12 @@ class _Joint:
         for name, reason in asked.left_out.items():
             if name not in self._schedule.left_out:
                 self._leave_out(name, reason)
+
+    def mend(self) -> None:
+        """Have files made anew that are lost."""
+        for seen, member in zip(self._folder.seen, self._folder.members, strict=True):
+            if lacks_something(member):
+                self._sessions.at(seen.name)
 
     def run(self) -> None:
         """Make the trials, fine-tune what is asked for, and find at least something."""

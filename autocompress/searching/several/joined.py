@@ -23,7 +23,7 @@ from autocompress.outcome.limits import Limit, excesses, resolved
 from autocompress.outcome.prospects import Curve
 from autocompress.outcome.results import TrialResult, WithoutFile
 from autocompress.searching.folder import TESTS, SearchFolder, put_aside_if_damaged
-from autocompress.searching.ledger import Ledger
+from autocompress.searching.ledger import MISFIT, Ledger
 from autocompress.searching.several.schedule import Schedule
 from autocompress.support.files import kept_json, numbers, write_json
 
@@ -196,6 +196,20 @@ class _JoinedLedger(Ledger):
             for model, ledger in enumerate(self._ledgers)
             for own, why in ledger.given_up().items()
         }
+
+
+def lacks_something(folder: SearchFolder) -> bool:
+    """Whether files are lost that going on with the search of one model makes anew."""
+    entries, results = folder.ledger.entries(), folder.trials()
+    known = {one.number for one in results}
+    measured = {
+        number for number, entry in entries.items() if MISFIT not in entry.get("user_attrs", ())
+    } - folder.ledger.given_up().keys()
+    return (
+        bool(measured - known)
+        or bool(known - entries.keys())
+        or any(not folder.artifact(number).is_file() for number in known)
+    )
 
 
 def folder_at(path: Path) -> SearchFolder:
