@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -10,10 +11,11 @@ from torch import Tensor
 
 from autocompress.errors import ModelError
 from autocompress.knowledge.tensors import n_not_finite
-from autocompress.layers.mapped import is_mapped
+from autocompress.layers.mapped import converted_aside, is_mapped
 
 LARGE = 2**24
 """Tensors of more numbers stay where they lie in a file, if they need not be changed."""
+_MANY = 2**20
 
 
 def in_single(tensor: Tensor) -> torch.dtype:
@@ -24,20 +26,22 @@ def in_single(tensor: Tensor) -> torch.dtype:
 def converted(file: Path, name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """Return a tensor in another dtype, in memory of its own.
 
-    What is large, of that dtype already and mapped from a file is returned as it is.
+    What is large, of that dtype already and mapped from a file is returned as it is. What is
+    widened and not small is mapped from a nameless file, where the disk has room.
 
     Raises:
         ModelError: If numbers lie beyond the range of the dtype, or would become others.
     """
     if tensor.is_complex() and not dtype.is_complex:
         raise _others(file, name, tensor, dtype)
+    if _is_widened(tensor, dtype) and tensor.numel() > _MANY:
+        with suppress(OSError):
+            return converted_aside(tensor, dtype)
     copy = tensor.numel() <= LARGE or not is_mapped(tensor)
     result = tensor.to(dtype, copy=copy, memory_format=torch.contiguous_format)
-    if tensor.dtype == dtype:
+    if tensor.dtype == dtype or _is_widened(tensor, dtype):
         return result
     if tensor.is_floating_point() and dtype.is_floating_point:
-        if torch.finfo(tensor.dtype).max <= torch.finfo(dtype).max:
-            return result
         lost = int((torch.isinf(result) & ~torch.isinf(tensor)).sum())
         if lost:
             largest = float(tensor[torch.isfinite(tensor)].abs().max())
@@ -48,6 +52,14 @@ def converted(file: Path, name: str, tensor: Tensor, dtype: torch.dtype) -> Tens
     elif not torch.equal(result.to(tensor.dtype), tensor):
         raise _others(file, name, tensor, dtype)
     return result
+
+
+def _is_widened(tensor: Tensor, dtype: torch.dtype) -> bool:
+    """Whether every number of a tensor is one of another dtype as well."""
+    if tensor.dtype == dtype or not (tensor.is_floating_point() and dtype.is_floating_point):
+        return False
+    old, new = torch.finfo(tensor.dtype), torch.finfo(dtype)
+    return old.max <= new.max and old.eps >= new.eps
 
 
 def _others(file: Path, name: str, tensor: Tensor, dtype: torch.dtype) -> ModelError:

@@ -8,7 +8,7 @@ import numpy as np
 
 from autocompress.knowledge.source import Source
 from autocompress.structures import Curvature, Matrix, row_blocks
-from autocompress.structures.factors import AT_ONCE
+from autocompress.structures.factors import COSTED_AT_ONCE
 
 Blocks = Iterable[tuple[slice, Matrix]]
 """Rows of a matrix, and what stands there, from the first on."""
@@ -43,7 +43,9 @@ def predicted_loss_rise(
     if curvature.moment.ndim == 2:
         blocks = _gathered(blocks)
     costs = [
-        curvature.row_costs(values[rows]) for values in blocks for rows in row_blocks(values.shape)
+        curvature.row_costs(values[rows])
+        for values in blocks
+        for rows in row_blocks(values.shape, COSTED_AT_ONCE)
     ]
     rise = float(curvature.rows @ np.concatenate(costs)) / 2
     return calibration.sensitivities.get(name, 1.0) * rise
@@ -54,7 +56,7 @@ def _gathered(blocks: Iterable[Matrix]) -> Iterator[Matrix]:
     some: list[Matrix] = []
     for values in blocks:
         some.append(values)
-        if sum(one.size for one in some) >= AT_ONCE:
+        if sum(one.size for one in some) >= COSTED_AT_ONCE:
             yield np.concatenate(some)
             some = []
     if some:

@@ -19,7 +19,7 @@ from autocompress.knowledge.prediction import predicted_loss_rise
 from autocompress.knowledge.source import Source
 from autocompress.knowledge.task import Task
 from autocompress.knowledge.tensors import tensors_of
-from autocompress.layers.copies import beside, copied
+from autocompress.layers.copies import beside, untouched
 from autocompress.structures import Curvature, Matrix, row_blocks
 from autocompress.support import progress
 from autocompress.support.integers import AT_ONCE
@@ -71,7 +71,13 @@ def with_sensitivities(
 
 
 def _measure(source: Source, model: nn.Module, task: Task, bar: progress.Bar) -> dict[str, float]:
-    teacher = copied(model).eval()
+    with untouched(model) as teacher:
+        return _measured(source, teacher, task, bar)
+
+
+def _measured(
+    source: Source, teacher: nn.Module, task: Task, bar: progress.Bar
+) -> dict[str, float]:
     probed = beside(teacher)
     tensors = tensors_of(probed)
     base = _losses(probed, teacher, task)

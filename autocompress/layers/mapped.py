@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -32,9 +33,9 @@ class _Place:
 class _Descriptor:
     """A file, open as long as any of its tensors is in use."""
 
-    def __init__(self, path: Path) -> None:
-        self._number = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-        weakref.finalize(self, os.close, self._number)
+    def __init__(self, number: int) -> None:
+        self._number = number
+        weakref.finalize(self, os.close, number)
 
     def read(self, first: int, size: int) -> bytes:
         """Read bytes; fewer where the file ends before."""
@@ -52,9 +53,27 @@ def mark(tensors: Mapping[str, Tensor], path: Path, places: Mapping[str, int]) -
         path: The file.
         places: By name, where in the file the bytes of a tensor begin.
     """
-    descriptor = _Descriptor(path)
+    descriptor = _Descriptor(os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0)))
     for name, tensor in tensors.items():
         setattr(tensor.untyped_storage(), _MARK, _Place(descriptor, places[name]))
+
+
+def converted_aside(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a tensor in another dtype that lies in a nameless file, made block by block.
+
+    Raises:
+        OSError: If the disk is full.
+    """
+    flat, n_numbers = tensor.detach().reshape(-1), _AT_ONCE // dtype.itemsize
+    with tempfile.TemporaryFile() as file:
+        for part in torch.split(flat, n_numbers):
+            file.write(part.to(dtype).view(torch.uint8).numpy().data)
+        file.flush()
+        values = np.memmap(file, np.uint8, "c")
+        result = torch.from_numpy(values).view(dtype).reshape(tensor.shape)
+        place = _Place(_Descriptor(os.dup(file.fileno())), 0)
+    setattr(result.untyped_storage(), _MARK, place)
+    return result
 
 
 def is_mapped(tensor: Tensor) -> bool:

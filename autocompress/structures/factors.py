@@ -16,6 +16,8 @@ Shape = tuple[int, int]
 
 AT_ONCE = 2**24
 """Matrices of more elements are gone through by blocks of rows."""
+COSTED_AT_ONCE = 2**22
+"""So many errors are turned into costs at once: that takes four times their memory."""
 
 
 def row_blocks(shape: Shape, at_once: int = AT_ONCE) -> Iterator[slice]:
@@ -145,10 +147,9 @@ class Curvature:
 
     def rise(self, error: Matrix) -> float:
         """Return the predicted rise of the loss for an error of shape (rows, cols)."""
-        squares = [self.row_costs(error[block]) for block in row_blocks(error.shape)]
-        return (
-            float(self.rows @ (squares[0] if len(squares) == 1 else np.concatenate(squares))) / 2
-        )
+        blocks = row_blocks(error.shape, COSTED_AT_ONCE)
+        squares = np.concatenate([self.row_costs(error[block]) for block in blocks])
+        return float(self.rows @ squares) / 2
 
     def row_costs(self, error: Matrix) -> NDArray[np.float64]:
         """Return what moment gives for each row e of an error: e moment e^T, shape (rows,)."""

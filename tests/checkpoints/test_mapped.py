@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -240,3 +241,25 @@ def test_weights_that_one_memory_held_are_apart_where_the_model_has_two(
     with torch.no_grad():
         model.decoder.weight.zero_()
     assert model.embedding.weight.any()
+
+
+@pytest.mark.parametrize("has_room", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_what_is_widened_lies_in_a_file_of_its_own(
+    dtype: torch.dtype, has_room: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dtypes, "_MANY", 16)
+    if not has_room:
+        monkeypatch.setattr(tempfile, "TemporaryFile", _no_room)
+    half = Net().to(dtype)
+    folder = saved(half, tmp_path)
+    model = load_checkpoint(folder, on_no_device())
+    assert torch.equal(model.embedding.weight, half.embedding.weight.float())
+    assert is_as_in_file(model.embedding.weight) == has_room
+    with untouched(model) as watched:
+        cast(Net, watched).embedding.weight.data[3] = 5
+    assert torch.equal(model.embedding.weight, half.embedding.weight.float())
+
+
+def _no_room(**given: Any) -> Any:
+    raise OSError(28, "No space left on device", str(given))
