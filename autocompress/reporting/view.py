@@ -34,12 +34,14 @@ class Dot:
         value: Its metric.
         tip: What is told of it when it is pointed at.
         key: Which model it is, as `key_of` names it.
+        model: Of several models, that which was compressed.
     """
 
     cost: float
     value: float
     tip: str
     key: str = ""
+    model: str = ""
 
     @property
     def point(self) -> tuple[float, float]:
@@ -249,7 +251,7 @@ def _by_cost(dot: Dot) -> tuple[float, float]:
 def _member(result: SearchResult, axis: _Axis, scored: Scored) -> Dot:
     tip = f"{result.title(scored)}: {result.ratio(scored):.1f}x smaller, {result.change(scored)}"
     dot = _dot(result, axis, scored.values, f"{tip}\n{scored.label}")
-    return replace(dot, key=key_of(result, scored))
+    return replace(dot, key=key_of(result, scored), model=scored.model or "")
 
 
 def _trial(result: SearchResult, axis: _Axis, trial: TrialResult) -> Dot:

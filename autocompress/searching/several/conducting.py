@@ -64,10 +64,11 @@ def conduct_several(
     check(request)
     task, folder = guarded(task), JoinedFolder(path)
     with folder.claimed():
-        check_server(folder, request.tracking_uri)
         start = time.perf_counter()
-        before = sum(trial.seconds for trial in folder.trials())
+        folder.heal()
+        check_server(folder, request.tracking_uri)
         asked = _adopted(candidates, task, request, budget, folder)
+        before = sum(trial.seconds for trial in folder.trials())
         by_name = {one.name: one for one in candidates}
         name = folder.reference
         about = measure_reference(by_name[name], task, asked.own[name], folder)
@@ -104,7 +105,6 @@ def _adopted(
     directions = directions_of(objectives_of(task, request.objectives))
     settings = settings_of(sha256_of(seen), task, asked.whole, directions)
     folder.check(settings)
-    folder.heal()
     folder.adopt(settings)
     if seen != folder.seen:
         folder.save_seen(reference_of(seen, task).name, seen)
