@@ -16,7 +16,8 @@ from autocompress.reporting.axes import plain
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from autocompress.reporting.view import Dot, FrontView
+    from autocompress.reporting.dot import Dot
+    from autocompress.reporting.view import FrontView
 
 _FRONT, _BEST, _TRIAL, _BASELINE, _BUDGET = "#1f6feb", "#d1242f", "#b3bac2", "#57606a", "#9a6700"
 _TUNED = "#1a7f37"

@@ -17,36 +17,13 @@ from autocompress.reporting.axes import (
     value_ticks,
     with_ceiling,
 )
+from autocompress.reporting.dot import Dot
 
 if TYPE_CHECKING:
     from autocompress.outcome.results import Scored, SearchResult, TrialResult
 
 Side = Literal["left", "center", "right"]
 _MB = 1e6
-
-
-@dataclass(frozen=True)
-class Dot:
-    """One trial in a picture.
-
-    Attributes:
-        cost: What it costs, in the unit of the horizontal axis.
-        value: Its metric.
-        tip: What is told of it when it is pointed at.
-        key: Which model it is, as `key_of` names it.
-        model: Of several models, that which was compressed.
-    """
-
-    cost: float
-    value: float
-    tip: str
-    key: str = ""
-    model: str = ""
-
-    @property
-    def point(self) -> tuple[float, float]:
-        """Cost and metric."""
-        return self.cost, self.value
 
 
 @dataclass(frozen=True)
@@ -183,7 +160,8 @@ def front_view(result: SearchResult, trials: Sequence[TrialResult]) -> FrontView
     members = {scored.trial for scored in result.front}
     others = [trial for trial in trials if trial.number not in members]
     limit = None if result.budget_bytes is None else result.budget_bytes / _MB
-    title = f"{result.name}: file size and {result.metric}"
+    name = f"{len(result.models)} models" if result.models else result.name
+    title = f"{name}: file size and {result.metric}"
     view = _view(result, others, _SIZE, title, limit)
     outside = sum(map(view.is_outside, (*view.front, *view.trials)))
     beside = None
@@ -218,7 +196,8 @@ def _view(
     costs = [dot.cost for dot in (*front, *tuned, *cloud) if low <= dot.value <= high]
     costs += [dot.cost for dot in given_up]
     costs += [] if limit is None else [limit]
-    marked = result.best or result.nearest
+    marked, of = result.best or result.nearest, result.baseline.model
+    told = f"uncompressed{'' if of is None else f' {of}'}: {baseline:.4g}"
     return FrontView(
         title=title,
         axis=axis.name,
@@ -232,7 +211,7 @@ def _view(
         best_note=_best_note(result, axis),
         is_miss=result.best is None,
         baseline=baseline,
-        baseline_note=f"uncompressed: {baseline:.4g}, {axis.uncompressed(result.baseline.values)}",
+        baseline_note=f"{told}, {axis.uncompressed(result.baseline.values)}",
         limit=limit,
         limit_note="" if limit is None else f"budget {axis.write(limit)}",
         ceiling=ceiling,
