@@ -177,7 +177,7 @@ def test_a_limit_on_the_rise_fine_tuning_and_an_interruption(out: Path, tmp_path
         def fingerprint(self) -> str:
             return "the same data"
 
-        def evaluate(self, model: torch.nn.Module, split: str) -> float:  # type: ignore[override]
+        def evaluate(self, model: torch.nn.Module, split: str) -> float:
             Impatient.calls += 1
             if Impatient.calls == 0:
                 raise KeyboardInterrupt
