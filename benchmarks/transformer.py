@@ -182,7 +182,7 @@ def main() -> None:
             task,
             budget=smallest.baseline.size_bytes // 12,
             trials=4,
-            recovery=tuning,
+            tuning=tuning,
             out=out / "budget",
         )
     assert smallest.best is not None
@@ -190,7 +190,7 @@ def main() -> None:
         row("single precision", smallest, smallest.baseline),
         row("smallest at +1 %, without retraining", smallest, smallest.best),
         row("a twelfth, without retraining", tuned, min(tuned.front, key=tuned.rise)),
-        row(f"a twelfth, tuned without labels for {tuning.budget}", tuned, tuned.recovered[0]),
+        row(f"a twelfth, tuned without labels for {tuning.budget}", tuned, tuned.tuned[0]),
         row(
             f"control: single precision, tuned alike for {tuning.budget}", tuned, tuned.controls[0]
         ),

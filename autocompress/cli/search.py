@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from autocompress.cli.fine_tuning import (
+    check_fine_tuning,
+    check_teacher,
+    label_free,
+    on_labels,
+    teacher_of,
+)
 from autocompress.cli.helping import Command
 from autocompress.cli.output import (
     NOTHING_FEASIBLE,
@@ -28,7 +34,6 @@ from autocompress.cli.subject import Asked, several
 
 if TYPE_CHECKING:
     from autocompress.outcome.results import SearchResult
-    from autocompress.recovery import RecoverySettings
     from autocompress.searching.settings import SamplerName
 
 
@@ -42,7 +47,9 @@ a_sampler = click.Choice(["tpe", "nsga2", "random"])
         "Data": ("data",),
         "Limits": ("budget", "max_rise", "latency_budget"),
         "Effort": ("trials", "timeout", "jobs", "cluster", "device", "space", "sampler", "seed"),
-        "Fine-tuning": ("recover", "recover_members", "dropout", "distillation"),
+        "Fine-tuning": (
+            *("tune", "recover", "recover_members", "teacher", "dropout", "distillation"),
+        ),
         "Output": ("out", "tracking_uri", "as_json"),
         "A model of your own": ("factory", "weights", "task"),
     },
@@ -92,9 +99,14 @@ a_sampler = click.Choice(["tpe", "nsga2", "random"])
     "--seed", type=a_seed, metavar="N", default=0, show_default=True, help="Of the sampler."
 )
 @click.option(
+    "--tune",
+    metavar="TIME",
+    help="Tune the best plan without labels, for a time as 2m or for 400steps.",
+)
+@click.option(
     "--recover",
     metavar="TIME",
-    help="Fine-tune the best plan, for a time as 10m or for 2000steps.",
+    help="Fine-tune the best plan on labels, for a time as 10m or for 2000steps.",
 )
 @click.option(
     "--recover-members",
@@ -102,11 +114,21 @@ a_sampler = click.Choice(["tpe", "nsga2", "random"])
     metavar="N",
     default=1,
     show_default=True,
-    help="Plans of the front to --recover, side by side.",
+    help="Plans of the front to --tune or --recover, side by side.",
 )
-@click.option("--dropout", type=float, metavar="P", help="Of --recover.  [default: 0.15]")
 @click.option(
-    "--distillation", type=float, metavar="P", help="Share of the loss of --recover.  [default: 0]"
+    "--teacher",
+    type=a_folder,
+    help="Larger model of the same vocabulary that teaches instead of MODEL.",
+)
+@click.option(
+    "--dropout", type=float, metavar="P", help="Of --tune and --recover.  [default: DROPOUTS]"
+)
+@click.option(
+    "--distillation",
+    type=float,
+    metavar="P",
+    help="Share of the loss of --recover.  [default: 0; with --teacher, 0.5]",
 )
 @click.option("--out", type=a_folder, help="Folder of the search.  [default: runs/MODEL-LIMITS]")
 @a_tracking_uri
@@ -138,8 +160,10 @@ def search(
     out: Path | None,
     space: str | None,
     sampler: SamplerName,
+    tune: str | None,
     recover: str | None,
     recover_members: int,
+    teacher: Path | None,
     dropout: float | None,
     distillation: float | None,
     seed: int,
@@ -155,7 +179,8 @@ def search(
     the exit code is 3. Plans are chosen on validation data, and scored on test data at the end.
     The same command again continues a search that was interrupted. With a latency budget, all
     scores are those of exported ONNX models; if with --max-rise and --timeout none of the first
-    trials is good enough, the nearest is fine-tuned.
+    trials is good enough, the nearest is fine-tuned. What is tuned without labels, towards the
+    model's own predictions, and what is fine-tuned on labels is told apart from trials.
 
     A model of your own is made by --model, filled with --weights and judged by --task: functions
     without arguments (or classes) that return an nn.Module and an autocompress.Task. They are
@@ -176,9 +201,13 @@ def search(
     if timeout is not None:
         parse_seconds(timeout)
     chosen = None if space is None else load_space(space)
-    fine_tuning = _fine_tuning(recover, dropout, distillation, seed)
+    check_fine_tuning(tune, recover, dropout, distillation)
+    tuning = label_free(tune, dropout, seed)
+    recovery = on_labels(recover, dropout, distillation, seed, taught=teacher is not None)
+    check_teacher(teacher, factory, is_used=bool(tuning or recovery))
     place = asked.device(device)
     subject = asked.subject() if len(models) < 2 else several(models, data or Path())
+    teaching = None if teacher is None else teacher_of(teacher, subject.task)
     limits = [text.replace(" ", "") for text in (budget, max_rise, latency_budget) if text]
     folder = out or Path("runs") / "-".join([subject.name, *limits])
     result = run(
@@ -196,27 +225,14 @@ def search(
         seed=seed,
         sampler=sampler,
         name=subject.name if len(models) < 2 else None,
-        recovery=fine_tuning,
+        recovery=recovery,
+        tuning=tuning,
+        teacher=teaching,
         tracking_uri=tracking_uri,
         device=place,
         recovery_members=recover_members,
     )
     conclude(result, folder, as_json, data=data, factory=factory)
-
-
-def _fine_tuning(
-    recover: str | None, dropout: float | None, distillation: float | None, seed: int
-) -> RecoverySettings | None:
-    from autocompress.recovery import RecoveryBudget, RecoverySettings
-
-    if recover is None:
-        if dropout is not None or distillation is not None:
-            raise click.UsageError("--dropout and --distillation need --recover, such as 10m")
-        return None
-    settings = RecoverySettings(RecoveryBudget.parse(recover), seed=seed)
-    if dropout is not None:
-        settings = replace(settings, dropout=dropout)
-    return settings if distillation is None else replace(settings, distillation=distillation)
 
 
 def conclude(

@@ -88,8 +88,10 @@ class Task(ABC):
 
         Args:
             model: What is trained.
-            teacher: The original model, whose predictions may serve as targets.
-            distillation: Share, in [0, 1], of the loss that compares with the teacher.
+            teacher: The original model, or a larger one that a search was given, whose
+                predictions may serve as targets.
+            distillation: Share, in [0, 1], of the loss that compares with the teacher. At 1 no
+                label may be looked at: with that, models are tuned without labels.
             seed: Of the order of the data.
 
         Yields:

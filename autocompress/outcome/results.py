@@ -22,11 +22,19 @@ from autocompress.outcome.limits import (
 from autocompress.outcome.metric import Direction, change_of, cost, worsening_of
 from autocompress.outcome.prospects import Prospect
 from autocompress.outcome.scored import ONNX, Scored
+from autocompress.outcome.tracks import DONE, TRACKS, Track
 from autocompress.outcome.trials import TrialResult, WithoutFile, pareto_front
 
 __all__ = ["ONNX", "Scored", "SearchResult", "TrialResult", "WithoutFile", "pareto_front"]
 
-_LISTS = ("front", "recovered", "controls", "misses")
+_LISTS: Mapping[str, Track] = {
+    "front": "plain",
+    "tuned": "tuned",
+    "recovered": "recovered",
+    "controls": "recovered",
+    "misses": "plain",
+}
+"""Lists of models, with the track that they have where an earlier version has named none."""
 _USELESS: Mapping[Direction, float] = {"minimize": 1.0, "maximize": 0.5}
 
 
@@ -55,8 +63,9 @@ class SearchResult:
         best: What to take: of the front and of what was fine-tuned, that with the best metric,
             or with a limit on the rise the smallest; None if none keeps all limits.
         front: The feasible trials that no other one beats, by size.
-        recovered: A promising plan after fine-tuning, once for each length of it.
-        controls: The uncompressed model after the same fine-tuning, in the same order.
+        recovered: A promising plan after fine-tuning on labels, once for each length of it.
+        controls: The uncompressed model after the same fine-tuning, each with its track.
+        tuned: A promising plan after tuning without labels, alike.
         trials: Number of finished trials.
         given_up: How many of them were not measured whole, since they failed, missed a limit or
             were clearly worse than others.
@@ -87,6 +96,7 @@ class SearchResult:
     noise: float | None = None
     prospects: tuple[Prospect, ...] = ()
     sound: Prospect | None = None
+    tuned: tuple[Scored, ...] = ()
     models: tuple[Contender, ...] = ()
 
     def __eq__(self, other: object) -> bool:
@@ -107,6 +117,26 @@ class SearchResult:
         value = f"{self.metric} {scored.values[self.metric]:.4g} ({self.change(scored)})"
         size = f"{format_bytes(scored.size_bytes)}, {self.ratio(scored):.1f}x smaller"
         return f"{kind} {self.title(scored)}, {size}, {value}"
+
+    @property
+    def fine_tuned(self) -> tuple[Scored, ...]:
+        """What was trained in any way, without labels before on labels."""
+        return (*self.tuned, *self.recovered)
+
+    @property
+    def tracks(self) -> tuple[Track, ...]:
+        """The tracks of which something was measured, in order."""
+        found = {"plain": self.front, "tuned": self.tuned, "recovered": self.recovered}
+        return tuple(track for track in TRACKS if found[track])
+
+    def controls_of(self, track: Track) -> tuple[Scored, ...]:
+        """Return the uncompressed models that were fine-tuned as those of a track were."""
+        return tuple(one for one in self.controls if one.track == track)
+
+    def best_of_track(self, track: Track) -> Scored | None:
+        """Return the best that keeps all limits of one track alone."""
+        found = {"plain": self.front, "tuned": self.tuned, "recovered": self.recovered}
+        return self.best_of([one for one in found[track] if self.keeps_limits(one)])
 
     @property
     def nearest(self) -> Scored | None:
@@ -194,11 +224,14 @@ class SearchResult:
         return min(candidates, key=lambda one: cost(one.values[self.metric], way), default=None)
 
     def title(self, scored: Scored) -> str:
-        """Name a file, as in "trial 7", "trial 7, fine-tuned" and "trial 7 of ptb-small"."""
+        """Name a file, as in "trial 7", and "trial 7 of ptb-small, tuned without labels"."""
         of = "" if scored.model is None else f" of {scored.model}"
-        if scored.trial is None:
+        if scored.trial is None and scored not in self.controls:
             return f"baseline{of}"
-        return f"trial {scored.trial}{of}{', fine-tuned' if scored in self.recovered else ''}"
+        done = DONE[scored.track]
+        if scored in self.controls:
+            return f"uncompressed{of}, {done}"
+        return f"trial {scored.trial}{of}{', ' if done else ''}{done}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON document that `autocompress search --json` prints."""
@@ -214,6 +247,11 @@ class SearchResult:
             document[name] = scored.to_json(self.metric) if scored else None
         for name in _LISTS:
             document[name] = [one.to_json(self.metric) for one in getattr(self, name)]
+        found = {track: self.best_of_track(track) for track in TRACKS}
+        document["best_of_tracks"] = {
+            track: None if best is None else best.to_json(self.metric)
+            for track, best in found.items()
+        }
         return document
 
     @classmethod
@@ -221,16 +259,17 @@ class SearchResult:
         """Read a document that `to_json` gave."""
         metric = document["metric"]
         scored: dict[str, Any] = {"baseline": Scored.from_json(document["baseline"], metric)}
-        best = document["best"]
-        scored["best"] = Scored.from_json(best, metric) if best else None
-        for name in _LISTS:
+        for name, track in _LISTS.items():
             entries = document.get(name, ())
-            scored[name] = tuple(Scored.from_json(entry, metric) for entry in entries)
+            scored[name] = tuple(Scored.from_json(entry, metric, track) for entry in entries)
+        known = {one.artifact: one for one in scored["recovered"]}  # of a best without a track
+        best = Scored.from_json(document["best"], metric) if document["best"] else None
+        scored["best"] = None if best is None else known.get(best.artifact, best)
         scored["prospects"] = tuple(Prospect(**one) for one in document.get("prospects", ()))
         sound = document.get("sound")
         scored["sound"] = Prospect(**sound) if sound else None
         scored["models"] = tuple(Contender(**one) for one in document.get("models", ()))
         values = {**document, **scored}
-        for told in ("measure", "warnings", "nearest"):
+        for told in ("measure", "warnings", "nearest", "best_of_tracks"):
             values.pop(told, None)
         return cls(**values)

@@ -10,6 +10,7 @@ from typing import Any
 
 from autocompress.outcome.limits import format_bytes
 from autocompress.outcome.names import LATENCY, SIZE
+from autocompress.outcome.tracks import Track
 
 ONNX = ".onnx"
 """How the name of a model ends that was exported from an artifact, beside it."""
@@ -26,6 +27,9 @@ class Scored:
         test: The task's metric on test data; None while a search is not finished, and where it
             is no finite number.
         label: The treatments, most bytes first, on one line.
+        track: Whether it was not retrained ("plain"), tuned without labels ("tuned"), or
+            fine-tuned on labels ("recovered").
+        how: The settings of its fine-tuning, such as "60 steps"; nothing of a trial.
         model: Name of the model that was compressed, where several were; else None.
     """
 
@@ -34,6 +38,8 @@ class Scored:
     values: Mapping[str, float]
     test: float | None
     label: str
+    track: Track = "plain"
+    how: str = ""
     model: str | None = None
 
     def __repr__(self) -> str:
@@ -68,12 +74,20 @@ class Scored:
         values.pop(SIZE)
         if self.onnx is not None:
             document["onnx"] = str(self.onnx)
-        return {**document, f"test_{metric}": self.test, **values, "label": self.label}
+        document |= {f"test_{metric}": self.test, **values, "label": self.label}
+        return {**document, "track": self.track, "how": self.how}
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any], metric: str) -> Scored:
-        """Read numbers that `to_json` gave."""
+    def from_json(cls, document: Mapping[str, Any], metric: str, track: Track = "plain") -> Scored:
+        """Read numbers that `to_json` gave.
+
+        Args:
+            document: What it gave, of this version or an earlier one.
+            metric: The task's.
+            track: What an earlier version did not say.
+        """
         values = dict(document)
+        track, how = values.pop("track", track), values.pop("how", "")
         values.pop("onnx", None)
         values[metric] = values.pop(f"valid_{metric}")
         test = values.pop(f"test_{metric}")
@@ -81,4 +95,4 @@ class Scored:
         artifact, trial, label = (values.pop(key) for key in ("artifact", "trial", "label"))
         is_named = isinstance(values.get("model"), str)  # or else an objective of this name
         model = values.pop("model") if is_named else None
-        return cls(trial, Path(artifact), values, test, label, model)
+        return cls(trial, Path(artifact), values, test, label, track, how, model)

@@ -10,6 +10,10 @@ from typing import Any
 
 from autocompress.errors import BudgetError
 from autocompress.outcome.limits import parse_seconds
+from autocompress.outcome.tracks import Method, Track
+
+_LABEL_FREE: dict[str, Any] = {"dropout": 0.0}
+_SHOWN = 8  # characters of a hash
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,8 @@ class RecoverySettings:
         segments: Into how many parts the budget is cut; each ends in a checkpoint and a file.
         pipeline: Whether to take the steps of the papers' pipeline one after the other.
         seed: Of dropout and of the order of the data.
+        teacher: What tells the teacher from others, where it is not the original model; a search
+            fills it in.
     """
 
     budget: RecoveryBudget = field(default_factory=lambda: RecoveryBudget(seconds=600))
@@ -88,6 +94,7 @@ class RecoverySettings:
     segments: int = 10
     pipeline: bool = False
     seed: int = 0
+    teacher: str | None = None
 
     def __post_init__(self) -> None:
         for rule, holds, name in (
@@ -102,18 +109,45 @@ class RecoverySettings:
                     f"recovery needs `{rule}`, but got {name}={getattr(self, name):g}"
                 )
 
+    @classmethod
+    def label_free(cls, budget: RecoveryBudget, seed: int = 0) -> RecoverySettings:
+        """Return how to tune towards the original's predictions alone, unless told otherwise."""
+        return cls(budget, distillation=1.0, seed=seed, **_LABEL_FREE)
+
+    @property
+    def track(self) -> Track:
+        """Where the result belongs: what sees no label is tuned, all else recovered."""
+        return "tuned" if self.distillation == 1 else "recovered"
+
+    @property
+    def control_stays(self) -> bool:
+        """Whether the uncompressed model, fine-tuned alike, stays exactly what it is.
+
+        Towards its own predictions alone, and without noise, it has nothing to learn.
+        """
+        return self.track == "tuned" and not self.dropout and self.teacher is None
+
+    @property
+    def method(self) -> Method:
+        """What the folder of a fine-tuned model says of these settings."""
+        return Method(self.track, self.label(), self.control_stays)
+
     @property
     def key(self) -> str:
         """Tell these settings apart from all others, in the name of a file or a folder."""
         fields = asdict(self, dict_factory=_canonical)
+        if self.teacher is None:
+            del fields["teacher"]  # which earlier versions did not know
         digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
         return f"{str(self.budget).replace(' ', '')}-{digest[:8]}"
 
     def label(self) -> str:
         """Tell the budget, and of the other settings those that are not as usual."""
         usual = RecoverySettings(self.budget)
+        if self.track == "tuned":
+            usual = RecoverySettings.label_free(self.budget)
         changed = [
-            f"{name}={value:g}"
+            f"{name}={value[:_SHOWN] if isinstance(value, str) else f'{value:g}'}"
             for name, value in vars(self).items()
             if name != "budget" and value != getattr(usual, name)
         ]

@@ -9,15 +9,19 @@ from autocompress.outcome.limits import RISE, Limit, excesses, format_bytes, par
 from autocompress.outcome.metric import distance
 from autocompress.outcome.misses import misses_of
 from autocompress.outcome.names import LATENCY_MS, SIZE
+from autocompress.outcome.tracks import TITLES
 from autocompress.reporting.columns import Columns
 from autocompress.reporting.contenders import contender_header, contender_rows
 from autocompress.reporting.rows import (
     PROSPECTS,
+    missing_tracks,
     nearest_header,
     nearest_rows,
     number,
-    others,
     prospect_rows,
+    track_header,
+    track_rows,
+    trained_tracks,
 )
 
 if TYPE_CHECKING:
@@ -52,7 +56,7 @@ def answer_parts(result: SearchResult) -> list[str | Columns]:
         lines = miss_lines(result)
     else:
         lines = [*(f"warning: {caution}" for caution in cautions(result)), *best_lines(result)]
-    return [*lines, *_nearest_parts(result), *_recovery_lines(result)]
+    return [*lines, *_nearest_parts(result), *_track_parts(result)]
 
 
 def best_lines(result: SearchResult) -> list[str]:
@@ -114,8 +118,42 @@ def _nearest_parts(result: SearchResult) -> list[str | Columns]:
     if not result.misses:
         return []
     header = nearest_header(result)
-    rows = nearest_rows(result, lambda one: str(one.artifact))
-    return ["", _filled(Columns(header, prose=header[-2:]), rows)]
+    parts: list[str | Columns] = []
+    for track in missing_tracks(result):
+        rows = nearest_rows(result, track, _path)
+        parts += ["", *([] if track == "plain" else [f"the nearest {TITLES[track]}:"])]
+        parts.append(_filled(Columns(header, prose=header[-2:]), rows))
+    return parts
+
+
+def _path(scored: Scored) -> str:
+    return str(scored.artifact)
+
+
+def _track_parts(result: SearchResult) -> list[str | Columns]:
+    """Show what was fine-tuned, a table for each track, and the best of each track apart."""
+    header, parts = track_header(result), list[str | Columns]()
+    for track in trained_tracks(result):
+        table = Columns(header, prose=header[-1:], left=header[-3:-1])
+        parts += ["", f"{TITLES[track]}:", _filled(table, track_rows(result, track, _path))]
+    return [*parts, *([""] if parts else []), *track_lines(result)]
+
+
+def track_lines(result: SearchResult) -> list[str]:
+    """Name the best of each track, where there are several."""
+    if not trained_tracks(result):
+        return []
+    lines = []
+    for track in result.tracks:
+        best = result.best_of_track(track)
+        told = "none keeps the limits" if best is None else _in_short(result, best)
+        lines.append(f"best {TITLES[track]}: {told}")
+    return lines
+
+
+def _in_short(result: SearchResult, scored: Scored) -> str:
+    value = f"{result.metric} {number(scored.values[result.metric])} ({result.change(scored)})"
+    return f"trial {scored.trial}, {format_bytes(scored.size_bytes)}, {value}"
 
 
 def prospect_parts(result: SearchResult) -> list[str | Columns]:
@@ -157,18 +195,3 @@ def limits_text(result: SearchResult) -> str:
         parts.append(f"{'+' if _falls(result) or not limit.bound else '-'}{limit}")
     parts += [f"{name} {bound:g}" for name, bound in result.limits.items()]
     return f" under {' and '.join(parts)}" if parts else ""
-
-
-def _recovery_lines(result: SearchResult) -> list[str]:
-    """Tell what fine-tuning gave, and then the controls."""
-    return [recovery_line(result, scored) for scored in (*result.recovered, *result.controls)]
-
-
-def recovery_line(result: SearchResult, scored: Scored) -> str:
-    """Tell what one fine-tuning gave, or its control."""
-    score = f"{result.metric} {number(scored.values[result.metric])} ({result.change(scored)})"
-    parts = [format_bytes(scored.size_bytes), score]
-    parts += [f"{name} {number(scored.values[name])}" for name in others(result)]
-    if result.bounds and scored in result.recovered:
-        parts += [f"{'keeps' if result.keeps_limits(scored) else 'misses'} the limits"]
-    return f"{scored.folder_name}: {', '.join(parts)}: {scored.artifact}"

@@ -90,13 +90,19 @@ def _side(view: FrontView, cost: float) -> str:
 def _points(view: FrontView) -> list[str]:
     parts = [_tick(view, dot) for dot in view.given_up]
     parts += [_mark(view, dot, 4, "trial") for dot in view.trials]
-    for css, steps in (("steps", view.steps), ("steps tuned-steps", view.tuned_steps)):
+    tuned, recovered = view.steps_of(view.tuned), view.steps_of(view.recovered)
+    for css, steps in (
+        ("steps", view.steps),
+        ("steps tuned-steps", tuned),
+        ("steps recovered-steps", recovered),
+    ):
         if steps:
             parts.append(
                 f'<path class="{css}" d="{_path(view, steps)}" clip-path="url(#inside)"/>'
             )
     parts += [_mark(view, dot, 6, "front") for dot in view.front]
     parts += [_mark(view, dot, 7, "tuned") for dot in view.tuned]
+    parts += [_mark(view, dot, 7, "recovered") for dot in view.recovered]
     return [*parts, *(_best(view, view.best) if view.best else [])]
 
 

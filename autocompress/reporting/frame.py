@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from autocompress.outcome.contenders import model_of_trial
 from autocompress.outcome.metric import change_of
 from autocompress.outcome.names import SIZE
+from autocompress.outcome.tracks import TITLES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,12 +37,13 @@ def search_frame(
         rows.append(
             {**_row(result, one.number, one.values, path), **marks, "seconds": one.seconds}
         )
-    for scored in result.recovered:
+    for scored in result.fine_tuned:
         row = _row(result, scored.trial, scored.values, scored.artifact)
         marks = {"feasible": result.keeps_limits(scored), "front": False, "origin": "fine-tuned"}
-        rows.append({**row, "kind": "fine-tuned", **marks, "seconds": None})
-    model = ["model"] if result.models else []
-    names = ["trial", *model, "kind", SIZE, "times_smaller", *result.directions, "rise_percent"]
+        told = {"kind": "fine-tuned", "track": TITLES[scored.track]}
+        rows.append({**row, **told, **marks, "seconds": None})
+    names = ["trial", *(["model"] if result.models else []), "kind", "track", SIZE]
+    names += ["times_smaller", *result.directions, "rise_percent"]
     names += ["feasible", "front", "best", "origin", "seconds", "artifact"]
     return pd.DataFrame(rows, columns=list(dict.fromkeys(names)))
 
@@ -56,6 +58,7 @@ def _row(
         "trial": trial,
         "model": model_of_trial(result, trial) if result.models and trial is not None else None,
         "kind": "trial",
+        "track": TITLES["plain"],
         **{name: values.get(name) for name in result.directions},
         "times_smaller": result.baseline.size_bytes / values[SIZE],
         "rise_percent": change,

@@ -16,7 +16,8 @@ from autocompress.outcome.cautions import cautions
 from autocompress.outcome.contenders import file_of_trial, trial_title
 from autocompress.outcome.limits import format_bytes
 from autocompress.outcome.results import Scored
-from autocompress.reporting.answer import limits_text, miss_lines, nearest_line
+from autocompress.outcome.tracks import TITLES
+from autocompress.reporting.answer import limits_text, miss_lines, nearest_line, track_lines
 from autocompress.reporting.contenders import contender_header, contender_rows
 from autocompress.reporting.costs import WeightCost, most, weight_costs
 from autocompress.reporting.drawing import clip, svg
@@ -29,20 +30,28 @@ from autocompress.reporting.rows import (
     folded,
     folded_note,
     header,
+    key_of,
+    missing_tracks,
     nearest_header,
     nearest_rows,
     prospect_rows,
     rows,
     shown,
+    shown_of,
+    track_header,
+    track_rows,
+    trained_tracks,
 )
-from autocompress.reporting.view import FrontView, key_of
+from autocompress.reporting.view import FrontView
 
 if TYPE_CHECKING:
     from autocompress.outcome.results import SearchResult, TrialResult
 
 _WEIGHTS = 40
 _KEYS = (
-    '<span class="key front-key"></span>front <span class="key tuned-key"></span>fine-tuned '
+    '<span class="key front-key"></span>front '
+    '<span class="key tuned-key"></span>tuned without labels '
+    '<span class="key recovered-key"></span>with recovery on labels '
     '<span class="key trial-key"></span>other trials, given up ones at the edge'
 )
 _WORDS = {"file", "misses", "known from", "note"}
@@ -57,7 +66,7 @@ def search_page(result: SearchResult, trials: Sequence[TrialResult], view: Front
         view: What its picture shows.
     """
     marked = result.best or result.nearest
-    first = "" if marked is None else key_of(result, marked)
+    first = "" if marked is None else key_of(marked)
     parts = [
         *_answer(result),
         f'<div id="pictures">\n{clip()}\n{_pictures(view)}\n</div>',
@@ -103,11 +112,13 @@ def _answer(result: SearchResult) -> Iterator[str]:
 def _sections(result: SearchResult) -> Iterator[str]:
     """Yield the tables: what is nearest or the front, and what a budget buys."""
     if result.misses:
-        keys = [key_of(result, one) for one in result.misses]
-        yield "<h2>The nearest plans</h2>"
-        yield _table(nearest_header(result), nearest_rows(result), keys=keys)
-    if result.front or result.recovered:
-        keys = [key_of(result, one) for one in shown(result)]
+        for track in missing_tracks(result):
+            keys = [key_of(one) for one in result.misses if one.track == track]
+            which = "" if track == "plain" else f", {TITLES[track]}"
+            yield f"<h2>The nearest plans{which}</h2>"
+            yield _table(nearest_header(result), nearest_rows(result, track), keys=keys)
+    if result.front:
+        keys = [key_of(one) for one in shown(result)]
         yield "<h2>The front, best first</h2>"
         # Plans are too long for a table: the page shows one where it is opened.
         titles = header(result)[:-1]
@@ -115,8 +126,16 @@ def _sections(result: SearchResult) -> Iterator[str]:
         if note := folded_note(result):
             hidden = folded(result)
             more = [cells(result, one)[:-1] for one in hidden]
-            table = _table(titles, more, keys=[key_of(result, one) for one in hidden])
+            table = _table(titles, more, keys=[key_of(one) for one in hidden])
             yield f"<details><summary>{escape(note)}</summary>{table}</details>"
+    for track in trained_tracks(result):
+        yield f"<h2>{TITLES[track].capitalize()}</h2>"
+        keys = [key_of(one) for one in shown_of(result, track)]
+        tuned = track_rows(result, track)
+        best = next((n for n, row in enumerate(tuned) if row[0].startswith("best ")), None)
+        yield _table(track_header(result), tuned, best, keys)
+    for line in track_lines(result):
+        yield f"<p>{escape(line)}</p>"
     if result.models:
         yield "<h2>The models</h2>"
         yield _table(contender_header(result), contender_rows(result))
@@ -153,12 +172,13 @@ def _models(result: SearchResult, trials: Sequence[TrialResult]) -> str:
     """Write what is told of each model that can be opened as JSON, safe inside of HTML."""
     rises = {trial.number: trial.rises for trial in trials}
     known: dict[str, dict[str, Any]] = {}
-    for one in (result.baseline, *result.front, *result.misses, *result.recovered):
-        tuned = one in result.recovered
-        own = {} if one.trial is None or tuned else rises.get(one.trial, {})
+    models = (result.baseline, *result.front, *result.misses, *result.fine_tuned)
+    controls = [one for one in result.controls if one.trial is not None]
+    for one in (*models, *controls):
+        own = {} if one.trial is None or one.track != "plain" else rises.get(one.trial, {})
         title = f"{result.title(one)}: {format_bytes(one.size_bytes)}"
         title += f", {result.ratio(one):.1f}x smaller, {result.change(one)}"
-        known[key_of(result, one)] = _model(title, one.label, one, own)
+        known[key_of(one)] = _model(title, one.label, one, own)
     for trial in trials:
         if str(trial.number) not in known:
             known[str(trial.number)] = _other(result, trial)
@@ -167,7 +187,7 @@ def _models(result: SearchResult, trials: Sequence[TrialResult]) -> str:
 
 def _other(result: SearchResult, trial: TrialResult) -> dict[str, Any]:
     file = file_of_trial(result, trial.number)
-    scored = Scored(trial.number, file, trial.values, None, "", result.baseline.model)
+    scored = Scored(trial.number, file, trial.values, None, "", model=result.baseline.model)
     is_measured = result.metric in trial.values
     told = result.change(scored) if is_measured else trial.rejected or "not measured whole"
     title = f"{trial_title(result, trial.number)}: {format_bytes(trial.size_bytes)}, {told}"

@@ -3,10 +3,10 @@
 STYLE = """
 :root { color-scheme: light dark; --page: #fff; --ink: #1f2328; --soft: #59636e; --grid: #e6eaef;
   --front: #1f6feb; --best: #d1242f; --trial: #9aa3ad; --budget: #9a6700; --row: #f6f8fa;
-  --tuned: #1a7f37; --warn: #fff8c5; --loss: #8250df; }
+  --recovered: #1a7f37; --tuned: #8250df; --warn: #fff8c5; --loss: #8250df; }
 @media (prefers-color-scheme: dark) { :root { --page: #0d1117; --ink: #e6edf3; --soft: #9198a1;
   --grid: #262c36; --front: #58a6ff; --best: #ff7b72; --trial: #6e7681; --budget: #d29922;
-  --row: #151b23; --tuned: #3fb950; --warn: #3b2e0a; --loss: #bc8cff; } }
+  --row: #151b23; --recovered: #3fb950; --tuned: #bc8cff; --warn: #3b2e0a; --loss: #bc8cff; } }
 * { box-sizing: border-box; }
 body { margin: 24px auto; padding: 0 16px; max-width: 920px; background: var(--page);
   color: var(--ink); font: 14px/1.45 system-ui, sans-serif; }
@@ -21,9 +21,10 @@ svg text { fill: var(--soft); } svg .title { fill: var(--ink); font-weight: 600;
 .baseline { stroke: var(--soft); stroke-dasharray: 6 5; }
 .budget { stroke: var(--budget); } svg .budget-note { fill: var(--budget); }
 .steps { fill: none; stroke: var(--front); stroke-width: 2; }
-.tuned-steps { stroke: var(--tuned); }
+.tuned-steps { stroke: var(--tuned); } .recovered-steps { stroke: var(--recovered); }
 .trial { fill: var(--trial); } .front { fill: var(--front); stroke: var(--page); }
 .tuned { fill: var(--tuned); stroke: var(--page); }
+.recovered { fill: var(--recovered); stroke: var(--page); }
 .best { fill: var(--best); stroke: var(--page); }
 svg .best-note { fill: var(--best); font-weight: 600; stroke: var(--page); stroke-width: 5px;
   paint-order: stroke; }
@@ -34,7 +35,7 @@ svg .best-note { fill: var(--best); font-weight: 600; stroke: var(--page); strok
 .caption { color: var(--soft); margin: 4px 0 12px; }
 .key { display: inline-block; width: 9px; height: 9px; border-radius: 5px; margin: 0 4px 0 8px; }
 .front-key { background: var(--front); margin-left: 0; } .trial-key { background: var(--trial); }
-.tuned-key { background: var(--tuned); }
+.tuned-key { background: var(--tuned); } .recovered-key { background: var(--recovered); }
 #opened { border: 1px solid var(--grid); border-radius: 8px; padding: 12px 16px; }
 #opened h2 { margin: 0 0 2px; } #opened p { color: var(--soft); overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; }

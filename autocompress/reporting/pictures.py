@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from autocompress.outcome.tracks import TITLES
 from autocompress.reporting.axes import plain
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from autocompress.reporting.view import FrontView
 
 _FRONT, _BEST, _TRIAL, _BASELINE, _BUDGET = "#1f6feb", "#d1242f", "#b3bac2", "#57606a", "#9a6700"
-_TUNED = "#1a7f37"
+_TUNED, _RECOVERED = "#8250df", "#1a7f37"
 _MARKERS = "os^vPX"  # of several models
 _HEADROOM: dict[str, Any] = {"xytext": (0, 4), "textcoords": "offset points", "fontsize": 8.5}
 
@@ -142,16 +143,21 @@ def _draw_points(axes: Axes, view: FrontView) -> None:
     inside = [dot for dot in view.trials if not view.is_outside(dot)]
     _scatter(axes, inside, s=14, color=_TRIAL, linewidths=0, zorder=2, label="other trials")
     _draw_beyond(axes, view)
-    for steps, color in ((view.steps, _FRONT), (view.tuned_steps, _TUNED)):
+    tuned, recovered = view.steps_of(view.tuned), view.steps_of(view.recovered)
+    for steps, color in ((view.steps, _FRONT), (tuned, _TUNED), (recovered, _RECOVERED)):
         if steps:
             xs, ys = zip(*(dot.point for dot in steps), strict=True)
             axes.plot(xs, ys, drawstyle="steps-post", color=color, linewidth=1.6, zorder=3)
     for (label, members), marker in zip(_fronts(view), cycle(_MARKERS)):
         style = {"color": _FRONT, "edgecolors": "white", "marker": marker}
         _scatter(axes, members, s=28, zorder=4, label=label, **style)
-    if view.tuned:
-        style = {"marker": "D", "color": _TUNED, "edgecolors": "white"}
-        _scatter(axes, view.tuned, s=46, zorder=5, label="fine-tuned", **style)
+    for dots, marker, color, label in (
+        (view.tuned, "s", _TUNED, TITLES["tuned"]),
+        (view.recovered, "D", _RECOVERED, TITLES["recovered"]),
+    ):
+        if dots:
+            style = {"marker": marker, "color": color, "edgecolors": "white"}
+            _scatter(axes, dots, s=46, zorder=5, label=label, **style)
     if view.best is not None:
         best = view.clipped(view.best)
         _scatter(axes, [best], s=130, marker="*", color=_BEST, edgecolors="white", zorder=6)

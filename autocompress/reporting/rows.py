@@ -10,10 +10,12 @@ from autocompress.outcome.contenders import trial_title
 from autocompress.outcome.limits import format_bytes
 from autocompress.outcome.misses import misses_of
 from autocompress.outcome.names import SIZE
+from autocompress.outcome.tracks import TRACKS
 
 if TYPE_CHECKING:
     from autocompress.outcome.prospects import Prospect
     from autocompress.outcome.results import Scored, SearchResult
+    from autocompress.outcome.tracks import Track
 
 PROSPECTS = ("times smaller", "file", "loss", "known from")
 """The titles of what `prospect_rows` writes."""
@@ -23,10 +25,21 @@ _FAR = 1.0  # what is predicted to lose more than all is only known to be useles
 
 
 def shown(result: SearchResult) -> tuple[Scored, ...]:
-    """Return what a table shows: baseline, front best first, and what was fine-tuned."""
+    """Return what the table of the front shows: the baseline, and the front, best first."""
     hidden = folded(result)
-    front = (one for one in result.ranked if one not in hidden)
-    return (result.baseline, *front, *result.recovered)
+    return (result.baseline, *(one for one in result.ranked if one not in hidden))
+
+
+def shown_of(result: SearchResult, track: Track) -> tuple[Scored, ...]:
+    """Return what the table of a track of fine-tuning shows: controls, and members by size."""
+    members = result.tuned if track == "tuned" else result.recovered
+    ranked = sorted(members, key=lambda one: (one.how, one.size_bytes))
+    return (*result.controls_of(track), *ranked)
+
+
+def trained_tracks(result: SearchResult) -> tuple[Track, ...]:
+    """Return the tracks of fine-tuning of which something is there."""
+    return tuple(track for track in TRACKS[1:] if shown_of(result, track))
 
 
 def folded(result: SearchResult) -> tuple[Scored, ...]:
@@ -65,19 +78,57 @@ def best_row(result: SearchResult) -> int | None:
 
 def cells(result: SearchResult, scored: Scored) -> list[str]:
     """Write one model as the cells of a row."""
-    # The word "best", since colours are lost in a pipe.
-    best = "best " if scored == result.best else ""
     title = result.title(scored).removeprefix("trial ")
+    change = "" if scored.trial is None else result.change(scored)
+    return [_marked(result, scored, title), *_numbers(result, scored, change), scored.label]
+
+
+def track_header(result: SearchResult) -> list[str]:
+    """Return the titles of the columns that `track_rows` fills."""
+    return [*header(result)[:-1], "how", "limits", "file"]
+
+
+def track_rows(
+    result: SearchResult, track: Track, path: Callable[[Scored], str] | None = None
+) -> list[list[str]]:
+    """Write what was fine-tuned in one track as cells, its controls first.
+
+    Args:
+        result: The search.
+        track: Which one.
+        path: Writes the path of a file; by default as `file_of` does.
+    """
     return [
-        f"{best}{title}",
+        [
+            _marked(result, one, "uncompressed" if is_control else str(one.trial)),
+            *_numbers(result, one, result.change(one)),
+            one.how,
+            "" if is_control or not result.bounds else _kept(result, one),
+            (path or file_of)(one),
+        ]
+        for one in shown_of(result, track)
+        for is_control in [one in result.controls]
+    ]
+
+
+def _marked(result: SearchResult, scored: Scored, title: str) -> str:
+    # The word "best", since colours are lost in a pipe.
+    return f"best {title}" if scored == result.best else title
+
+
+def _numbers(result: SearchResult, scored: Scored, change: str) -> list[str]:
+    return [
         format_bytes(scored.size_bytes),
         f"{result.ratio(scored):.1f}x",
         number(scored.values[result.metric]),
-        "" if scored.trial is None else result.change(scored),
+        change,
         "" if scored.test is None else number(scored.test),
         *(number(scored.values[name]) for name in others(result)),
-        scored.label,
     ]
+
+
+def _kept(result: SearchResult, scored: Scored) -> str:
+    return "kept" if result.keeps_limits(scored) else "missed"
 
 
 def nearest_header(result: SearchResult) -> list[str]:
@@ -90,11 +141,26 @@ def file_of(scored: Scored) -> str:
     return "/".join(scored.artifact.parts[-3 if scored.model is None else -5 :])
 
 
-def nearest_rows(result: SearchResult, path: Callable[[Scored], str] = file_of) -> list[list[str]]:
-    """Write what misses the limits by the least as cells, the nearest first.
+def missing_tracks(result: SearchResult) -> tuple[Track, ...]:
+    """Return the tracks of what misses the limits by the least, that of the nearest first."""
+    return tuple(dict.fromkeys(one.track for one in result.misses))
+
+
+def key_of(scored: Scored) -> str:
+    """Name a model in few characters: by its trial, or what was fine-tuned by its folder."""
+    if scored.track == "plain" or scored.trial is None:
+        return str(scored.trial)
+    return scored.folder_name
+
+
+def nearest_rows(
+    result: SearchResult, track: Track, path: Callable[[Scored], str] = file_of
+) -> list[list[str]]:
+    """Write what of a track misses the limits by the least as cells, the nearest first.
 
     Args:
         result: The search.
+        track: Which one.
         path: Writes the path of a file.
     """
     return [
@@ -108,6 +174,7 @@ def nearest_rows(result: SearchResult, path: Callable[[Scored], str] = file_of) 
             path(one),
         ]
         for one in result.misses
+        if one.track == track
     ]
 
 

@@ -10,7 +10,7 @@ from autocompress.outcome.cautions import cautions
 from autocompress.outcome.contenders import model_of_trial
 from autocompress.outcome.names import SIZE
 from autocompress.reporting.columns import Columns
-from autocompress.reporting.rows import best_row, folded_note, header, rows, shown
+from autocompress.reporting.rows import best_row, folded_note, header, rows
 from autocompress.support.files import write_whole
 
 if TYPE_CHECKING:
@@ -30,11 +30,11 @@ def front_table(result: SearchResult) -> Columns:
         title=f"{result.name}: the front",
         caption="\n".join(note for note in notes if note is not None),
     )
-    best, ends_at = best_row(result), len(shown(result)) - 1 - len(result.recovered)
+    best = best_row(result)
     marked = "bold yellow" if cautions(result) else "bold green"
     for number, cells in enumerate(rows(result)):
         style = marked if number == best else "" if number else "dim"
-        table.add(*cells[:-1], style=style, ends_section=number in (0, ends_at))
+        table.add(*cells[:-1], style=style, ends_section=number == 0)
     return table
 
 

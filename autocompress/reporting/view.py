@@ -18,6 +18,7 @@ from autocompress.reporting.axes import (
     with_ceiling,
 )
 from autocompress.reporting.dot import Dot
+from autocompress.reporting.rows import key_of
 
 if TYPE_CHECKING:
     from autocompress.outcome.results import Scored, SearchResult, TrialResult
@@ -38,7 +39,8 @@ class FrontView:
         given_up: The trials that have a file, but were not measured whole; without a metric.
         front: The front, by rising cost.
         steps: The best metric at each cost: corners of the line through the front.
-        tuned: What was fine-tuned.
+        tuned: What was tuned without labels.
+        recovered: What was fine-tuned on labels.
         best: The best plan; where none keeps the limits the nearest; or None.
         best_note: What is written beside it.
         is_miss: Whether no plan keeps the limits.
@@ -63,6 +65,7 @@ class FrontView:
     front: tuple[Dot, ...]
     steps: tuple[Dot, ...]
     tuned: tuple[Dot, ...]
+    recovered: tuple[Dot, ...]
     best: Dot | None
     best_note: str
     is_miss: bool
@@ -96,10 +99,9 @@ class FrontView:
         """Whether a dot lies beyond the range shown."""
         return not self.y_limits[0] <= dot.value <= self.y_limits[1]
 
-    @property
-    def tuned_steps(self) -> tuple[Dot, ...]:
-        """The best metric at each cost of what was fine-tuned: corners of a line of its own."""
-        return _steps(sorted(self.tuned, key=_by_cost), self.lower_is_better)
+    def steps_of(self, dots: Sequence[Dot]) -> tuple[Dot, ...]:
+        """The best metric at each cost of one track: corners of a line of its own."""
+        return _steps(sorted(dots, key=_by_cost), self.lower_is_better)
 
     @property
     def x_ticks(self) -> list[float]:
@@ -179,25 +181,24 @@ def _view(
     limit: float | None,
 ) -> FrontView:
     """Show the front and all other trials by one cost."""
-    metric, baseline = result.metric, result.baseline.values[result.metric]
-    lower = result.directions[metric] == "minimize"
+    metric, uncompressed = result.metric, result.baseline.values
+    baseline, lower = uncompressed[metric], result.directions[metric] == "minimize"
     cloud = tuple(_trial(result, axis, one) for one in others if metric in one.values)
     given_up = tuple(
         _trial(result, axis, one) for one in others if metric not in one.values and axis.has(one)
     )
     front = sorted((_member(result, axis, scored) for scored in result.front), key=_by_cost)
-    tuned = [_member(result, axis, scored) for scored in result.recovered]
+    tuned = tuple(_member(result, axis, scored) for scored in result.tuned)
+    recovered = tuple(_member(result, axis, scored) for scored in result.recovered)
     ceiling = result.bounds[metric].bound if metric in result.bounds else None
-    good = [dot.value for dot in (*front, *tuned)]
-    good += [one.values[metric] for one in result.misses]
+    members = (*front, *tuned, *recovered)
+    good = [*(dot.value for dot in members), *(one.values[metric] for one in result.misses)]
     low, high = value_limits(good, [dot.value for dot in cloud], baseline, lower)
     if ceiling is not None:
         low, high = with_ceiling(low, high, ceiling)
-    costs = [dot.cost for dot in (*front, *tuned, *cloud) if low <= dot.value <= high]
-    costs += [dot.cost for dot in given_up]
-    costs += [] if limit is None else [limit]
-    marked, of = result.best or result.nearest, result.baseline.model
-    told = f"uncompressed{'' if of is None else f' {of}'}: {baseline:.4g}"
+    costs = [dot.cost for dot in (*members, *cloud) if low <= dot.value <= high]
+    costs += [*(dot.cost for dot in given_up), *([] if limit is None else [limit])]
+    best = result.best or result.nearest
     return FrontView(
         title=title,
         axis=axis.name,
@@ -206,17 +207,18 @@ def _view(
         given_up=given_up,
         front=tuple(front),
         steps=_steps(front, lower),
-        tuned=tuple(tuned),
-        best=_member(result, axis, marked) if marked else None,
+        tuned=tuned,
+        recovered=recovered,
+        best=_member(result, axis, best) if best else None,
         best_note=_best_note(result, axis),
         is_miss=result.best is None,
         baseline=baseline,
-        baseline_note=f"{told}, {axis.uncompressed(result.baseline.values)}",
+        baseline_note=_baseline_note(result, axis),
         limit=limit,
         limit_note="" if limit is None else f"budget {axis.write(limit)}",
         ceiling=ceiling,
         ceiling_note="" if ceiling is None else f"limit {ceiling:.4g}",
-        x_limits=cost_limits(costs or [axis.cost(result.baseline.values)]),
+        x_limits=cost_limits(costs or [axis.cost(uncompressed)]),
         y_limits=(low, high),
         lower_is_better=lower,
         caption="",
@@ -230,7 +232,7 @@ def _by_cost(dot: Dot) -> tuple[float, float]:
 def _member(result: SearchResult, axis: _Axis, scored: Scored) -> Dot:
     tip = f"{result.title(scored)}: {result.ratio(scored):.1f}x smaller, {result.change(scored)}"
     dot = _dot(result, axis, scored.values, f"{tip}\n{scored.label}")
-    return replace(dot, key=key_of(result, scored), model=scored.model or "")
+    return replace(dot, key=key_of(scored), model=scored.model or "")
 
 
 def _trial(result: SearchResult, axis: _Axis, trial: TrialResult) -> Dot:
@@ -245,11 +247,6 @@ def _dot(result: SearchResult, axis: _Axis, values: Mapping[str, float], tip: st
     return Dot(cost, value, f"{tip}\n{axis.write(cost)}{told}")
 
 
-def key_of(result: SearchResult, scored: Scored) -> str:
-    """Name a model in few characters: by its trial, or what was fine-tuned by its folder."""
-    return scored.folder_name if scored in result.recovered else str(scored.trial)
-
-
 def _steps(front: Sequence[Dot], lower: bool) -> tuple[Dot, ...]:
     """Keep the dots that improve on all smaller ones: with a third objective not all do."""
     kept: list[Dot] = []
@@ -258,6 +255,12 @@ def _steps(front: Sequence[Dot], lower: bool) -> tuple[Dot, ...]:
         if (dot.value < last) if lower else (dot.value > last):
             kept.append(dot)
     return tuple(kept)
+
+
+def _baseline_note(result: SearchResult, axis: _Axis) -> str:
+    values, model = result.baseline.values, result.baseline.model
+    of = "" if model is None else f" {model}"
+    return f"uncompressed{of}: {values[result.metric]:.4g}, {axis.uncompressed(values)}"
 
 
 def _best_note(result: SearchResult, axis: _Axis) -> str:

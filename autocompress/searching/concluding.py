@@ -37,7 +37,7 @@ class Conclusion:
         """
         found, scores = summarize(), self._folder.test_scores()
         nearest = () if found.nearest is None else (found.nearest,)
-        everything = (*shown(found), *found.controls, *nearest)
+        everything = (*shown(found), *found.fine_tuned, *found.controls, *nearest)
         fault = self._score(everything, scores)
         self._folder.save_test_scores(scores)
         self._weigh(found)
@@ -57,7 +57,7 @@ class Conclusion:
     def _weigh(self, found: SearchResult) -> None:
         """Learn how exactly the metric of the nearest plan is measured, where it misses a rise."""
         nearest = found.nearest
-        if nearest is None or found.max_rise is None or nearest in found.recovered:
+        if nearest is None or found.max_rise is None or nearest.track != "plain":
             return
         if found.bounds[found.metric].excess(nearest.values[found.metric]) <= 0:
             return
@@ -68,7 +68,8 @@ class Conclusion:
 
     def _score(self, models: Sequence[Scored], scores: dict[Path, float]) -> TaskError | None:
         """Add the scores on test data that are missing; return the fault that ended it, if any."""
-        missing = [scored for scored in models if scored.artifact not in scores]
+        unknown = {one.artifact: one for one in models if one.artifact not in scores}
+        missing = list(unknown.values())
         if not missing:
             return None
         progress.say(f"scoring on test data what is shown: {len(missing)} files")

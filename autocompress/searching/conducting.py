@@ -18,6 +18,7 @@ from autocompress.knowledge.overview import overview
 from autocompress.knowledge.sensitivity import with_sensitivities
 from autocompress.knowledge.source import Source
 from autocompress.knowledge.task import Task
+from autocompress.knowledge.teaching import check_teacher, follows_teacher
 from autocompress.knowledge.weights import ModelWeights
 from autocompress.outcome.about import About
 from autocompress.outcome.limits import resolved
@@ -117,7 +118,7 @@ def begun(
         look = first_look(model, task, folder, settings.metric, given)
         if look is not None:
             check_rise(settings, look.score)
-        if look is not None or request.recovery or request.fallback:
+        if look is not None or request.fine_tunings or request.fallback:
             request = _with_losses(request, model, task)
         bench, baseline = _prepared(model, task, request, settings, folder, look)
         about = describe(request, model, task, folder)
@@ -157,16 +158,25 @@ def _prepared(
     Restorer(folder, request.space, evaluator).restore_baseline()
     baseline = measured_baseline(evaluator, folder, model, look)
     source = with_sensitivities(source, model, task, kept)
-    return Bench(model, replace(evaluator, encoder=Encoder(source))), baseline
+    return Bench(model, replace(evaluator, encoder=Encoder(source)), request.teacher), baseline
 
 
 def _with_losses(request: Request, model: nn.Module, task: GuardedTask) -> Request:
-    """Refuse recovery of what cannot be trained; leave it out where it is a last resort."""
-    if has_losses(model, task):
-        return request
-    if request.recovery is not None:
+    """Refuse fine-tuning of what cannot be trained; leave it out where it is a last resort."""
+    if request.teacher is not None:
+        check_teacher(request.teacher, model, task)
+    if not has_losses(model, task):
+        if request.fine_tunings:
+            options = "tuning (--tune)" if request.recovery is None else "recovery (--recover)"
+            raise TaskError(
+                f"{options.split()[0]} trains with `task.training_losses(...)`, but the task "
+                f"yields none; define it, or leave {options} out"
+            )
+        return replace(request, fallback=None)
+    if request.tuning is not None and not follows_teacher(model, task):
         raise TaskError(
-            "recovery trains with `task.training_losses(...)`, but the task yields none; define "
-            "it, or leave recovery (--recover) out"
+            "tuning without labels needs losses that compare with the teacher where "
+            "`distillation` is 1, but those of `task.training_losses(...)` do not depend on "
+            "`teacher`; let them, or leave tuning (--tune) out"
         )
-    return replace(request, fallback=None)
+    return request

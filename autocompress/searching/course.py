@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
@@ -118,19 +118,19 @@ class Course:
         Restorer(self._folder, self._request.space, self._bench.evaluator).restore_trials(study)
         return Records(self._folder, study, self._tracker)
 
-    def _make_trials(self, judge: Judge, records: Records) -> RecoverySettings | None:
-        """Make the trials; return how to fine-tune after them, if that is asked for.
+    def _make_trials(self, judge: Judge, records: Records) -> Sequence[RecoverySettings]:
+        """Make the trials; return how to fine-tune after them, as far as that is asked for.
 
         With a fallback, trials end with the openings, or early, if none of them keeps the limits.
         """
         effort, fallback = self._request.effort, self._request.fallback
         if fallback is not None and is_begun(self._folder, fallback):
-            return fallback
+            return [fallback]
         if not effort.allows(records.study.n_finished):
-            return self._request.recovery
+            return self._request.fine_tunings
         guide = self.plan()
         if guide is None:
-            return self._request.recovery
+            return self._request.fine_tunings
         proposer = Proposer(self._request.space, self._bench.evaluator.encoder, records)
         trials = Trials(guide, proposer, records, judge, self._settings.metric)
         with self._place.executing(self._bench, effort.jobs) as executor:
@@ -138,9 +138,9 @@ class Course:
                 trials.run(executor, effort.shortened(_SHARE_OF_OPENINGS), samples=False)
                 if not any(result.feasible for result in records.results):
                     progress.say("no plan keeps the limits so far: fine-tuning the nearest")
-                    return fallback
+                    return [fallback]
             trials.run(executor, effort)
-        return self._request.recovery
+        return self._request.fine_tunings
 
     def make(self, guide: Guide, effort: Effort) -> bool:
         """Make trials; return whether the search space may hold further plans."""
@@ -157,7 +157,7 @@ class Course:
         progress.say("planning the first trials")
         max_rise = judge.max_rise
         rises = [] if max_rise is None else [max_rise]
-        if max_rise is not None and self._request.recovery is not None:
+        if max_rise is not None and self._request.fine_tunings:
             rises.append(max_rise + REGAINED)
         kept = self._folder.path / f"openings{'-recovery' * (len(rises) > 1)}.json"
         guide = Guide(self._request.space, encoder, Goals(limit, tuple(rises)), kept)
@@ -180,14 +180,14 @@ class Course:
         """Try what is no plan of the search space, but keeps a limit on the metric."""
         last_resort(self._bench.evaluator, self.records, self._settings.metric)
 
-    def fine_tune(self, recovery: RecoverySettings | None) -> None:
-        """Fine-tune what is promising, if that is asked for."""
+    def fine_tune(self, asked: Sequence[RecoverySettings]) -> None:
+        """Fine-tune the promising plans in each of the ways that are asked for."""
+        if not asked:
+            return
         judge, records = self._judge, self.records
         result = self._summary(records)
         best = result.best_of(result.front)
         promising = judge.promising(records.results, None if best is None else best.trial)
-        if recovery is None:
-            return
         if promising is None:
             progress.say("no plan comes near enough to the limits: nothing is fine-tuned")
             return
@@ -195,11 +195,14 @@ class Course:
         name, source = self._settings.metric, evaluator.source
         more = self._request.recovery_members - 1
         members = [promising, *judge.members(records.results, promising, more)]
-        jobs = recovery_jobs(self._folder, source, name, judge.limits, members, recovery)
         # One fine-tuning keeps all cores of a machine busy, and so do the two of a plan alone.
         side_by_side = self._request.effort.jobs if more else 1
-        with self._place.executing(self._bench, min(side_by_side, len(jobs))) as executor:
-            carry_out(jobs, executor)
+        with self._place.executing(self._bench, min(side_by_side, len(members) + 1)) as executor:
+            for one in asked:
+                limits = judge.limits
+                carry_out(
+                    recovery_jobs(self._folder, source, name, limits, members, one), executor
+                )
 
     def _summary(self, records: Records) -> SearchResult:
         seconds = round(self._seconds_before + time.perf_counter() - self._start, 1)

@@ -66,8 +66,9 @@ def describe(request: Request, model: nn.Module, task: GuardedTask, folder: Sear
         params["trials"] = str(request.effort.trials)
     if request.timeout is not None:
         params["timeout"] = f"{request.timeout:g} s"
-    if request.recovery is not None:
-        params["recover"] = request.recovery.label()
+    for name, settings in (("tune", request.tuning), ("recover", request.recovery)):
+        if settings is not None:
+            params[name] = settings.label()
     if request.is_timed or request.space.engine:
         params["engine"] = request.engine
     params["autocompress"] = _version()

@@ -14,8 +14,8 @@ Knows neither torch nor Optuna, so that a running search can be looked at from o
     openings.json   what the search begins with, and what it should reach
     weights.json    what was found in the model
     noise.json      of the nearest plan, where none keeps the limits, how exactly it is measured
-    recovered/      the best plan fine-tuned, and its control: model.acz, trial.json, and
-                     training.json, how it went
+    recovered/      the best plan fine-tuned (tuned-*, recovered-*), and its control: model.acz,
+                    trial.json, method.json, how, and training.json, how it went
     front.{csv,png,html}, report.md, progress.png
     optuna.journal, and study.jsonl, from which it is made anew where it is lost
     mlflow.db, mlartifacts/
@@ -25,7 +25,7 @@ Knows neither torch nor Optuna, so that a running search can be looked at from o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -37,16 +37,18 @@ from autocompress.errors import ArtifactError, SearchError
 from autocompress.outcome.contenders import Contender
 from autocompress.outcome.prospects import Curve
 from autocompress.outcome.results import TrialResult
+from autocompress.outcome.tracks import METHOD, Method
 from autocompress.outcome.training import TRAINING, TrainingLog
 from autocompress.searching.claim import claimed
 from autocompress.searching.ledger import LEDGER, Ledger
-from autocompress.searching.results import DamagedError, Results, read_result
+from autocompress.searching.results import DamagedError, Results, put_aside_if_damaged, read_result
 from autocompress.searching.settings import Settings
 from autocompress.support.files import kept_json, numbers, parsed_json, put_aside, write_json
 from autocompress.support.signals import interrupts_held
 
 TRIAL, ARTIFACT = "trial.json", "model.acz"
 SETTINGS, COPY = "search.json", "trials/search.json"
+CONTROL = "control"
 BASELINE, TESTS = "baseline.json", "test.json"
 WEIGHTS, NOISE = "weights.json", "noise.json"
 TRACKING = ("tracking.json", "trials/tracking.json")
@@ -239,7 +241,7 @@ class SearchFolder:
         """Return the path of a fine-tuned artifact.
 
         Args:
-            name: "recovered" or its "control".
+            name: "tuned", "recovered" or their "control".
             key: Of the settings of the fine-tuning.
         """
         return self.path / "recovered" / f"{name}-{key}" / ARTIFACT
@@ -248,6 +250,13 @@ class SearchFolder:
         """Yield the paths of all fine-tuned artifacts that are finished, with their numbers."""
         for path in sorted((self.path / "recovered").glob(f"{name}-*/{TRIAL}")):
             yield path.with_name(ARTIFACT), read_result(path)
+
+    def method(self, artifact: Path) -> Method:
+        """Return how an artifact was fine-tuned; all is recovery of which nothing is known."""
+        document = kept_json(artifact.with_name(METHOD), Method.from_json)
+        if document is not None:
+            return Method.from_json(document)
+        return Method("tuned" if artifact.parent.name.startswith("tuned-") else "recovered")
 
     def training(self, artifact: Path) -> TrainingLog | None:
         """Return how the fine-tuning of an artifact went, as far as that is known."""
@@ -277,14 +286,6 @@ class SearchFolder:
             return numbers(parsed_json(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise DamagedError(path, error) from error
-
-
-def put_aside_if_damaged(path: Path, read: Callable[[], object]) -> None:
-    """Give a file another name that cannot be read, and can be made anew."""
-    try:
-        read()
-    except DamagedError as error:
-        put_aside(path, error.reason)
 
 
 def _settings(path: Path) -> Settings | None:

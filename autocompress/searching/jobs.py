@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -10,6 +11,9 @@ from typing import Protocol
 from torch import nn
 
 from autocompress.errors import ArtifactError
+from autocompress.knowledge.guarded import guarded
+from autocompress.knowledge.teaching import Taught
+from autocompress.layers.copies import untouched
 from autocompress.outcome.limits import Limit
 from autocompress.outcome.results import TrialResult
 from autocompress.plan import CompressionPlan
@@ -26,10 +30,12 @@ class Bench:
     Attributes:
         model: The user's model.
         evaluator: Carries out plans of it and measures them.
+        teacher: Whose predictions are the targets of fine-tuning, if it is not the model itself.
     """
 
     model: nn.Module
     evaluator: Evaluator
+    teacher: nn.Module | None = None
 
 
 class Job(Protocol):
@@ -118,7 +124,8 @@ class RecoveryJob:
     @property
     def title(self) -> str:
         """Name the recovery."""
-        return f"recovery of trial {self.number}"
+        what = "tuning" if self.settings.track == "tuned" else "recovery"
+        return f"{what} of trial {self.number}"
 
     @property
     def trains(self) -> bool:
@@ -141,6 +148,11 @@ class RecoveryJob:
                 return evaluator.measure(self.number, self.path)
             except ArtifactError as error:
                 put_aside(self.path, error)
-        return recover(
-            bench.model, evaluator.task, evaluator, self.plan, folder, self.settings, self.number
-        )
+        task = evaluator.task
+        with ExitStack() as stack:
+            if self.settings.teacher is not None:
+                assert bench.teacher is not None
+                task = Taught(guarded(task), stack.enter_context(untouched(bench.teacher)))
+            return recover(
+                bench.model, task, evaluator, self.plan, folder, self.settings, self.number
+            )

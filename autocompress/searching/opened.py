@@ -53,10 +53,11 @@ class OpenedSearch(SearchResult):
         """Return a row for each trial that has a file, and for what was fine-tuned.
 
         Returns:
-            Columns: trial, kind ("trial" or "fine-tuned"), size_bytes, times_smaller, the task's
+            Columns: trial, kind ("trial" or "fine-tuned"), track ("without retraining", "tuned
+            without labels" or "with recovery on labels"), size_bytes, times_smaller, the task's
             metric and all further objectives, rise_percent (the metric's change against the
-            uncompressed model),
-            feasible, front, best, origin, seconds and artifact. What was not measured is NaN.
+            uncompressed model), feasible, front, best (of all tracks), origin, seconds and
+            artifact. What was not measured is NaN.
         """
         from autocompress.reporting.frame import search_frame
 
@@ -90,7 +91,7 @@ class OpenedSearch(SearchResult):
     def _found(self, number: int | None) -> tuple[TrialResult | None, Path]:
         """Return a trial and its file; of what was fine-tuned the file alone."""
         chosen = self.best or self.nearest
-        if number is None and chosen is not None and chosen in self.recovered:
+        if number is None and chosen is not None and chosen.track != "plain":
             return None, chosen.artifact
         if number is None:
             number = None if chosen is None else chosen.trial

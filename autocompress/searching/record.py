@@ -115,7 +115,8 @@ def outcome_of(
     folder: SearchFolder, result: SearchResult, files: list[Path], about: About
 ) -> Outcome:
     """Return what MLflow is to say of what a search has come to."""
-    tuned = [(one, folder.training(one.artifact)) for one in (*result.recovered, *result.controls)]
+    trained = [one for one in result.controls if one.artifact != result.baseline.artifact]
+    tuned = [(one, folder.training(one.artifact)) for one in (*result.fine_tuned, *trained)]
     return Outcome(result, files, tuned, about)
 
 

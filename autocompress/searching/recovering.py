@@ -1,4 +1,4 @@
-"""After a search: fine-tune promising plans, and beside them a control, the uncompressed model."""
+"""After a search: tune promising plans, and beside them a control, the uncompressed model."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from autocompress.knowledge.source import Source
 from autocompress.outcome.limits import Budget, Limit, format_bytes
 from autocompress.outcome.names import LATENCY, SIZE
 from autocompress.outcome.results import TrialResult
+from autocompress.outcome.tracks import DONE, METHOD, Track
 from autocompress.plan import CompressionPlan
 from autocompress.recovery import RecoverySettings, clean_up
 from autocompress.searching.executors import Executor
-from autocompress.searching.folder import TRIAL, SearchFolder
+from autocompress.searching.folder import CONTROL, TRIAL, SearchFolder
 from autocompress.searching.jobs import RecoveryJob
 from autocompress.support import progress
 from autocompress.support.files import write_json
+
+_DOING: Mapping[Track, str] = {"tuned": "tuning without labels", "recovered": "fine-tuning"}
 
 
 def recovery_jobs(
@@ -30,8 +33,9 @@ def recovery_jobs(
     """Return the fine-tunings of plans and that of their control, by their names.
 
     The control tells apart what recovery regains from what any further training of the model
-    would gain: it is the uncompressed model, trained alike and for as long. Plans beside the
-    promising one keep their own sizes, so that what is fine-tuned has a front of its own.
+    would gain: it is the uncompressed model, trained alike and for as long, unless it has nothing
+    to learn. Plans beside the promising one keep their own sizes, so that what is fine-tuned has
+    a front of its own.
 
     Args:
         folder: The search.
@@ -44,17 +48,25 @@ def recovery_jobs(
     of_trade = (SIZE, LATENCY, metric)  # what the uncompressed model is not meant to keep
     free = {name: limit for name, limit in limits.items() if name not in of_trade}
     main, *others = members
-    asked = {"recovered": (main, main.plan, _own_limits(main, limits, keeps_size=False))}
+    name = _name(folder, settings)
+    asked = {name: (main, main.plan, _own_limits(main, limits, keeps_size=False))}
     for one in others:
         own = _own_limits(one, limits, keeps_size=True)
-        asked[f"recovered-{one.number:04d}"] = (one, one.plan, own)
-    asked["control"] = (main, uncompressed_plan(source), free)
+        asked[f"{name}-{one.number:04d}"] = (one, one.plan, own)
+    if not settings.control_stays:
+        asked[CONTROL] = (main, uncompressed_plan(source), free)
     return {
         name: RecoveryJob(
             trial.number, plan, folder.recovered(name, settings.key), settings, judged
         )
         for name, (trial, plan, judged) in asked.items()
     }
+
+
+def _name(folder: SearchFolder, settings: RecoverySettings) -> str:
+    """Return what folders of fine-tuned plans are called; earlier versions had one name."""
+    earlier = folder.recovered("recovered", settings.key).parent.exists()
+    return "recovered" if earlier else settings.track
 
 
 def _own_limits(
@@ -82,12 +94,16 @@ def carry_out(jobs: Mapping[str, RecoveryJob], executor: Executor) -> None:
         SearchError: If a process dies.
     """
     waiting = [job for job in jobs.values() if not job.path.with_name(TRIAL).exists()]
-    names = {job.path: _told(name) for name, job in jobs.items()}
+    for job in jobs.values():
+        if job not in waiting and not job.path.with_name(METHOD).exists():
+            _note_method(job)  # of an earlier version
+    names = {job.path: _told(name, job) for name, job in jobs.items()}
     fault: AutocompressError | None = None
     while waiting or executor.n_begun:
         while waiting and executor.n_begun < executor.capacity:
             job = waiting.pop(0)
-            progress.say(f"fine-tuning {names[job.path]} for {job.settings.label()}")
+            progress.say(f"{_DOING[job.settings.track]} {names[job.path]}: {job.settings.label()}")
+            _note_method(job)
             executor.begin(job)
         done, outcome = executor.next()
         if isinstance(outcome, AutocompressError):
@@ -103,19 +119,22 @@ def carry_out(jobs: Mapping[str, RecoveryJob], executor: Executor) -> None:
         if executor.capacity > 1:  # whose progress nobody sees
             values = (f"{key} {value:.4g}" for key, value in outcome.values.items() if key != SIZE)
             numbers = ", ".join([format_bytes(outcome.size_bytes), *values])
-            progress.say(f"fine-tuned: {names[done.path]}: {numbers}")
+            progress.say(f"{DONE[done.settings.track]}: {names[done.path]}: {numbers}")
     if fault is not None:
         raise fault
 
 
-def _told(name: str) -> str:
-    number = name.removeprefix("recovered-")
-    return f"the {name} model" if number == name else f"trial {int(number)}"
+def _note_method(job: RecoveryJob) -> None:
+    write_json(job.path.with_name(METHOD), job.settings.method.to_json())
+
+
+def _told(name: str, job: RecoveryJob) -> str:
+    return "the uncompressed model, as control" if name == CONTROL else f"trial {job.number}"
 
 
 def is_begun(folder: SearchFolder, settings: RecoverySettings) -> bool:
     """Whether a fine-tuning was begun, perhaps by a call that was interrupted."""
-    return folder.recovered("recovered", settings.key).parent.exists()
+    return folder.recovered(_name(folder, settings), settings.key).parent.exists()
 
 
 def _has_steps(plan: CompressionPlan) -> bool:

@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any, get_args
 
+from torch import nn
+
 from autocompress.engines.base import ENGINES
-from autocompress.errors import ExportError, ObjectiveError, SearchError
+from autocompress.errors import BudgetError, ExportError, ObjectiveError, SearchError
 from autocompress.outcome.limits import Limit, Rise, parse_seconds
 from autocompress.outcome.numbers import is_number
 from autocompress.outcome.objectives import Objective
@@ -21,6 +23,8 @@ from autocompress.searching.space.language import Space
 
 _SHARE_OF_TUNING = 0.3  # of the time, once for the plan, once for the control
 _LEAST_SECONDS = 10
+SHARE_OF_TEACHER = 0.5
+"""Of the loss, where recovery has a teacher, and nothing is said of distillation."""
 _SEEDS = 2**32  # numpy takes no more
 
 
@@ -45,6 +49,8 @@ class Request:
         tracking_uri: Of the user's MLflow server; None is a database in the folder.
         recovery_members: How many plans are fine-tuned, the best among them.
         cluster: Address of the Dask cluster that does the jobs, or None for this machine.
+        tuning: How to tune the best plan without labels, or None to leave it out.
+        teacher: Whose predictions are the targets of fine-tuning, if it is not the model itself.
     """
 
     name: str
@@ -62,6 +68,8 @@ class Request:
     tracking_uri: str | None = None
     cluster: str | None = None
     recovery_members: int = 1
+    tuning: RecoverySettings | None = None
+    teacher: nn.Module | None = None
 
     def __post_init__(self) -> None:
         """Check what does not depend on a model.
@@ -92,13 +100,20 @@ class Request:
                 f"engine '{self.engine}' measures no latency; choose another engine in the search "
                 "space, or leave the latency out"
             )
-        if self.recovery_members > 1 and self.recovery is None:
+        if self.teacher is not None and not self.fine_tunings:
             raise SearchError(
-                f"`recovery_members={self.recovery_members}` (--recover-members) needs `recovery` "
-                '(--recover), such as "10m"'
+                'a teacher needs `tuning` (--tune) or `recovery` (--recover), such as "10m"'
             )
-        if self.space.pipeline and self.recovery is not None:
-            object.__setattr__(self, "recovery", replace(self.recovery, pipeline=True))
+        if self.recovery_members > 1 and not self.fine_tunings:
+            raise SearchError(
+                f"`recovery_members={self.recovery_members}` (--recover-members) needs `tuning` "
+                '(--tune) or `recovery` (--recover), such as "10m"'
+            )
+        if self.space.pipeline:
+            for name in ("tuning", "recovery"):
+                settings = getattr(self, name)
+                if settings is not None:
+                    object.__setattr__(self, name, replace(settings, pipeline=True))
 
     def _check_place(self) -> None:
         if self.is_timed and self.effort.jobs > 1:
@@ -116,6 +131,11 @@ class Request:
                 "latency is measured beside the uncompressed model on one machine; leave the "
                 "cluster out, or the latency"
             )
+
+    @property
+    def fine_tunings(self) -> tuple[RecoverySettings, ...]:
+        """How to fine-tune the best plan: without labels, then on labels, as far as asked for."""
+        return tuple(one for one in (self.tuning, self.recovery) if one is not None)
 
     @property
     def is_parallel(self) -> bool:
@@ -138,15 +158,57 @@ class Request:
         return hashlib.sha256(self.space.model_dump_json().encode()).hexdigest()
 
 
-def fine_tuning(recovery: str | RecoverySettings | None, seed: int) -> RecoverySettings | None:
-    """Understand how the best plan is to be fine-tuned.
+def fine_tuning(
+    recovery: str | RecoverySettings | None, seed: int, teacher: str | None = None
+) -> RecoverySettings | None:
+    """Understand how the best plan is to be fine-tuned on labels.
+
+    Args:
+        recovery: As a user says it.
+        seed: Of the search.
+        teacher: What tells the teacher from others, if it is not the model itself.
 
     Raises:
-        BudgetError: If a text is neither a time nor a number of steps.
+        BudgetError: If a text is neither a time nor a number of steps, or nothing is learnt of
+            the teacher.
     """
-    if recovery is None or isinstance(recovery, RecoverySettings):
-        return recovery
-    return RecoverySettings(RecoveryBudget.parse(str(recovery)), seed=seed)
+    if recovery is None:
+        return None
+    if not isinstance(recovery, RecoverySettings):
+        share = 0.0 if teacher is None else SHARE_OF_TEACHER
+        budget = RecoveryBudget.parse(str(recovery))
+        recovery = RecoverySettings(budget, distillation=share, seed=seed)
+    if teacher is not None and not recovery.distillation:
+        raise BudgetError(
+            "with a teacher, recovery needs `0 < distillation <= 1`, but got distillation=0; "
+            "leave the teacher out, or state a share (--distillation 0.5)"
+        )
+    return replace(recovery, teacher=teacher)
+
+
+def label_free_tuning(
+    tuning: str | RecoverySettings | None, seed: int, teacher: str | None = None
+) -> RecoverySettings | None:
+    """Understand how the best plan is to be tuned without labels.
+
+    Args:
+        tuning: As a user says it.
+        seed: Of the search.
+        teacher: What tells the teacher from others, if it is not the model itself.
+
+    Raises:
+        BudgetError: If a text is neither a time nor a number of steps, or labels would be used.
+    """
+    if tuning is None:
+        return None
+    if not isinstance(tuning, RecoverySettings):
+        tuning = RecoverySettings.label_free(RecoveryBudget.parse(str(tuning)), seed)
+    if tuning.track != "tuned":
+        raise BudgetError(
+            "tuning without labels needs `distillation == 1`, but got "
+            f"distillation={tuning.distillation:g}; state that, or use `recovery`"
+        )
+    return replace(tuning, teacher=teacher)
 
 
 def checked_objectives(objectives: Any) -> tuple[Objective, ...]:

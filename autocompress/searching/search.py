@@ -17,6 +17,7 @@ from autocompress.encoding.budgets import budget_in_bytes
 from autocompress.errors import ModelError, SpaceError
 from autocompress.knowledge.guarded import guarded
 from autocompress.knowledge.task import Task
+from autocompress.knowledge.teaching import teacher_key
 from autocompress.knowledge.weights import ModelWeights
 from autocompress.layers.copies import on_device, plain
 from autocompress.outcome.budgets import RelativeBudget, parse_budget
@@ -41,11 +42,13 @@ from autocompress.searching.request import (
     checked_objectives,
     fine_tuning,
     instead_of_samples,
+    label_free_tuning,
 )
 from autocompress.searching.settings import SamplerName
 from autocompress.searching.several.conducting import conduct_several
 from autocompress.searching.several.models import Candidate, unique_names
 from autocompress.searching.space.language import Space, load_space
+from autocompress.support.device import device_of
 from autocompress.support.process import process_kept
 from autocompress.tracking.homes import chosen_uri
 
@@ -74,6 +77,8 @@ def search(
     tracking_uri: str | None = None,
     device: str | torch.device | None = None,
     recovery_members: int = 1,
+    tuning: str | RecoverySettings | None = None,
+    teacher: nn.Module | None = None,
 ) -> OpenedSearch:
     """Search for the best ways to store a model's weights.
 
@@ -137,6 +142,12 @@ def search(
             front that lose at most ten points more than it does, spread over the sizes and each
             kept at its own, so that the front of fine-tuned files is shown too. `jobs`, or the
             workers of a cluster, do them side by side; there is one control for all.
+        tuning: How to tune the best plan without labels, towards the predictions of the
+            original model alone, such as "2m" or "400steps": the same plans as with `recovery`,
+            which may be asked for as well. What comes of it is told apart from both other tracks.
+        teacher: A larger model with the outputs of `model`, whose predictions are the targets of
+            `tuning`, and of `recovery` besides the labels (half of the loss, unless its settings
+            say otherwise), instead of those of `model`. It is not changed.
 
     Returns:
         The front, the best plan within all limits (None if no plan keeps them) and the baseline.
@@ -154,9 +165,11 @@ def search(
     if trials is None:
         trials = _TRIALS if timeout is None else sys.maxsize
     deadline = math.inf if timeout is None else start + parse_seconds(timeout)
-    tuning = fine_tuning(recovery, seed)
-    may_end = tuning is None and limit is not None and max_rise is not None
     models, names = _named(model, name)
+    key = None if teacher is None else teacher_key(teacher)
+    tuned, recovered = label_free_tuning(tuning, seed, key), fine_tuning(recovery, seed, key)
+    is_free = tuned is None and recovered is None
+    may_end = is_free and limit is not None and max_rise is not None
     task, own = guarded(task), checked_objectives(objectives)
     check_names((objective.name for objective in own), task.metric)
     request = Request(
@@ -168,7 +181,9 @@ def search(
         objectives=own,
         sampler=sampler,
         seed=seed,
-        recovery=tuning,
+        recovery=recovered,
+        tuning=tuned,
+        teacher=teacher,
         fallback=instead_of_samples(timeout, seed) if timeout and may_end else None,
         timeout=None if timeout is None else parse_seconds(timeout),
         tracking_uri=chosen_uri(tracking_uri),
@@ -179,8 +194,12 @@ def search(
     folder = Path(out or Path("runs") / request.name).absolute()
     candidates = [_candidate(*pair, device) for pair in zip(names, models, strict=True)]
     if len(candidates) > 1:
+        if teacher is not None:
+            request = replace(request, teacher=on_device(plain(teacher), device))
         return OpenedSearch.of(conduct_several(candidates, task, request, asked, folder), folder)
     only = candidates[0].load()
+    if teacher is not None:
+        request = replace(request, teacher=on_device(plain(teacher), device_of(only)))
     if asked is not None:
         request = replace(request, budget_bytes=budget_in_bytes(asked, only, task))
     return OpenedSearch.of(conduct(only, task, request, SearchFolder(folder)), folder)

@@ -14,8 +14,9 @@ from autocompress.outcome.names import SIZE
 from autocompress.outcome.origin import LAST_RESORT
 from autocompress.outcome.prospects import prospects, sound
 from autocompress.outcome.results import Scored, SearchResult, TrialResult, pareto_front
+from autocompress.outcome.tracks import TRACKS
 from autocompress.plan import Treatment
-from autocompress.searching.folder import SearchFolder
+from autocompress.searching.folder import CONTROL, SearchFolder
 
 _TREATMENTS_SHOWN, _MISSES_SHOWN = 3, 5
 
@@ -55,8 +56,6 @@ def summary(
         max_rise=settings.max_rise,
         limits={name: limit.bound for name, limit in limits.items() if name in further},
         baseline=_scored(folder, None, baseline, tests),
-        recovered=tuple(_recovered(folder, "recovered", tests)),
-        controls=tuple(_recovered(folder, "control", tests)),
         best=None,
         front=tuple(
             _scored(folder, one.number, one.values, tests)
@@ -69,7 +68,20 @@ def summary(
         seconds=seconds,
         models=folder.contenders(),
     )
-    return _judged(found, folder, trials, tests)
+    return _judged(_with_tuned(found, folder, tests), folder, trials, tests)
+
+
+def _with_tuned(
+    found: SearchResult, folder: SearchFolder, tests: Mapping[Path, float]
+) -> SearchResult:
+    """Add what was fine-tuned, each to its track, and its controls."""
+    tuned = [one for name in TRACKS[1:] for one in _fine_tuned(folder, name, tests)]
+    return replace(
+        found,
+        tuned=tuple(one for one in tuned if one.track == "tuned"),
+        recovered=tuple(one for one in tuned if one.track == "recovered"),
+        controls=tuple(_controls(folder, found.baseline, tuned, tests)),
+    )
 
 
 def _judged(
@@ -79,9 +91,9 @@ def _judged(
     tests: Mapping[Path, float],
 ) -> SearchResult:
     """Add what is the best or the nearest, and what a budget buys."""
-    kept = [*found.front, *filter(found.keeps_limits, found.recovered)]
+    kept = [*found.front, *filter(found.keeps_limits, found.fine_tuned)]
     last = {one.number for one in trials if one.family == LAST_RESORT}
-    found_one = any(one.trial not in last or one in found.recovered for one in kept)
+    found_one = any(one.trial not in last or one.track != "plain" for one in kept)
     own = [one for one in trials if one.number not in last]
     misses = () if found_one else _misses(folder, found, own, tests)
     curve = folder.curve()
@@ -107,7 +119,7 @@ def _misses(
         for trial in trials
         if set(trial.values) >= set(found.directions)
     }
-    tuned = {one.artifact: one for one in found.recovered}
+    tuned = {one.artifact: one for one in found.fine_tuned}
     misses = {path: found.miss(one) for path, one in (known | tuned).items()}
     return tuple(
         tuned.get(path) or _scored(folder, known[path].number, known[path].values, tests)
@@ -115,11 +127,32 @@ def _misses(
     )
 
 
-def _recovered(folder: SearchFolder, name: str, tests: Mapping[Path, float]) -> Iterator[Scored]:
+def _fine_tuned(folder: SearchFolder, name: str, tests: Mapping[Path, float]) -> Iterator[Scored]:
     for path, result in folder.all_recovered(name):
         if result.values.keys() >= folder.settings().directions.keys():
-            yield _scored(folder, result.number, result.values, tests, path)
+            scored = _scored(folder, result.number, result.values, tests, path)
+            method = folder.method(path)
+            yield replace(scored, track=method.track, how=method.told)
         # or else no file of it was within the budget
+
+
+def _controls(
+    folder: SearchFolder, baseline: Scored, tuned: Sequence[Scored], tests: Mapping[Path, float]
+) -> Iterator[Scored]:
+    """Yield the uncompressed model fine-tuned alike: as it is, where it had nothing to learn."""
+    staying = (one for one in tuned if folder.method(one.artifact).control_stays)
+    for (how, _), one in {(one.how, one.model): one for one in staying}.items():
+        label = "as it is: towards its own predictions alone, it has nothing to learn"
+        own = baseline if one.model == baseline.model else _uncompressed(one, tests)
+        yield replace(own, track="tuned", how=how, label=label)
+    yield from _fine_tuned(folder, CONTROL, tests)
+
+
+def _uncompressed(tuned: Scored, tests: Mapping[Path, float]) -> Scored:
+    """Return the uncompressed model of what was fine-tuned, where several are searched."""
+    folder = SearchFolder(tuned.artifact.parents[2])
+    path = folder.artifact(None)
+    return Scored(None, path, folder.baseline() or {}, tests.get(path), "", model=tuned.model)
 
 
 def _scored(
@@ -131,7 +164,7 @@ def _scored(
 ) -> Scored:
     path = tuned or folder.artifact(number)
     told, model = describe_artifact(path), folder.model_of(number)
-    return Scored(number, path, values, tests.get(path), told, model)
+    return Scored(number, path, values, tests.get(path), told, model=model)
 
 
 def rises_beside(artifact: Path) -> Mapping[str, float]:

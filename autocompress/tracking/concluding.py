@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autocompress.artifact import open_artifact
+from autocompress.outcome.tracks import DONE, TITLES
 from autocompress.tracking.figures import (
     held_out_metric,
     log_metrics,
@@ -24,6 +25,7 @@ from autocompress.tracking.standing import (
     KEPT,
     MISSED,
     STANDING,
+    TRACK,
     standing_in,
     standings,
 )
@@ -102,6 +104,8 @@ def log_tuned(
     """
     name, artifact = scored.folder_name, open_artifact(scored.artifact)
     marks = {"best": truth(scored == result.best), STANDING: standing_in(result, scored)}
+    marks |= {TRACK: TITLES[scored.track], "how": scored.how}
+    marks["best_of_track"] = truth(scored == result.best_of_track(scored.track))
     for run in runs.children(RECOVERED):
         if run.data.tags[RECOVERED] != name:
             continue
@@ -112,9 +116,10 @@ def log_tuned(
         runs.end(run.info.run_id, "KILLED")
     report = artifact.report()
     tags = {RECOVERED: name, "of_trial": str(scored.trial), "rejected": "no", **marks}
-    tags[NOTE] = trial_note(f"Fine-tuned: {headline(result, scored)}", report)
+    done = DONE[scored.track]
+    tags[NOTE] = trial_note(f"{done.capitalize()}: {headline(result, scored)}", report)
     is_control = scored in result.controls
-    title = "uncompressed, fine-tuned" if is_control else f"trial-{scored.trial:04d}, fine-tuned"
+    title = f"uncompressed, {done}" if is_control else f"trial-{scored.trial:04d}, {done}"
     run_id = runs.start(title, tags, None if log is None else log.started)
     seconds = {} if log is None else {"seconds": log.seconds}
     log_metrics(runs.client, run_id, {**metrics, **seconds})
@@ -135,7 +140,7 @@ def ids_of(runs: Runs, result: SearchResult) -> dict[Path, str]:
     """Return the runs of the models that a search names, by their files."""
     tuned = {run.data.tags[RECOVERED]: run.info.run_id for run in runs.children(RECOVERED, _WHOLE)}
     ids = _ids_of_trials(runs, result.front)
-    for one in (*result.recovered, *result.controls):
+    for one in (*result.fine_tuned, *result.controls):
         if one.folder_name in tuned:
             ids[one.artifact] = tuned[one.folder_name]
     for run in runs.children(BASELINE, _WHOLE):

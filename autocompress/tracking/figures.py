@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from autocompress.outcome.names import SIZE
 from autocompress.structures import Priced, marker
 from autocompress.tracking.yardstick import BITS
 
@@ -80,6 +81,10 @@ def search_metrics(result: SearchResult) -> dict[str, float]:
         if entry:
             metrics |= {f"{prefix}{name}": value for name, value in entry.values.items()}
             metrics |= held_out_metric(prefix, entry, result.metric)
+    for track in result.tracks if result.fine_tuned else ():
+        if best := result.best_of_track(track):
+            own = {SIZE: best.values[SIZE], result.metric: best.values[result.metric]}
+            metrics |= {f"best_{track}_{name}": value for name, value in own.items()}
     return metrics | ({"best_rise": result.rise(result.best)} if result.best else {})
 
 

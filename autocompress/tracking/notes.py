@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autocompress.outcome.limits import format_bytes
+from autocompress.outcome.tracks import DONE, TITLES, TRACKS
 from autocompress.tracking.yardstick import RISE, TIMES_SMALLER
 
 if TYPE_CHECKING:
@@ -53,13 +54,18 @@ def search_note(
         unserved: Why there is no registered model, if there might be one.
     """
     lines = [_answer(result, runs), ""]
-    best = [] if result.best is None else [result.best]
-    found = [one for one in (*result.recovered, *result.ranked) if one not in best]
+    best = [one for one in result.ranked if one == result.best]
+    found = [one for one in result.ranked if one not in best]
     others = [one for one in found if not result.is_useless(one)]
-    shown = [*best, *others[: _ROWS - 1], result.baseline, *result.controls]
+    shown = [*best, *others[: _ROWS - 1], result.baseline]
     lines += _table(result, shown, runs)
     if (unshown := len(found) - len(others[: _ROWS - 1])) > 0:
         lines += ["", f"`front.csv` has {unshown} more, which are worse or of no use."]
+    for track in TRACKS[1:]:
+        members = [one for one in result.fine_tuned if one.track == track]
+        models = (*members[:_ROWS], *result.controls_of(track))
+        if models:
+            lines += ["", f"**{TITLES[track].capitalize()}**", "", *_table(result, models, runs)]
     if picture_of_front is not None:
         lines += ["", f"[The front as a picture]({picture_of_front})"]
     if model is not None:
@@ -131,7 +137,8 @@ def _table(result: SearchResult, models: Iterable[Scored], runs: Mapping[Path, s
 
 def _named(result: SearchResult, scored: Scored, runs: Mapping[Path, str]) -> str:
     name = "uncompressed" if scored.trial is None else result.title(scored)
-    name = "uncompressed, fine-tuned alike" if scored in result.controls else name
+    if scored in result.controls:
+        name = f"uncompressed, {DONE[scored.track]} alike"
     address = runs.get(scored.artifact)
     return name if address is None else f"[{name}]({address})"
 

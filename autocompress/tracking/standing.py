@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from autocompress.outcome.tracks import TITLES
 from autocompress.tracking.figures import truth
 
 if TYPE_CHECKING:
     from autocompress.outcome.results import Scored, SearchResult, TrialResult
 
-STANDING = "standing"
-MODEL = "model"
-"""Which of several models a trial is of."""
+STANDING, TRACK, MODEL = "standing", "track", "model"
+"""Tags: what a trial has come to, how it was trained, and which of several models it is of."""
 
 BEST, FRONT, USELESS = "1 best", "2 front {:02d}", "2 front, but of no use"
 UNCOMPRESSED, KEPT = "3 uncompressed", "4 within the limits"
@@ -33,6 +33,7 @@ def tags_of(result: TrialResult) -> dict[str, str]:
         "best": truth(False),
         "origin": result.origin,
         "rejected": result.rejected or "no",
+        TRACK: TITLES["plain"],
         STANDING: standing_of(result),
     }
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autocompress.artifact import open_artifact
+from autocompress.outcome.tracks import TITLES
 from autocompress.support import progress
 from autocompress.tracking.concluding import ids_of, log_files, log_tuned, mark_front, save_view
 from autocompress.tracking.figures import log_latest, log_metrics, search_metrics, truth
@@ -26,7 +27,14 @@ from autocompress.tracking.notes import (
 from autocompress.tracking.outcome import Outcome
 from autocompress.tracking.pictures import DrawWeights, Pictures
 from autocompress.tracking.runs import BASELINE, ENDED, NOTE, TRIAL, Ending, Runs, trial_of
-from autocompress.tracking.standing import GIVEN_UP, MODEL, STANDING, UNCOMPRESSED, tags_of
+from autocompress.tracking.standing import (
+    GIVEN_UP,
+    MODEL,
+    STANDING,
+    TRACK,
+    UNCOMPRESSED,
+    tags_of,
+)
 from autocompress.tracking.view import address
 from autocompress.tracking.yardstick import Yardstick
 
@@ -149,6 +157,7 @@ class Tracker:
         """
         tags = {TRIAL: str(number), "feasible": truth(False), "front": truth(False)}
         tags |= {"origin": known.origin, "rejected": known.reason, STANDING: GIVEN_UP}
+        tags[TRACK] = TITLES["plain"]
         with self._runs.errors(f"log trial {number}"):
             note = f"Given up: {known.reason}"
             model = self._model_of(number)
@@ -189,7 +198,7 @@ class Tracker:
             SearchError: If MLflow fails.
             ArtifactError: If the file is damaged.
         """
-        with self._runs.errors(f"log {scored.artifact.parent.name}"):
+        with self._runs.errors(f"log {scored.folder_name}"):
             metrics = {**self._figures(scored.values, scored.trial), **scored.values}
             run_id = log_tuned(self._runs, result, scored, metrics, log)
             title = f"{result.title(scored)}: {headline(result, scored)}"
@@ -255,6 +264,7 @@ class Tracker:
         if self._yardstick is None or self._runs.children(BASELINE, "status = 'FINISHED'"):
             return
         tags = {BASELINE: truth(True), "rejected": "no", STANDING: UNCOMPRESSED}
+        tags[TRACK] = TITLES["plain"]
         run_id = self._runs.start("uncompressed", tags)
         baseline = self._yardstick.baseline
         log_metrics(self._runs.client, run_id, {**self._figures(baseline), **baseline})

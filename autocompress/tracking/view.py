@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from autocompress.outcome.names import SIZE
 from autocompress.tracking.figures import mlflow_key
 from autocompress.tracking.runs import PARENT
-from autocompress.tracking.standing import MODEL, STANDING
+from autocompress.tracking.standing import MODEL, STANDING, TRACK
 from autocompress.tracking.yardstick import BITS, RISE, SIZE_MB, TIMES_SMALLER
 
 if TYPE_CHECKING:
@@ -74,7 +74,8 @@ def _columns(result: SearchResult) -> dict[str, int]:
     figures = [SIZE_MB, TIMES_SMALLER, RISE, result.metric, f"test_{result.metric}", BITS, *own]
     metrics = {f"metrics.`{mlflow_key(name)}`": 24 + 7 * len(name) for name in figures}
     model = {f"tags.`{MODEL}`": 110} if result.models else {}
-    return {f"tags.`{STANDING}`": 118, **model, **metrics, "tags.`rejected`": 300}
+    tags = {f"tags.`{STANDING}`": 118, **model, f"tags.`{TRACK}`": 150}
+    return {**tags, **metrics, "tags.`rejected`": 300}
 
 
 def _section() -> dict[str, Any]:
@@ -96,7 +97,7 @@ def _charts(result: SearchResult, params: Sequence[str]) -> list[dict[str, Any]]
         {**_chart("parallel", "PARALLEL", "bits, size and rise"), **parallel},
         _scatter("size", f"size and {result.metric}", SIZE_MB, metric),
     ]
-    if result.recovered:
+    if result.fine_tuned:
         line = {**_chart("losses", "LINE", "losses of the fine-tuning"), "xAxisKey": "step"}
         loss = "training_loss"
         charts.append({**line, "metricKey": loss, "selectedMetricKeys": [loss]})

@@ -366,9 +366,53 @@ def test_a_stopped_search_continues(
     assert set(logged) >= set(after)
 
 
-def test_options_of_recovery_need_it(model: Path, corpus: Path) -> None:
-    done = run("search", model, "--data", corpus, "--dropout", "0.3", expect=2)
-    assert "--dropout and --distillation need --recover" in done.stderr
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--dropout", "0.3"], "--dropout needs --tune or --recover"),
+        (["--distillation", "0.3"], "--distillation needs --recover"),
+        (["--distillation", "0.3", "--tune", "2m"], "--distillation needs --recover"),
+        (["--teacher", "MODEL"], "--teacher needs --tune or --recover"),
+    ],
+)
+def test_options_of_fine_tuning_need_it(
+    options: list[str], message: str, model: Path, corpus: Path
+) -> None:
+    given = [str(model) if option == "MODEL" else option for option in options]
+    done = run("search", model, "--data", corpus, *given, expect=2)
+    assert message in done.stderr
+
+
+def test_a_teacher_of_other_words_is_refused(model: Path, corpus: Path, tmp_path: Path) -> None:
+    words = [f"word{number} word{number + 1}" for number in range(40)]
+    other = write_corpus(tmp_path / "data", {"train": words, "valid": words, "test": words})
+    teacher = toy_model(tmp_path / "teacher", other)
+    options = ["--data", corpus, "--tune", "2steps", "--teacher", teacher]
+    done = run("search", model, *options, "--out", tmp_path / "out", expect=1)
+    assert "a teacher must have the vocabulary of the model, word by word" in only_line(done)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_search_tunes_without_labels_towards_a_larger_teacher(
+    model: Path, corpus: Path, out: Path, tmp_path: Path
+) -> None:
+    teacher = toy_model(tmp_path / "teacher", corpus, embedding_size=24, hidden_size=24)
+    options = ["--data", corpus, "--budget", "8kB", "--trials", "2", "--out", out]
+    options += ["--tune", "4steps", "--teacher", teacher]
+    done = run_alone("search", model, *options)
+    first, _, rest = done.stdout.partition("tuned without labels:\n")
+    assert "uncompressed" not in first
+    assert "\nuncompressed" in rest
+    assert "\nbest without retraining: trial " in rest
+    assert "\nbest tuned without labels: trial " in rest
+    assert "tuning without labels the uncompressed model, as control: 4 steps" in done.stderr
+    found = json.loads(run("search", model, *options, "--json").stdout)
+    (tuned,) = found["tuned"]
+    assert tuned["track"] == "tuned"
+    assert tuned["how"].startswith("4 steps teacher=")
+    evaluated = run("evaluate", tuned["artifact"], "--data", corpus, "--json")
+    perplexity = json.loads(evaluated.stdout)["perplexity"]
+    assert perplexity == pytest.approx(tuned["valid_perplexity"], rel=1e-12)
 
 
 def test_dropout_out_of_range_is_told_before_any_work(

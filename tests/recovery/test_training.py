@@ -146,7 +146,9 @@ def test_a_search_recovers_its_best_plan_beside_a_control(out: Path) -> None:
     written = json.loads((out / "result.json").read_text(encoding="utf-8"))
     assert SearchResult.from_json(written).recovered == found.recovered
     folder = found.recovered[0].artifact.parent
-    assert {path.name for path in folder.iterdir()} == {"model.acz", "trial.json", "training.json"}
+    assert {path.name for path in folder.iterdir()} == {
+        *("model.acz", "trial.json", "training.json", "method.json")
+    }
     times = found.recovered[0].artifact.stat().st_mtime_ns
     assert find().recovered == found.recovered
     assert found.recovered[0].artifact.stat().st_mtime_ns == times

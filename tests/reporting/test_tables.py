@@ -16,12 +16,19 @@ from matplotlib.image import imread
 
 from autocompress.outcome.metric import Direction
 from autocompress.outcome.results import Scored, SearchResult, TrialResult, pareto_front
+from autocompress.outcome.tracks import TRACKS, Track
 from autocompress.plan import CompressionPlan
 from autocompress.reporting import pictures
-from autocompress.reporting.answer import summary_lines
+from autocompress.reporting.answer import answer_parts, summary_lines
 from autocompress.reporting.axes import plain
 from autocompress.reporting.page import search_page
-from autocompress.reporting.rows import folded, folded_note, shown
+from autocompress.reporting.rows import (
+    folded,
+    folded_note,
+    missing_tracks,
+    nearest_rows,
+    shown,
+)
 from autocompress.reporting.tables import front_table, write_front
 from autocompress.reporting.view import FrontView, front_view
 
@@ -215,29 +222,64 @@ def test_latency_is_drawn_in_a_second_panel(tmp_path: Path) -> None:
 
 
 def test_what_was_fine_tuned_is_shown_even_beyond_the_front() -> None:
-    (tuned,) = search([trial(7, 700_000, 60.0)]).front
-    view = front_view(replace(search(TRIALS), recovered=(tuned,)), TRIALS)
+    (one,) = search([trial(7, 700_000, 60.0)]).front
+    tuned = replace(one, track="tuned")
+    result = replace(search(TRIALS), tuned=(tuned,))
+    view = front_view(result, TRIALS)
     (dot,) = view.tuned
     assert dot.point == (0.7, 60.0)
-    assert dot.tip.startswith("trial 7, fine-tuned: ")
+    assert dot.tip.startswith("trial 7, tuned without labels: ")
     assert view.y_limits[0] < 60.0
     assert view.x_limits[0] < 0.7
-    result = replace(search(TRIALS), recovered=(tuned,))
     assert 'class="point tuned"' in search_page(result, TRIALS, view)
 
 
-def test_what_was_fine_tuned_has_a_front_of_its_own(tmp_path: Path) -> None:
+def test_what_was_fine_tuned_has_fronts_of_its_own(tmp_path: Path) -> None:
     worse, better = trial(7, 900_000, 70.0), trial(8, 700_000, 60.0)
-    tuned = search([worse, better]).front + search([worse]).front
-    result = replace(search(TRIALS), recovered=tuned)
+    found = search([worse, better]).front + search([worse]).front
+    tuned = tuple(replace(one, track="tuned") for one in found)
+    recovered = tuple(replace(one, track="recovered") for one in found[:1])
+    result = replace(search(TRIALS), tuned=tuned, recovered=recovered)
     view = front_view(result, TRIALS)
-    assert [dot.point for dot in view.tuned_steps] == [(0.7, 60.0)]
+    assert [dot.point for dot in view.steps_of(view.tuned)] == [(0.7, 60.0)]
     _, picture, page = write_front(result, TRIALS, tmp_path)
     assert imread(picture).shape[:2] == (1000, 1600)
     drawn = page.read_text(encoding="utf-8")
-    assert drawn.count('class="steps tuned-steps"') == 1
-    assert drawn.count('class="point tuned"') == len(tuned)
-    assert front_view(search(TRIALS), TRIALS).tuned_steps == ()
+    for track, members in (("tuned", tuned), ("recovered", recovered)):
+        assert drawn.count(f'class="steps {track}-steps"') == 1
+        assert drawn.count(f'class="point {track}"') == len(members)
+
+
+def test_no_table_mixes_tracks() -> None:
+    """Each track has a table of its own, its control first, and a best of its own."""
+    baseline = search(TRIALS).baseline
+    (one,) = search([trial(7, 700_000, 60.0)]).front
+
+    def trained(track: Track) -> Scored:
+        place = Path("recovered", f"{track}-60steps", "model.acz")
+        return replace(one, artifact=place, track=track, how=f"60 steps of {track}")
+
+    tuned, recovered = trained("tuned"), trained("recovered")
+    controls = tuple(replace(baseline, track=track, how="60 steps") for track in TRACKS[1:])
+    result = replace(
+        search(TRIALS), tuned=(tuned,), recovered=(recovered,), controls=controls, best=recovered
+    )
+    table = "\n".join(line.plain for line in front_table(result).lines(None))
+    assert "60 steps" not in table
+    parts = [part for part in answer_parts(result) if not isinstance(part, str)]
+    texts = ["\n".join(line.plain for line in part.lines()) for part in parts]
+    assert [text.count("60 steps") for text in texts] == [2, 2]
+    assert [text.count("uncompressed") for text in texts] == [1, 1]
+    assert ["60 steps of tuned" in text for text in texts] == [True, False]
+    assert ["best 7" in text for text in texts] == [False, True]
+    lines = summary_lines(result)
+    assert lines.index("tuned without labels:") < lines.index("with recovery on labels:")
+    for title in ("without retraining", "tuned without labels", "with recovery on labels"):
+        assert sum(line.startswith(f"best {title}: trial ") for line in lines) == 1
+    missed = replace(result, best=None, front=(), misses=(recovered, result.front[0], tuned))
+    assert [row[0] for row in nearest_rows(missed, "tuned")] == ["7, tuned without labels"]
+    assert len(nearest_rows(missed, "plain")) == 1
+    assert missing_tracks(missed) == ("recovered", "plain", "tuned")
 
 
 def test_failed_write_keeps_the_former_file(

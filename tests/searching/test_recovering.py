@@ -120,7 +120,8 @@ def test_each_is_done_once_and_what_it_needed_is_removed(
     assert is_begun(folder, SETTINGS)
     for name, job in jobs.items():
         assert [*folder.all_recovered(name)] == [(job.path, best)]
-        assert {path.name for path in job.path.parent.iterdir()} == {"model.acz", "trial.json"}
+        names = {path.name for path in job.path.parent.iterdir()}
+        assert names == {"model.acz", "trial.json", "method.json"}
     again = Prepared(best, capacity)
     carry_out(jobs, again)
     assert again.asked == []
@@ -184,8 +185,8 @@ def test_other_members_keep_their_own_sizes(
     assert len([*folder.all_recovered("recovered")]) == 3
     assert len([*folder.all_recovered("control")]) == 1
     said = capsys.readouterr().err
-    assert "fine-tuning trial 12 for 6 steps" in said
-    assert "fine-tuned: trial 12: 9.876 kB, accuracy 0.8" in said
+    assert "fine-tuning trial 12: 6 steps" in said
+    assert "fine-tuned on labels: trial 12: 9.876 kB, accuracy 0.8" in said
 
 
 def test_what_is_under_way_is_kept_when_another_fails(bench: Bench, folder: SearchFolder) -> None:

@@ -73,7 +73,7 @@ def test_a_space_may_ask_for_the_pipeline() -> None:
 
 def test_fine_tuning_is_a_text_or_settings() -> None:
     settings = RecoverySettings(RecoveryBudget(steps=5), dropout=0.5)
-    assert fine_tuning(settings, 3) is settings
+    assert fine_tuning(settings, 3) == settings
     assert fine_tuning("20steps", 3) == RecoverySettings(RecoveryBudget(steps=20), seed=3)
     assert fine_tuning(None, 3) is None
 

@@ -118,7 +118,7 @@ def test_the_folder_tells_all_that_mlflow_does(
     assert before["params"]["trials"] == "2"
     assert before["params"]["recover"] == "4 steps segments=2"
     tuned = [name for name in before["runs"] if "fine-tuned" in name]
-    assert sorted(tuned)[1] == "uncompressed, fine-tuned"
+    assert sorted(tuned)[1] == "uncompressed, fine-tuned on labels"
     assert before["losses"] == 4
     assert "times smaller" in before["described"].splitlines()[0]
     for name in ("mlflow.db", "mlartifacts"):

@@ -432,14 +432,15 @@ def test_every_model_has_a_picture_that_is_drawn_once(out: Path, artifact: Path)
     result = replace(trial(3), rises={"embedding.weight": 0.5})
     tracker = Tracker(out, "small", {}, YARDSTICK, draw)
     tracker.log_trial(result, artifact)
-    tuned = replace(search([3]).front[0], artifact=write_mixed(out / "recovered" / "model.acz"))
-    found = replace(search([3]), recovered=(tuned,))
+    artifact_tuned = write_mixed(out / "recovered" / "model.acz")
+    tuned = replace(search([3]).front[0], artifact=artifact_tuned, track="tuned")
+    found = replace(search([3]), tuned=(tuned,))
     for _ in range(2):
         tracker.reconcile([result], lambda number: artifact)
         tracker.log_recovered(found, tuned)
     assert [(title.split(":")[0], rises) for title, rises in drawn] == [
         ("trial 3", {"embedding.weight": 0.5}),
-        ("trial 3, fine-tuned", {}),
+        ("trial 3, tuned without labels", {}),
     ]
     pictures = [path.read_bytes() for path in out.glob("mlartifacts/*/artifacts/weights.png")]
     assert pictures == 2 * [f"{artifact.stat().st_size}".encode()]
@@ -454,7 +455,7 @@ def test_what_was_fine_tuned_is_marked_while_it_is_the_best(out: Path, tmp_path:
     write_mixed(tmp_path / "trial.acz")
     tracker.log_trial(trial(0), artifact)
     found = search([0], trials=1)
-    tuned = replace(found.front[0], artifact=artifact)
+    tuned = replace(found.front[0], artifact=artifact, track="recovered")
 
     def marked(result: SearchResult) -> tuple[str, str]:
         tracker.log_front(result, [])

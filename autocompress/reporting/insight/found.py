@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from autocompress.artifact import open_artifact
 from autocompress.outcome.cautions import cautions
 from autocompress.outcome.limits import format_bytes
-from autocompress.reporting.answer import best_lines, miss_lines, recovery_line
+from autocompress.outcome.tracks import TITLES
+from autocompress.reporting.answer import best_lines, miss_lines, track_lines
 from autocompress.reporting.contenders import contender_header, contender_rows
 from autocompress.reporting.costs import most, weight_costs
 from autocompress.reporting.rows import (
@@ -16,10 +17,14 @@ from autocompress.reporting.rows import (
     cells,
     folded_note,
     header,
+    missing_tracks,
     nearest_header,
     nearest_rows,
     prospect_rows,
     shown,
+    track_header,
+    track_rows,
+    trained_tracks,
 )
 
 if TYPE_CHECKING:
@@ -46,28 +51,40 @@ def front_section(result: SearchResult) -> list[str]:
     """Show the front, best first, or what misses the limits by the least; with the files."""
     near: list[str] = []
     if result.misses:
-        near = ["## The nearest plans", "", *table(nearest_header(result), nearest_rows(result))]
+        near = ["## The nearest plans", *_nearest(result)]
     if not result.front:
         return near or ["## The front", "", "No trial was measured that keeps the limits."]
-    kept = [one for one in shown(result) if one not in result.recovered]
-    rows = [[*cells(result, one)[:-1], str(one.artifact)] for one in kept]
+    rows = [[*cells(result, one)[:-1], str(one.artifact)] for one in shown(result)]
     note = folded_note(result)
     lines = table([*header(result)[:-1], "file"], rows)
     front = ["## The front, best first", "", *lines, *(["", f"{note}."] if note else [])]
     return [*near, "", *front] if near else front
 
 
+def _nearest(result: SearchResult) -> Iterator[str]:
+    """Yield what misses the limits by the least, a table for each track."""
+    for track in missing_tracks(result):
+        yield ""
+        if track != "plain":
+            yield from (f"{TITLES[track].capitalize()}:", "")
+        yield from table(nearest_header(result), nearest_rows(result, track))
+
+
 def tuned_section(result: SearchResult) -> list[str]:
-    """Show what was fine-tuned, and its controls; nothing if nothing was."""
-    everything = (*result.recovered, *result.controls)
-    if not everything:
+    """Show what was fine-tuned, track by track beside its controls; nothing if nothing was."""
+    tracks = trained_tracks(result)
+    if not tracks:
         return []
-    told = [
+    lines = [
         "What was fine-tuned is told apart from trials, beside its control: the uncompressed",
         "model after the same fine-tuning.",
+        *_items(track_lines(result)),
+        "",
     ]
-    lines = _items([recovery_line(result, scored) for scored in everything])
-    return ["## Fine-tuned", "", *told, *lines, ""]
+    for track in tracks:
+        rows = track_rows(result, track, lambda one: str(one.artifact))
+        lines += [f"### {TITLES[track].capitalize()}", "", *table(track_header(result), rows), ""]
+    return ["## Fine-tuned", "", *lines]
 
 
 def contenders_section(result: SearchResult) -> list[str]:
@@ -127,7 +144,7 @@ def _rises(
     result: SearchResult, trials: Sequence[TrialResult], chosen: Scored
 ) -> Mapping[str, float]:
     """Return what was predicted for the weights of a trial; training changes what errors are."""
-    if chosen in result.recovered:
+    if chosen.track != "plain":
         return {}
     return next((one.rises for one in trials if one.number == chosen.trial), {})
 

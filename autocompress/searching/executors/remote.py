@@ -80,6 +80,8 @@ def _adopt(digest: str, data: bytes, device: str) -> str | None:
     try:
         bench: Bench = cloudpickle.loads(data)
         bench.model.to(device)
+        if bench.teacher is not None:
+            bench.teacher.to(device)
         bench.evaluator.engine.run_on(device)
         _benches[digest] = bench
     except Exception as error:  # whatever a user's classes raise

@@ -72,7 +72,7 @@ class JointConclusion:
         """Add the scores on test data that are missing; return the fault that ended it, if any."""
         scores = self.folder.test_scores()
         nearest = () if found.nearest is None else (found.nearest,)
-        everything = (*shown(found), *found.controls, *nearest)
+        everything = (*shown(found), *found.fine_tuned, *found.controls, *nearest)
         missing = {one.artifact: one for one in everything if one.artifact not in scores}
         if not missing:
             return None

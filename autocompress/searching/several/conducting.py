@@ -143,13 +143,13 @@ class _Joint:
             self._schedule = replace(self._schedule, turn=turn).save(self._folder.path)
             if not self._take(turn):
                 break
-        result, recovery = self._summary(), self._asked.whole.recovery
-        if recovery is not None:
+        result, asked = self._summary(), self._asked.whole.fine_tunings
+        if asked:
             name = to_fine_tune(result, self._folder)
             if name is None:
                 progress.say("no plan comes near enough to the limits: nothing is fine-tuned")
             else:
-                self._sessions.at(name).course.fine_tune(recovery)
+                self._sessions.at(name).course.fine_tune(asked)
                 result = self._summary()
         if result.best is None and result.max_rise is not None:
             self._sessions.at(self._folder.reference).course.last_resort()
