@@ -196,8 +196,7 @@ def _view(
     costs = [dot.cost for dot in (*front, *tuned, *cloud) if low <= dot.value <= high]
     costs += [dot.cost for dot in given_up]
     costs += [] if limit is None else [limit]
-    marked, of = result.best or result.nearest, result.baseline.model
-    told = f"uncompressed{'' if of is None else f' {of}'}: {baseline:.4g}"
+    marked = result.best or result.nearest
     return FrontView(
         title=title,
         axis=axis.name,
@@ -211,7 +210,7 @@ def _view(
         best_note=_best_note(result, axis),
         is_miss=result.best is None,
         baseline=baseline,
-        baseline_note=f"{told}, {axis.uncompressed(result.baseline.values)}",
+        baseline_note=_baseline_note(result, axis),
         limit=limit,
         limit_note="" if limit is None else f"budget {axis.write(limit)}",
         ceiling=ceiling,
@@ -258,6 +257,12 @@ def _steps(front: Sequence[Dot], lower: bool) -> tuple[Dot, ...]:
         if (dot.value < last) if lower else (dot.value > last):
             kept.append(dot)
     return tuple(kept)
+
+
+def _baseline_note(result: SearchResult, axis: _Axis) -> str:
+    values, model = result.baseline.values, result.baseline.model
+    of = "" if model is None else f" {model}"
+    return f"uncompressed{of}: {values[result.metric]:.4g}, {axis.uncompressed(values)}"
 
 
 def _best_note(result: SearchResult, axis: _Axis) -> str:

@@ -25,7 +25,7 @@ Knows neither torch nor Optuna, so that a running search can be looked at from o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ from autocompress.outcome.results import TrialResult
 from autocompress.outcome.training import TRAINING, TrainingLog
 from autocompress.searching.claim import claimed
 from autocompress.searching.ledger import LEDGER, Ledger
-from autocompress.searching.results import DamagedError, Results, read_result
+from autocompress.searching.results import DamagedError, Results, put_aside_if_damaged, read_result
 from autocompress.searching.settings import Settings
 from autocompress.support.files import kept_json, numbers, parsed_json, put_aside, write_json
 from autocompress.support.signals import interrupts_held
@@ -277,14 +277,6 @@ class SearchFolder:
             return numbers(parsed_json(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise DamagedError(path, error) from error
-
-
-def put_aside_if_damaged(path: Path, read: Callable[[], object]) -> None:
-    """Give a file another name that cannot be read, and can be made anew."""
-    try:
-        read()
-    except DamagedError as error:
-        put_aside(path, error.reason)
 
 
 def _settings(path: Path) -> Settings | None:

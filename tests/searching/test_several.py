@@ -27,7 +27,7 @@ from autocompress.searching.space.language import load_space
 
 def scored(model: str, size: int, value: float, trial: int = 0) -> Scored:
     values = {"size_bytes": size, "perplexity": value}
-    return Scored(trial, Path(f"{model}-{size}"), values, None, "", model)
+    return Scored(trial, Path(f"{model}-{size}"), values, None, "", model=model)
 
 
 def result_of(front: list[Scored], budget: int | None = 1000) -> SearchResult:

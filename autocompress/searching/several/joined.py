@@ -22,8 +22,9 @@ from autocompress.outcome.contenders import MODELS, Contender, number_of, own_nu
 from autocompress.outcome.limits import Limit, excesses, resolved
 from autocompress.outcome.prospects import Curve
 from autocompress.outcome.results import TrialResult, WithoutFile
-from autocompress.searching.folder import TESTS, SearchFolder, put_aside_if_damaged
+from autocompress.searching.folder import TESTS, SearchFolder
 from autocompress.searching.ledger import MISFIT, Ledger
+from autocompress.searching.results import put_aside_if_damaged
 from autocompress.searching.several.schedule import Schedule
 from autocompress.support.files import kept_json, numbers, write_json
 
