@@ -215,7 +215,7 @@ def own_environment() -> Iterator[None]:
 def mlflow_errors(
     action: str,
     environment: Callable[[], AbstractContextManager[None]] = own_environment,
-    reason: Callable[[BaseException], str] = first_line,
+    reason: Callable[[BaseException], str] | None = None,
 ) -> Iterator[None]:
     """Turn the errors of MLflow, its database and the disk into a `SearchError` of one line.
 
@@ -223,7 +223,7 @@ def mlflow_errors(
         action: What MLflow is to do.
         environment: In which it does that; by default one that says nothing of a user's own
             servers and runs.
-        reason: Tells an error on one line.
+        reason: Tells an error on one line; by default what the database says, if it is at fault.
     """
     with environment():
         from mlflow.exceptions import MlflowException
@@ -234,7 +234,18 @@ def mlflow_errors(
             with logging_at(logging.CRITICAL, "mlflow", "alembic", "urllib3"):
                 yield
         except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
-            raise SearchError(f"MLflow could not {action}: {reason(error)}") from error
+            text = (reason or _told)(error)
+            raise SearchError(f"MLflow could not {action}: {text}") from error
+
+
+def _told(error: BaseException) -> str:
+    """Tell an error by its cause in the database, which its message may name at its end."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, sqlite3.Error):
+            return first_line(cause)
+        cause = cause.__cause__ or cause.__context__
+    return first_line(error)
 
 
 def is_of_mlflow(name: str) -> bool:

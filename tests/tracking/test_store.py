@@ -215,6 +215,18 @@ def test_a_database_in_use_is_not_damaged(out: Path) -> None:
     assert not (out / "mlflow.db.damaged").exists()
 
 
+@pytest.mark.parametrize("table", ["metrics", "params"])
+def test_what_the_database_says_is_told(table: str, out: Path, artifact: Path) -> None:
+    tracker = Tracker(out, "small", {})
+    with closing(sqlite3.connect(out / "mlflow.db")) as database:
+        database.execute(
+            f"CREATE TRIGGER full BEFORE INSERT ON {table} "
+            "BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END"
+        )
+    with pytest.raises(SearchError, match=r"trial 0: database or disk is full$"):
+        tracker.log_trial(TRIAL, artifact)
+
+
 def test_no_link_is_left(
     out: Path, artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
