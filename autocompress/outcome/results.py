@@ -225,7 +225,7 @@ class SearchResult:
 
     def title(self, scored: Scored) -> str:
         """Name a file, as in "trial 7", and "trial 7 of ptb-small, tuned without labels"."""
-        of = "" if scored.model is None else f" of {scored.model}"
+        of = scored.of_model
         if scored.trial is None and scored not in self.controls:
             return f"baseline{of}"
         done = DONE[scored.track]

@@ -45,13 +45,18 @@ class Scored:
     def __repr__(self) -> str:
         name = "baseline" if self.trial is None else f"trial {self.trial}"
         numbers = (f"{key} {value:.4g}" for key, value in self.values.items() if key != SIZE)
-        name += "" if self.model is None else f" of {self.model}"
+        name += self.of_model
         return f"<Scored {name}: {format_bytes(self.size_bytes)}, {', '.join(numbers)}>"
 
     @property
     def size_bytes(self) -> int:
         """Length of the file, in bytes."""
         return int(self.values[SIZE])
+
+    @property
+    def of_model(self) -> str:
+        """Say which of several models it is of, as in " of ptb-small"; nothing of one model."""
+        return "" if self.model is None else f" of {self.model}"
 
     @property
     def folder_name(self) -> str:

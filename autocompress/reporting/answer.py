@@ -153,7 +153,7 @@ def track_lines(result: SearchResult) -> list[str]:
 
 def _in_short(result: SearchResult, scored: Scored) -> str:
     value = f"{result.metric} {number(scored.values[result.metric])} ({result.change(scored)})"
-    return f"trial {scored.trial}, {format_bytes(scored.size_bytes)}, {value}"
+    return f"trial {scored.trial}{scored.of_model}, {format_bytes(scored.size_bytes)}, {value}"
 
 
 def prospect_parts(result: SearchResult) -> list[str | Columns]:

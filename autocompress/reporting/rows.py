@@ -100,7 +100,7 @@ def track_rows(
     """
     return [
         [
-            _marked(result, one, "uncompressed" if is_control else str(one.trial)),
+            _marked(result, one, f"{'uncompressed' if is_control else one.trial}{one.of_model}"),
             *_numbers(result, one, result.change(one)),
             one.how,
             "" if is_control or not result.bounds else _kept(result, one),
