@@ -24,6 +24,7 @@ from autocompress.precisions import (
     Float16,
     Float32,
     Precision,
+    Trellis,
     Uniform,
 )
 from autocompress.structures import (
@@ -73,6 +74,7 @@ PRECISIONS: tuple[Precision, ...] = (
     EntropyStep(step=0.1),
     EntropyStep(step=0.5, frequency_exponent=0.5),
     EqualSlope(slope=2e-5),
+    Trellis(slope=2e-5),
     Codebook(bits=3),
 )
 

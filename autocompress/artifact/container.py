@@ -6,6 +6,7 @@
 - one uint8 tensor per item, named by its weight or site: the streams of its factors one after
   another, each either coded integers or little-endian floats;
 - `:asset:NAME`: a file such as the vocabulary, LZMA-compressed, uint8;
+- `:lines:NAME`: such a file, compressed as lines, uint8;
 - `:buffer:NAME`: a tensor that is no weight, as it is;
 - `:packed:TYPE:SHAPE:NAME`: such a tensor, LZMA-compressed, uint8.
 
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autocompress.artifact.assets import pack_asset
+from autocompress.artifact.assets import ASSET, LINES, kinds_of, pack_assets
 from autocompress.artifact.buffers import BUFFER, PACKED, pack_buffers
 from autocompress.artifact.headers import pack_header, read_header
 from autocompress.artifact.records import Header
@@ -32,7 +33,7 @@ from autocompress.artifact.version import check_seal, seal, unsealed_metadata, v
 from autocompress.errors import ArtifactError
 from autocompress.support.files import write_whole
 
-_HEADER, _ASSET = ":header", ":asset:"
+_HEADER = ":header"
 # A small file may hold large matrices of zeros, but not so large that memory runs out.
 _MAX_ELEMENTS = 2**26
 _MAX_ELEMENTS_PER_BYTE = 2**10
@@ -50,7 +51,7 @@ class Contents:
         size_bytes: Length of the file.
         header: What it says of itself.
         items: The bytes of every item, by its name.
-        assets: LZMA-compressed files, by name.
+        assets: Compressed files, as `pack_assets` stores them.
         buffers: Tensors that are no weights, as `pack_buffers` stores them.
     """
 
@@ -107,10 +108,9 @@ def _framework(
     header: Header, assets: Mapping[str, bytes], buffers: Mapping[str, NDArray[Any]]
 ) -> dict[str, NDArray[Any]]:
     """Return all tensors of a file but its items."""
-    tensors: dict[str, NDArray[Any]] = {_HEADER: _as_array(pack_header(header))}
-    tensors |= {_ASSET + name: _as_array(pack_asset(data)) for name, data in assets.items()}
-    tensors |= pack_buffers(buffers)
-    return tensors
+    files = pack_assets(assets)
+    packed = _as_array(pack_header(header, kinds_of(files)))
+    return {_HEADER: packed, **files, **pack_buffers(buffers)}
 
 
 def _length(tensors: Mapping[str, NDArray[Any]]) -> int:
@@ -159,7 +159,7 @@ def parse_container(file: Path, data: bytes) -> Contents:
     items = {name: tensor for name, tensor in tensors.items() if not name.startswith(":")}
     header = read_header(file, version, packed.tobytes(), items)
     _check_items(file, header, items)
-    assets = {n.removeprefix(_ASSET): t for n, t in tensors.items() if n.startswith(_ASSET)}
+    assets = {n: t for n, t in tensors.items() if n.startswith((ASSET, LINES))}
     buffers = {n: t for n, t in tensors.items() if n.startswith((BUFFER, PACKED))}
     return Contents(len(data), header, items, assets, buffers)
 

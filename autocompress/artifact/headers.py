@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ from autocompress.support.signals import interrupts_held
 _MAX_HEADER_BYTES = 2**22
 
 
-def pack_header(header: Header) -> bytes:
-    """Return a header as bytes, with what its items need."""
-    complete = header.model_copy(update={"needs": needs_of(header.items)})
+def pack_header(header: Header, asset_kinds: Iterable[str] = ()) -> bytes:
+    """Return a header as bytes, with what its items and the files beside them need."""
+    complete = header.model_copy(update={"needs": needs_of(header.items, asset_kinds)})
     return zlib.compress(complete.model_dump_json().encode(), 9)
 
 

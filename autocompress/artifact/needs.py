@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from typing import Any
 
 from pydantic import ValidationError
 
+from autocompress.artifact.assets import ASSET_KINDS
 from autocompress.artifact.records import ItemRecord, Needs, Needy
 from autocompress.artifact.streams import is_raw
 from autocompress.coders import CODERS
@@ -20,12 +21,19 @@ _OURS = "autocompress"
 _REGISTRIES: Mapping[str, Registry[Any]] = {
     registry.what: registry for registry in (STRUCTURES, PRECISIONS, CODERS)
 }
+_ASSET = "asset"
+_KNOWN: Mapping[str, Collection[str]] = {**_REGISTRIES, _ASSET: ASSET_KINDS}
 
 
-def needs_of(items: Iterable[ItemRecord]) -> Needs:
-    """List the kinds of some items: structures with those within them, precisions, coders."""
+def needs_of(items: Iterable[ItemRecord], asset_kinds: Iterable[str] = ()) -> Needs:
+    """List the kinds of some items: structures with those within them, precisions, coders.
+
+    Args:
+        items: What holds the weights.
+        asset_kinds: Of `ASSET_KINDS`, those of the files beside them.
+    """
     found: dict[str, dict[str, set[str]]] = {}
-    for what, kind in set(_kinds(items)):
+    for what, kind in {*_kinds(items), *((_ASSET, kind) for kind in asset_kinds)}:
         found.setdefault(_provider(what, kind), {}).setdefault(what, set()).add(kind)
     return {
         provider: {what: tuple(sorted(kinds)) for what, kinds in sorted(by_what.items())}
@@ -53,6 +61,8 @@ def _nested(structure: Structure) -> Iterator[Structure]:
 
 def _provider(what: str, kind: str) -> str:
     """Name the package that has a kind, and a version that does."""
+    if what == _ASSET:
+        return f"{_OURS} {ASSET_KINDS[kind]}"
     method = _REGISTRIES[what][kind]
     package = str(method.__module__).partition(".")[0]
     if package == _OURS:
@@ -68,7 +78,7 @@ def lacking(needs: Needs) -> str | None:
     for provider, by_what in needs.items():
         for what, kinds in by_what.items():
             for kind in kinds:
-                if kind not in _REGISTRIES.get(what, {}):
+                if kind not in _KNOWN.get(what, ()):
                     return f"needs {what} '{kind}', {_remedy(provider)}"
     return None
 

@@ -122,7 +122,7 @@ a_sampler = click.Choice(["tpe", "nsga2", "random"])
     help="Larger model of the same vocabulary that teaches instead of MODEL.",
 )
 @click.option(
-    "--dropout", type=float, metavar="P", help="Of --tune and --recover.  [default: DROPOUTS]"
+    "--dropout", type=float, metavar="P", help="Of --tune and --recover.  [default: 0.15]"
 )
 @click.option(
     "--distillation",

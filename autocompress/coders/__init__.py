@@ -13,6 +13,7 @@ from autocompress.support.memory import give_back_beside
 from autocompress.coders.packed import PackedCoder
 from autocompress.coders.entropy import EntropyCoder
 from autocompress.coders.contexts import ContextCoder
+from autocompress.coders.trellis import TrellisCoder
 # isort: on
 
 
@@ -59,6 +60,7 @@ __all__ = [
     "ContextCoder",
     "EntropyCoder",
     "PackedCoder",
+    "TrellisCoder",
     "decode",
     "encode_smallest",
 ]

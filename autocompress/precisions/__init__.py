@@ -5,6 +5,7 @@ from autocompress.precisions.codebook import Codebook
 from autocompress.precisions.entropy import EntropyStep
 from autocompress.precisions.equal_slope import EqualSlope
 from autocompress.precisions.float import Float16, Float32
+from autocompress.precisions.trellis import Trellis
 from autocompress.precisions.uniform import Uniform
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "Precision",
     "Runtime",
     "Stream",
+    "Trellis",
     "Uniform",
 ]

@@ -154,6 +154,11 @@ class Precision(BaseModel, ABC):
         del octaves
         return self
 
+    @property
+    def trained(self) -> Precision:
+        """What stores numbers that are fine-tuned: itself, unless its levels depend on others."""
+        return self
+
     def steady(self, factor: Factor) -> Factor:
         """Return the factor with the same steps, but rounding to the nearest level."""
         curvature = factor.curvature and without_feedback(factor.curvature)

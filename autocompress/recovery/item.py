@@ -26,7 +26,7 @@ class Item:
     """Trains the numbers behind the factors of a weight, or of the stacked weights of a site.
 
     Attributes:
-        treatment: How the factors are stored.
+        treatment: How the factors are stored, by what can be trained.
         is_trained: Whether the numbers may move; if not, they are stored as the plan says.
         shapes: Of the weights, in the order in which they are stacked.
         names: Of each weight, all names.
@@ -44,7 +44,9 @@ class Item:
         *,
         trained: bool = True,
     ) -> None:
-        self.treatment, self.is_trained = treatment, trained
+        precision = treatment.precision.trained
+        self.treatment = treatment.model_copy(update={"precision": precision})
+        self.is_trained = trained
         members = source.members(name)
         self.shapes = [weight.values.shape for weight in members]
         self.names = [(weight.name, *weight.aliases) for weight in members]
@@ -54,7 +56,7 @@ class Item:
             whole = Treatment(structure=treatment.structure.base, precision=Float32())
             factors = Encoder(source).factorize(name, whole)
             self._numbers = {
-                key: Numbers.of(settled(factor, treatment.precision), device)
+                key: Numbers.of(settled(factor, precision), device)
                 for key, factor in factors.items()
             }
         else:

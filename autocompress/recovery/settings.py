@@ -12,7 +12,7 @@ from autocompress.errors import BudgetError
 from autocompress.outcome.limits import parse_seconds
 from autocompress.outcome.tracks import Method, Track
 
-_LABEL_FREE: dict[str, Any] = {"dropout": 0.0}
+_FILES = 5  # that are measured during a tuning without labels, which may be a matter of minutes
 _SHOWN = 8  # characters of a hash
 
 
@@ -112,7 +112,7 @@ class RecoverySettings:
     @classmethod
     def label_free(cls, budget: RecoveryBudget, seed: int = 0) -> RecoverySettings:
         """Return how to tune towards the original's predictions alone, unless told otherwise."""
-        return cls(budget, distillation=1.0, seed=seed, **_LABEL_FREE)
+        return cls(budget, distillation=1.0, segments=_FILES, seed=seed)
 
     @property
     def track(self) -> Track:

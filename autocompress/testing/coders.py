@@ -9,6 +9,7 @@ import numpy as np
 
 from autocompress.coders import CODERS, Coder, Codes
 from autocompress.errors import ArtifactError
+from autocompress.support import trellis
 from autocompress.testing.rules import as_shape, check_since, require, twice
 
 _RANDOM_MESSAGES = 100
@@ -70,6 +71,18 @@ def _samples() -> Iterator[tuple[str, Codes]]:
     sparse = np.zeros((40, 8), np.int64)
     sparse[3, 2], sparse[20, 5] = 1, -300
     yield "nearly all zero", sparse
+    yield "a path through a trellis", _path(generator, (40, 6))
+
+
+def _path(generator: np.random.Generator, shape: tuple[int, int]) -> Codes:
+    """Return rows whose levels are those that their states allow."""
+    codes, states = np.zeros(shape, np.int64), trellis.begun(shape[0])
+    for col in range(shape[1]):
+        indices = np.rint(np.abs(generator.laplace(scale=2.0, size=shape[0]))).astype(np.int64)
+        signs = generator.choice((-1, 1), shape[0])
+        codes[:, col] = signs * trellis.levels_of(indices, trellis.is_odd(states))
+        states = trellis.followed(states, indices)
+    return codes
 
 
 def _check_widths(coder: Coder, codes: Codes, data: bytes, where: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from math import floor
 from typing import Any
 
@@ -13,13 +14,16 @@ MANTISSAS = (65536, 60097, 55109, 50535, 46341, 42495, 38968, 35734)
 MEANS = [0.0] + [2.0 ** (i // 4 - 14) * (64, 76, 91, 108)[i % 4] / 64 for i in range(160)]
 BOUNDS = [2.0 ** (h // 2 - 7) * (1, 1.4375)[h % 2] for h in range(55)]
 SHIFTS = [min(max(c // 2 - 10, 0), 20) for c in range(56)]
+PATH_SHIFTS = [min(max(c % 56 // 2 - 11, 0), 20) for c in range(112)]
+NEXT = ((0, 1), (4, 5), (1, 0), (5, 4), (6, 7), (2, 3), (7, 6), (3, 2))
 
 
 def stream(coder: str, data: bytes, shape: list[int]) -> Array:
     rows, cols = shape
     if coder in ("f2", "f4"):
         return np.frombuffer(data, f"<{coder}").reshape(shape)
-    return {"packed": packed, "entropy": entropy, "contexts": contexts}[coder](data, rows, cols)
+    coders = {"packed": packed, "entropy": entropy, "contexts": contexts, "trellis": trellis}
+    return coders[coder](data, rows, cols)
 
 
 def packed(data: bytes, rows: int, cols: int) -> Array:
@@ -120,4 +124,43 @@ def contexts(data: bytes, rows: int, cols: int) -> Array:
         filled = np.flatnonzero(codes[:, col])
         codes[filled, col] *= 1 - 2 * stack.bits(1, filled.size)
         total += mean
+    return codes
+
+
+def trellis(data: bytes, rows: int, cols: int) -> Array:
+    (n,) = struct.unpack_from("<I", data)
+    head = zlib.decompress(data[4 : 4 + n])
+    means = [MEANS[index] for index in head[:cols]]
+    present = int.from_bytes(head[cols : cols + 16], "little")
+    tables, end = {}, cols + 16
+    for c in range(112):
+        if present >> c & 1:
+            tables[c] = Table(head, end)
+            end = tables[c].end
+    assert end == len(head)
+    stack, codes = Stack(data[4 + n :]), np.zeros((rows, cols), np.int64)
+    sums, total, prior = [0] * rows, 0.0, 8 * sum(means) / cols
+    states = [0] * rows
+    for col, mean in enumerate(means):
+        indices = np.zeros(rows, np.int64)
+        if mean:
+            found = []
+            for r in range(rows):
+                first, last = max(r - 16, 0), min(r + 17, rows)
+                near = (sum(sums[first:last]) + prior) / ((last - first) * total + prior)
+                ratio = (sums[r] + prior * near) / (total + prior)
+                context = sum(bound <= mean * ratio for bound in BOUNDS)
+                found.append(context + 56 * (states[r] >= 4))
+            for c in sorted(set(found)):
+                mine = np.flatnonzero(np.array(found) == c)
+                high = tables[c].decode(stack, mine.size)
+                shift = PATH_SHIFTS[c]
+                indices[mine] = (high << shift) + stack.bits(shift, mine.size)
+            odd = np.array(states) >= 4
+            codes[:, col] = np.maximum(2 * indices - odd, 0)
+            sums = [s + int(m) for s, m in zip(sums, codes[:, col], strict=True)]
+            filled = np.flatnonzero(codes[:, col])
+            codes[filled, col] *= 1 - 2 * stack.bits(1, filled.size)
+            total += mean
+        states = [NEXT[s][int(i) % 2] for s, i in zip(states, indices, strict=True)]
     return codes

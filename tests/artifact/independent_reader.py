@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from artifact.independent_coders import stream
+from artifact.independent_lines import lines
 
 Array = Any
 DTYPES = "BOOL ? I8 i1 U8 u1 I16 <i2 U16 <u2 F16 <f2 I32 <i4 U32 <u4 F32 <f4 C64 <c8 F64 <f8"
@@ -54,6 +55,9 @@ def read(data: bytes) -> tuple[dict[str, Array], dict[str, bytes], dict[str, Any
         for name, tensor in tensors.items()
         if name.startswith(":asset:")
     }
+    for name, tensor in tensors.items():
+        if name.startswith(":lines:"):
+            assets[name.removeprefix(":lines:")] = lines(tensor.tobytes())
     return state, assets, header
 
 
@@ -138,6 +142,7 @@ PRECISIONS: dict[str, Callable[[dict[str, Any], Streams, Shape], Array]] = {
     "uniform": uniform,
     "entropy": stepped,
     "equal_slope": stepped,
+    "trellis": stepped,
     "codebook": codebook,
 }
 

@@ -42,6 +42,7 @@ from golden.stored import (
 )
 from numpy.typing import NDArray
 
+from autocompress.artifact.assets import ASSET_KINDS
 from autocompress.coders import CODERS
 from autocompress.precisions import PRECISIONS
 from autocompress.registry import Registry
@@ -173,7 +174,7 @@ def test_another_factor_makes_other_bytes(tmp_path: Path) -> None:
     assert changed == ["embedding.weight"]
 
 
-NEWEST = [path for path in CASES if path.parent.name == f"version{FORMAT_VERSION}"]
+NEWEST = [path for path in CASES if path.parent.name.split("_")[0] == f"version{FORMAT_VERSION}"]
 
 
 @pytest.mark.parametrize("kind", ["structures", "precisions", "coders", "runtimes"])
@@ -254,6 +255,12 @@ def test_golden_cases_have_rows_of_zeros_where_nothing_else_keeps_them() -> None
         "kept": (),
         "site": (11, 2, 6, 1),
     }
+
+
+def test_golden_cases_have_files_of_every_kind() -> None:
+    contents = open_artifact(GOLDEN / "version2_lines" / "lines.acz").contents
+    assert sorted(contents.assets) == [":asset:notes.txt", ":asset:wide.txt", ":lines:vocab.txt"]
+    assert contents.header.needs["autocompress 0.1.0"]["asset"] == tuple(ASSET_KINDS)
 
 
 def test_a_golden_file_is_never_made_again() -> None:

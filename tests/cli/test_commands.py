@@ -397,19 +397,18 @@ def test_a_search_tunes_without_labels_towards_a_larger_teacher(
     model: Path, corpus: Path, out: Path, tmp_path: Path
 ) -> None:
     teacher = toy_model(tmp_path / "teacher", corpus, embedding_size=24, hidden_size=24)
-    options = ["--data", corpus, "--budget", "8kB", "--trials", "2", "--out", out]
-    options += ["--tune", "4steps", "--teacher", teacher]
+    options = ["--data", corpus, "--budget", "8kB", "--trials", "1", "--out", out]
+    options += ["--tune", "2steps", "--teacher", teacher]
     done = run_alone("search", model, *options)
     first, _, rest = done.stdout.partition("tuned without labels:\n")
     assert "uncompressed" not in first
     assert "\nuncompressed" in rest
     assert "\nbest without retraining: trial " in rest
     assert "\nbest tuned without labels: trial " in rest
-    assert "tuning without labels the uncompressed model, as control: 4 steps" in done.stderr
-    found = json.loads(run("search", model, *options, "--json").stdout)
-    (tuned,) = found["tuned"]
+    assert "tuning without labels the uncompressed model, as control: 2 steps" in done.stderr
+    (tuned,) = json.loads((out / "result.json").read_text(encoding="utf-8"))["tuned"]
     assert tuned["track"] == "tuned"
-    assert tuned["how"].startswith("4 steps teacher=")
+    assert tuned["how"].startswith("2 steps teacher=")
     evaluated = run("evaluate", tuned["artifact"], "--data", corpus, "--json")
     perplexity = json.loads(evaluated.stdout)["perplexity"]
     assert perplexity == pytest.approx(tuned["valid_perplexity"], rel=1e-12)

@@ -8,8 +8,8 @@ from autocompress.errors import ArtifactError
 from autocompress.testing import check_coder
 
 SHAPES = ((1, 1), (1, 7), (3, 5), (31, 33))
-# The context coder suits matrices of many rows alone, and has a file of its own.
-GENERAL = [name for name in CODERS if name != "contexts"]
+# These suit matrices of many rows alone, and have files of their own.
+GENERAL = [name for name in CODERS if name not in ("contexts", "trellis")]
 each_coder = pytest.mark.parametrize("name", GENERAL)
 each_shape = pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: f"{shape[0]}x{shape[1]}")
 

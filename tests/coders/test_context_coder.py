@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from autocompress.coders import Codes, ContextCoder, EntropyCoder, contexts, encode_smallest
+from autocompress.coders import Codes, ContextCoder, EntropyCoder, encode_smallest
+from autocompress.coders.expectation import MEANS, Expectation
 from autocompress.errors import ArtifactError
 
 CODER = ContextCoder()
@@ -77,8 +78,8 @@ def test_the_rate_is_close_to_that_of_a_coder_who_knows_all_scales(
 def test_the_rate_is_within_one_percent_of_the_conditional_entropy(scale: float) -> None:
     codes, _ = uneven((8000, 100), scale)
     magnitudes = np.abs(codes)
-    means = np.searchsorted(contexts._MEANS, magnitudes.mean(axis=0))
-    expectation = contexts._Expectation(len(codes), means)
+    means = np.searchsorted(MEANS, magnitudes.mean(axis=0))
+    expectation = Expectation(len(codes), means, 3.0)
     seen = np.empty_like(codes)
     for col in range(codes.shape[1]):
         seen[:, col] = expectation.contexts(col)

@@ -26,7 +26,8 @@ _NAME = Path("fuzzed.acz")
 _HEADER, _LARGEST_SEED = ":header", 2500
 _LARGE = (1, 33, 2**10, 2**12, 2**13, 2**13, 2**14, 2**16, 2**20, 2**25)
 _PLAIN = (
-    *(":asset:../../x", ":asset:/etc/passwd", ":asset:a\0b", ":asset:", ":asset:", ":buffer:"),
+    *(":asset:../../x", ":asset:/etc/passwd", ":asset:a\0b", ":asset:", ":lines:", ":lines:x"),
+    ":buffer:",
     *(":buffer:../x", ":packed:F32:2x2:x", ":packed:F32:9999999999x9999999999:x"),
     *(":packed:U8:0x9999999999:x", ":packed:BOOL::x", ":packed:U8:1073741824:x", ":x", "x"),
 )

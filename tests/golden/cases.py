@@ -33,6 +33,7 @@ from autocompress.precisions import (
     Float16,
     Float32,
     Precision,
+    Trellis,
     Uniform,
 )
 from autocompress.recovery import RecoveryBudget, RecoverySettings
@@ -135,6 +136,44 @@ def added_cases() -> Iterator[Case]:
     """Yield the cases of what came to version 2 later: rows of zeros, and buffers of floats."""
     yield _case("zero_rows", "zero_rows", *_zero_rows())
     yield _case("exact", "exact", *_exact())
+
+
+def lines_cases() -> Iterator[Case]:
+    """Yield the case of files of lines, which came to version 2 later still."""
+    yield _case("lines", "lines", *_lines())
+
+
+def _lines() -> tuple[Source, dict[str, Treatment]]:
+    """Return files beside a weight: words by runs in order, and lines of all other sorts.
+
+    The words are so many that counts are halved, of so few letters that few bytes tell them.
+    """
+    generator = np.random.default_rng(7)
+    letters = np.array(list("aaaeeennnnttttt"))
+    drawn = ["".join(generator.choice(letters, size)) for size in generator.integers(2, 13, 640)]
+    words = dict.fromkeys(word for run in range(5) for word in sorted(drawn[128 * run :][:128]))
+    other = ["", "a" * 40, "a" * 39 + "t", "naïve", "\t\0", "Ne'er-9", "日本", "日", "tan", "tan"]
+    files = {"vocab.txt": [*other, *words], "notes.txt": ["few"], "wide.txt": ["wide " * 9] * 40}
+    assets = {
+        name: "".join(f"{line}\n" for line in lines).encode() for name, lines in files.items()
+    }
+    return _source({"weight": _normal(1, 3, 4)}, assets=assets), {"weight": _treat(Dense())}
+
+
+def trellis_cases() -> Iterator[Case]:
+    """Yield the cases of trellis-coded quantization, by every structure."""
+    plain, precision = _normal(1, 40, COLS), Trellis(slope=2e-3)
+    masked = plain * (_normal(2, 40, COLS) > 0)
+    scales = np.geomspace(30, 0.3, COLS)
+    weights = {"plain": plain, "scaled": (scales * plain).astype(np.float32), "zeros": masked}
+    curvatures = {
+        "plain": _curvature(3, 40, COLS),
+        "scaled": _curvature(4, 40, COLS, diagonal=True),
+    }
+    frequencies = dict.fromkeys(weights, _frequencies(40))
+    source = _source(weights, curvatures=curvatures, frequencies=frequencies)
+    for name, structure in STRUCTURES.items():
+        yield _case(name, "trellis", source, dict.fromkeys(weights, _treat(structure, precision)))
 
 
 def _zero_rows() -> tuple[Source, dict[str, Treatment]]:

@@ -18,7 +18,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from golden.cases import Case, added_cases, all_cases
+from golden.cases import Case, added_cases, all_cases, lines_cases, trellis_cases
 from golden.stored import (
     FORMAT_VERSION,
     Encoder,
@@ -82,15 +82,19 @@ def make_added(folder: Path) -> None:
     """Write the golden files of what came to the present version after its first ones.
 
     Raises:
-        FileExistsError: If there is a folder of them.
+        FileExistsError: If all folders of them are there.
     """
-    cases = folder / f"version{FORMAT_VERSION}_added"
-    if cases.exists():
-        raise FileExistsError(f"'{cases}' exists; a golden file is never made again")
-    cases.mkdir()
-    for case in added_cases():
-        path = cases / f"{case.name}.acz"
-        path.with_suffix(".json").write_text(to_text(_make_new(case, path)), encoding="utf-8")
+    added = {"added": added_cases, "lines": lines_cases, "trellis": trellis_cases}
+    folders = {folder / f"version{FORMAT_VERSION}_{name}": one for name, one in added.items()}
+    missing = {cases: one for cases, one in folders.items() if not cases.exists()}
+    if not missing:
+        names = ", ".join(f"'{cases}'" for cases in folders)
+        raise FileExistsError(f"{names} exist; a golden file is never made again")
+    for cases, make_them in missing.items():
+        cases.mkdir()
+        for case in make_them():
+            path = cases / f"{case.name}.acz"
+            path.with_suffix(".json").write_text(to_text(_make_new(case, path)), encoding="utf-8")
 
 
 def _make_new(case: Case, path: Path) -> dict[str, Any]:

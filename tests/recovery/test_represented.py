@@ -12,7 +12,7 @@ from autocompress.encoding.encoder import Encoder, uncompressed_plan
 from autocompress.errors import PlanError
 from autocompress.knowledge.source import Source
 from autocompress.plan import CompressionPlan, Treatment
-from autocompress.precisions import EntropyStep, EqualSlope, Precision
+from autocompress.precisions import EntropyStep, EqualSlope, Precision, Trellis
 from autocompress.recovery.represented import Represented
 from autocompress.structures import Curvature, Dense, Factor, LowRank, Pruned, Structure
 
@@ -195,3 +195,16 @@ def test_numbers_without_steps_are_not_drawn_anywhere(source: Source) -> None:
     before = [latent.detach().clone() for latent in model.latents]
     model.shrink(0.1)
     assert all(torch.equal(old, new) for old, new in zip(before, model.latents, strict=True))
+
+
+def test_levels_that_depend_on_others_are_trained_as_those_that_do_not(
+    source: Source, tmp_path: Path
+) -> None:
+    given = plan_with(source, Treatment(structure=Dense(), precision=Trellis(slope=1e-5)))
+    plain = plan_with(source, Treatment(structure=Dense(), precision=EqualSlope(slope=1e-5)))
+    trained, expected = (Represented(teacher(), source, plan) for plan in (given, plain))
+    assert trained.plan == plain
+    files = [tmp_path / "trained.acz", tmp_path / "expected.acz"]
+    for file, one in zip(files, (trained, expected), strict=True):
+        Encoder(source).write(one.plan, file, one.factors())
+    assert files[0].read_bytes() == files[1].read_bytes()

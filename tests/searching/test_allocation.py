@@ -118,11 +118,14 @@ def test_every_weight_has_a_menu(offered: dict[str, Menu], source: Source) -> No
 
 
 def test_steeper_prices_take_fewer_bytes_and_cost_more(offered: dict[str, Menu]) -> None:
-    (option,) = (
+    dense = [
         option
         for option in offered["lstm.weight_hh_l1"]
         if option.slope is not None and isinstance(option.candidates[0].treatment.structure, Dense)
-    )
+    ]
+    kinds = [option.candidates[0].treatment.precision.kind for option in dense]
+    assert kinds == ["equal_slope", "trellis"]
+    option = dense[0]
     assert len(option.candidates) > 3
     found = [option.at(price).estimate for price in np.logspace(-12, 0, 60).tolist()]
     sizes, rises = [one.size_bytes for one in found], [one.loss_rise for one in found]

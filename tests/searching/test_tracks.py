@@ -77,7 +77,7 @@ def larger(width: int = 40, n_classes: int = 3) -> Classifier:
 
 def find(out: Path, **asked: Any) -> autocompress.OpenedSearch:
     return autocompress.search(
-        teacher(), Labelled(), budget=9000, trials=2, out=out, seed=0, **asked
+        teacher(), Labelled(), budget=9000, space="quick", trials=1, out=out, seed=0, **asked
     )
 
 
@@ -101,7 +101,7 @@ def test_each_track_has_its_own_results(found: SearchResult, out: Path) -> None:
     assert recovered.artifact.parent.name == f"recovered-{RECOVERY.key}"
     assert tuned.artifact.stat().st_size == tuned.size_bytes <= 9000
     assert found.title(tuned) == f"trial {tuned.trial}, tuned without labels"
-    assert tuned.how == "8 steps segments=2"
+    assert tuned.how == TUNING.label()
     assert None not in (tuned.test, recovered.test)
     assert found.tracks == ("plain", "tuned", "recovered")
     for one in (tuned, recovered):
@@ -167,7 +167,7 @@ def test_mlflow_says_which_track_a_run_is_of(found: SearchResult, out: Path) -> 
     assert tracks[f"trial-{found.front[0].trial:04d}"] == TITLES[0]
     assert "uncompressed, tuned without labels" not in tracks  # it is the model as it is
     (parent,) = (run for run in runs if "autocompress.search" in run.data.tags)
-    assert parent.data.params["tune"] == "8 steps segments=2"
+    assert parent.data.params["tune"] == TUNING.label()
     assert parent.data.params["recover"] == "8 steps segments=2"
     note = parent.data.tags["mlflow.note.content"]
     tables = note.split("**Tuned without labels**")
@@ -191,12 +191,13 @@ def test_a_rerun_keeps_what_is_there_and_another_teacher_adds_to_it(
     (added,) = (one for one in taught.tuned if one not in found.tuned)
     assert added.artifact.parent.name == f"tuned-{replace(TUNING, teacher=teacher_key(other)).key}"
     assert added.artifact.read_bytes() != found.tuned[0].artifact.read_bytes()
-    assert added.how.startswith("8 steps segments=2 teacher=")
+    assert added.how.startswith(f"{TUNING.label()} teacher=")
     controls = taught.controls_of("tuned")  # which has much to learn of another model
     assert [one.artifact.parent.name.split("-")[0] for one in controls] == ["baseline", "control"]
     assert other.training  # it is not changed
 
 
+@pytest.mark.slow
 def test_what_earlier_versions_tuned_is_not_done_again(
     found: SearchResult, out: Path, tmp_path: Path
 ) -> None:
