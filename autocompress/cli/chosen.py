@@ -45,10 +45,10 @@ def chosen_artifact(text: str) -> Path:
 
 def _best(folder: Path) -> Path:
     from autocompress.outcome.limits import format_bytes
-    from autocompress.searching.folder import SearchFolder
+    from autocompress.searching.several.joined import folder_at
     from autocompress.searching.summary import summary
 
-    result = summary(SearchFolder(folder), 0.0)
+    result = summary(folder_at(folder), 0.0)
     if result.best is None:
         nearest = "" if result.nearest is None else f"{folder}:{result.nearest.trial}"
         remedy = f"name a trial, such as {nearest}" if nearest else "let it run on"
@@ -59,9 +59,9 @@ def _best(folder: Path) -> Path:
 
 
 def _trial(folder: Path, number: str) -> Path:
-    from autocompress.searching.folder import SearchFolder
+    from autocompress.searching.several.joined import folder_at
 
-    search = SearchFolder(folder)
+    search = folder_at(folder)
     search.settings()  # refuses what is no search
     path = search.artifact(int(number)) if number.isdecimal() else None
     if path is not None and path.exists():

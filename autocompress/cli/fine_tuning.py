@@ -11,7 +11,7 @@ import click
 if TYPE_CHECKING:
     from torch import nn
 
-    from autocompress.cli.subject import Subject
+    from autocompress.knowledge.task import Task
     from autocompress.recovery import RecoverySettings
 
 
@@ -82,7 +82,7 @@ def check_teacher(folder: Path | None, factory: str | None, *, is_used: bool) ->
         raise click.UsageError("--teacher needs --tune or --recover, such as 10m")
 
 
-def teacher_of(folder: Path, subject: Subject) -> nn.Module:
+def teacher_of(folder: Path, task: Task) -> nn.Module:
     """Read a teacher of a language model.
 
     Raises:
@@ -92,8 +92,8 @@ def teacher_of(folder: Path, subject: Subject) -> nn.Module:
     from autocompress.lm import LanguageModeling, load_model
 
     teacher, vocabulary = load_model(folder)
-    assert isinstance(subject.task, LanguageModeling)
-    own = subject.task.corpus.vocabulary
+    assert isinstance(task, LanguageModeling)
+    own = task.corpus.vocabulary
     if vocabulary.words != own.words:
         raise ModelError(
             f"a teacher must have the vocabulary of the model, word by word, but '{folder}' has "

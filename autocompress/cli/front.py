@@ -14,8 +14,8 @@ from autocompress.cli.output import a_folder, as_json, print_result
 @as_json
 def front(folder: Path, as_json: bool) -> None:
     """Show the front of the search in FOLDER, whether it is finished, running or interrupted."""
-    from autocompress.searching.folder import SearchFolder
+    from autocompress.searching.several.joined import folder_at
     from autocompress.searching.summary import summary
 
-    search = SearchFolder(folder)
+    search = folder_at(folder)
     print_result(summary(search, sum(trial.seconds for trial in search.trials())), as_json)

@@ -30,7 +30,7 @@ from autocompress.cli.output import (
     width_of_stdout,
 )
 from autocompress.cli.own import how_to_load
-from autocompress.cli.subject import Asked
+from autocompress.cli.subject import Asked, several
 
 if TYPE_CHECKING:
     from autocompress.outcome.results import SearchResult
@@ -56,9 +56,10 @@ a_sampler = click.Choice(["tpe", "nsga2", "random"])
     examples=(
         "autocompress search MODEL --data DIR --budget 10x --out RUN",
         "autocompress search MODEL --data DIR --max-rise 1% --timeout 15m",
+        "autocompress search SMALL LARGE --data DIR --budget 2MB",
     ),
 )
-@click.argument("model", type=a_folder, required=False)
+@click.argument("models", metavar="[MODEL]...", type=a_folder, nargs=-1)
 @click.option("--data", type=a_path, help="Corpus of MODEL: a folder, or a text file.")
 @click.option(
     "--budget",
@@ -144,7 +145,7 @@ a_sampler = click.Choice(["tpe", "nsga2", "random"])
     "--task", metavar="SPEC", help="Of --model: what is good, as package.module:factory."
 )
 def search(
-    model: Path | None,
+    models: tuple[Path, ...],
     data: Path | None,
     factory: str | None,
     weights: Path | None,
@@ -172,7 +173,8 @@ def search(
 ) -> None:
     """Search for the best ways to store the weights of a model.
 
-    MODEL is a folder, as train and import make it. Without any limit the whole front is shown,
+    MODEL is a folder, as train and import make it; of several with the same words each is
+    compressed, and one front over all is found. Without any limit the whole front is shown,
     from the smallest files to those that lose nothing; limits combine, and if no plan keeps them,
     the exit code is 3. Plans are chosen on validation data, and scored on test data at the end.
     The same command again continues a search that was interrupted. With a latency budget, all
@@ -190,7 +192,7 @@ def search(
     from autocompress.searching.search import search as run
     from autocompress.searching.space.language import load_space
 
-    asked = Asked(model, data, factory, weights, task)
+    asked = Asked(next(iter(models), None), data, factory, weights, task)
     asked.check()
     size = None if budget is None else parse_budget(budget)
     latency = None if latency_budget is None else parse_latency(latency_budget)
@@ -204,8 +206,8 @@ def search(
     recovery = on_labels(recover, dropout, distillation, seed, taught=teacher is not None)
     check_teacher(teacher, factory, is_used=bool(tuning or recovery))
     place = asked.device(device)
-    subject = asked.subject()
-    teaching = None if teacher is None else teacher_of(teacher, subject)
+    subject = asked.subject() if len(models) < 2 else several(models, data or Path())
+    teaching = None if teacher is None else teacher_of(teacher, subject.task)
     limits = [text.replace(" ", "") for text in (budget, max_rise, latency_budget) if text]
     folder = out or Path("runs") / "-".join([subject.name, *limits])
     result = run(
@@ -222,7 +224,7 @@ def search(
         out=folder,
         seed=seed,
         sampler=sampler,
-        name=subject.name,
+        name=subject.name if len(models) < 2 else None,
         recovery=recovery,
         tuning=tuning,
         teacher=teaching,

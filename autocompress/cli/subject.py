@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from autocompress.knowledge.task import Task
+    from autocompress.searching.several.models import Candidate
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,48 @@ class Asked:
         model, vocabulary = load_model(self.folder)
         corpus = read_corpus(self.data, vocabulary)
         return Subject(self.folder.resolve().name, model, LanguageModeling(corpus))
+
+
+@dataclass(frozen=True)
+class Several:
+    """What is searched where it is several models.
+
+    Attributes:
+        name: What to call them.
+        model: The models, each read when it is needed.
+        task: What is good.
+    """
+
+    name: str
+    model: list[Candidate]
+    task: Task
+
+
+def several(folders: Sequence[Path], data: Path) -> Several:
+    """Return several models, and the task of all of them.
+
+    Raises:
+        ModelError, CorpusError: A file cannot be used.
+        click.UsageError: The models know other words.
+    """
+    from autocompress.lm import LanguageModeling, load_model, load_vocabulary, read_corpus
+    from autocompress.searching.several.models import Candidate, unique_names
+
+    first, *others = folders
+    words = load_vocabulary(first)
+    for other in others:
+        if load_vocabulary(other) != words:
+            raise click.UsageError(
+                "models that are searched together must know the same words in the same order, "
+                f"but those of '{first}' and '{other}' differ; search each by itself"
+            )
+    names = unique_names(folder.resolve().name for folder in folders)
+    candidates = [
+        Candidate(name, lambda folder=folder: load_model(folder)[0])  # type: ignore[misc]
+        for name, folder in zip(names, folders, strict=True)
+    ]
+    task = LanguageModeling(read_corpus(data, words))
+    return Several("+".join(names), candidates, task)
 
 
 def asks_for_subject(command: Callable[..., None]) -> Callable[..., None]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from torch import nn
 
 from autocompress.encoding.encoder import Encoder, uncompressed_plan
@@ -37,21 +39,57 @@ def budget_in_bytes(
         ModelError: If the model cannot be compressed.
         TaskError: If the task raises an exception.
     """
-    asked = parse_budget(budget)
-    task, weights = guarded(task), ModelWeights.of(model)
-    blank = Calibration({}, ())
-    source = Source(weights, blank, task.model_config(plain(model)), task.assets())
-    least, whole = Encoder(source).sizes(uncompressed_plan(source))
-    n_weights = sum(weight.values.size for weight in weights.weights.values())
-    limit = asked if isinstance(asked, Budget) else asked.of(whole, n_weights)
-    if limit.limit_bytes < least:
+    asked, extent = parse_budget(budget), extent_of(model, task)
+    limit = asked if isinstance(asked, Budget) else asked.of(extent.whole, extent.n_weights)
+    if limit.limit_bytes < extent.least:
         named = f"{asked}, {limit}" if isinstance(asked, RelativeBudget) else str(limit)
         raise BudgetError(
-            f"`budget >= {format_bytes(least)}` must hold for this model, which is what the "
-            f"smallest file takes without a single weight (header{_others(source)}), but got "
+            f"`budget >= {format_bytes(extent.least)}` must hold for this model, which is what "
+            f"the smallest file takes without a single weight (header{extent.others}), but got "
             f"{named}; ask for more"
         )
     return limit.limit_bytes
+
+
+class Extent(NamedTuple):
+    """How much there is of a model.
+
+    Attributes:
+        least: What a file takes without a single weight, in bytes.
+        whole: What the uncompressed model's file takes in single precision, in bytes.
+        n_weights: How many numbers the weights have.
+        others: What files hold besides weights and header, as in ", biases".
+    """
+
+    least: int
+    whole: int
+    n_weights: int
+    others: str
+
+
+def extent_of(model: nn.Module, task: Task) -> Extent:
+    """Return how much there is of a model; nothing is evaluated.
+
+    Raises:
+        ModelError: If the model cannot be compressed.
+        TaskError: If the task raises an exception.
+    """
+    source = blank_source(model, task)
+    least, whole = Encoder(source).sizes(uncompressed_plan(source))
+    n_weights = sum(weight.values.size for weight in source.weights.weights.values())
+    return Extent(least, whole, n_weights, _others(source))
+
+
+def blank_source(model: nn.Module, task: Task) -> Source:
+    """Return a model of which the data have told nothing: enough to store it uncompressed.
+
+    Raises:
+        ModelError: If the model cannot be compressed.
+        TaskError: If the task raises an exception.
+    """
+    task, weights = guarded(task), ModelWeights.of(model)
+    blank = Calibration({}, ())
+    return Source(weights, blank, task.model_config(plain(model)), task.assets())
 
 
 def _others(source: Source) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         write_corpus,
     )
     from autocompress.lm.evaluate import perplexity
-    from autocompress.lm.folder import load_model, save_model
+    from autocompress.lm.folder import load_model, load_vocabulary, save_model
     from autocompress.lm.importing import Imported, import_checkpoint
     from autocompress.lm.model import LanguageModel, detach_state
     from autocompress.lm.presets import PRESETS, Hyperparameters, preset
@@ -40,6 +40,7 @@ _HOMES = {
     "detach_state": "model",
     "import_checkpoint": "importing",
     "load_model": "folder",
+    "load_vocabulary": "folder",
     "perplexity": "evaluate",
     "preset": "presets",
     "python_docs_corpus": "python_docs",
@@ -65,6 +66,7 @@ __all__ = [
     "detach_state",
     "import_checkpoint",
     "load_model",
+    "load_vocabulary",
     "perplexity",
     "preset",
     "python_docs_corpus",

@@ -62,6 +62,18 @@ def load_model(folder: str | Path) -> tuple[LanguageModel, Vocabulary]:
     return model, vocabulary
 
 
+def load_vocabulary(folder: str | Path) -> Vocabulary:
+    """Read the words of a model folder, and no weights.
+
+    Raises:
+        ModelError: The folder or a file in it is missing or damaged.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ModelError(f"a model is a folder, but there is none at {folder}; check the path")
+    return read_vocabulary(folder / VOCABULARY, _read_config(folder / CONFIG))
+
+
 def fit(
     checkpoint: Checkpoint, config: LanguageModelConfig
 ) -> tuple[LanguageModel, tuple[str, ...]]:

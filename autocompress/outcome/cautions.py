@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from autocompress.outcome.contenders import trial_title
 from autocompress.outcome.limits import format_bytes, rise_unit
 from autocompress.outcome.metric import distance
 
@@ -44,7 +45,7 @@ def _sound(result: SearchResult, sound: Prospect) -> str:
     size, sign = format_bytes(sound.size_bytes), "+" if _falls(result) else "-"
     within = f"within {sign}10 %"
     if sound.trial is not None:
-        return f"; trial {sound.trial} keeps it {within} in {size}"
+        return f"; {trial_title(result, sound.trial)} keeps it {within} in {size}"
     return f"; about {size} should keep it {within}, as predicted"
 
 

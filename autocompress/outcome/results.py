@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from autocompress.outcome.cautions import cautions
+from autocompress.outcome.contenders import Contender
 from autocompress.outcome.limits import (
     Limit,
     Rise,
@@ -42,7 +43,7 @@ class SearchResult:
     """What a search found so far, or at its end.
 
     Attributes:
-        name: What was compressed, such as "ptb-small".
+        name: What was compressed, such as "ptb-small"; of several models all names.
         metric: Name of the task's metric.
         directions: By objective name, whether less or more of it is better; size comes first,
             the task's metric second.
@@ -57,7 +58,8 @@ class SearchResult:
         prospects: What files of so many times fewer bytes lose, measured or predicted.
         sound: The smallest file that loses at most a tenth of the metric, measured or predicted;
             None where neither is known.
-        baseline: The model in single precision, stored and reloaded like every trial.
+        baseline: The model in single precision, stored and reloaded like every trial; of several
+            models the one with the best metric, which all relative numbers refer to.
         best: What to take: of the front and of what was fine-tuned, that with the best metric,
             or with a limit on the rise the smallest; None if none keeps all limits.
         front: The feasible trials that no other one beats, by size.
@@ -70,6 +72,8 @@ class SearchResult:
         without_file: How many of these have no file.
         smallest_bytes: The smallest file seen, feasible or not; None before the first trial.
         seconds: Wall time spent on the search, interruptions left out.
+        models: Of a search of several models these, in the order in which they were handed in; of
+            one model nothing.
     """
 
     name: str
@@ -93,6 +97,7 @@ class SearchResult:
     prospects: tuple[Prospect, ...] = ()
     sound: Prospect | None = None
     tuned: tuple[Scored, ...] = ()
+    models: tuple[Contender, ...] = ()
 
     def __eq__(self, other: object) -> bool:
         """Compare what was found, wherever it lies."""
@@ -219,18 +224,21 @@ class SearchResult:
         return min(candidates, key=lambda one: cost(one.values[self.metric], way), default=None)
 
     def title(self, scored: Scored) -> str:
-        """Name one of the models, as in "trial 7" and "trial 7, tuned without labels"."""
-        if scored.trial is None:
-            return "baseline"
+        """Name a file, as in "trial 7", and "trial 7 of ptb-small, tuned without labels"."""
+        of = scored.of_model
+        if scored.trial is None and scored not in self.controls:
+            return f"baseline{of}"
         done = DONE[scored.track]
         if scored in self.controls:
-            return f"uncompressed, {done}"
-        return f"trial {scored.trial}{', ' if done else ''}{done}"
+            return f"uncompressed{of}, {done}"
+        return f"trial {scored.trial}{of}{', ' if done else ''}{done}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON document that `autocompress search --json` prints."""
         own = {one.name for one in fields(SearchResult)}  # and not those of a subclass
         document = {name: value for name, value in asdict(self).items() if name in own}
+        if not self.models:
+            document.pop("models")
         document["directions"] = dict(self.directions)
         document |= {"limits": dict(self.limits), "warnings": list(cautions(self))}
         document |= {"baseline": self.baseline.to_json(self.metric), "measure": self.measure}
@@ -260,6 +268,7 @@ class SearchResult:
         scored["prospects"] = tuple(Prospect(**one) for one in document.get("prospects", ()))
         sound = document.get("sound")
         scored["sound"] = Prospect(**sound) if sound else None
+        scored["models"] = tuple(Contender(**one) for one in document.get("models", ()))
         values = {**document, **scored}
         for told in ("measure", "warnings", "nearest", "best_of_tracks"):
             values.pop(told, None)

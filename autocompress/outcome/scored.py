@@ -1,4 +1,4 @@
-"""A compressed model with its numbers."""
+"""A compressed model with its numbers, as results list it."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ class Scored:
         track: Whether it was not retrained ("plain"), tuned without labels ("tuned"), or
             fine-tuned on labels ("recovered").
         how: The settings of its fine-tuning, such as "60 steps"; nothing of a trial.
+        model: Name of the model that was compressed, where several were; else None.
     """
 
     trial: int | None
@@ -39,16 +40,29 @@ class Scored:
     label: str
     track: Track = "plain"
     how: str = ""
+    model: str | None = None
 
     def __repr__(self) -> str:
         name = "baseline" if self.trial is None else f"trial {self.trial}"
-        numbers = (f"{name} {value:.4g}" for name, value in self.values.items() if name != SIZE)
+        numbers = (f"{key} {value:.4g}" for key, value in self.values.items() if key != SIZE)
+        name += self.of_model
         return f"<Scored {name}: {format_bytes(self.size_bytes)}, {', '.join(numbers)}>"
 
     @property
     def size_bytes(self) -> int:
         """Length of the file, in bytes."""
         return int(self.values[SIZE])
+
+    @property
+    def of_model(self) -> str:
+        """Say which of several models it is of, as in " of ptb-small"; nothing of one model."""
+        return "" if self.model is None else f" of {self.model}"
+
+    @property
+    def folder_name(self) -> str:
+        """Name of the file's folder, which tells what was fine-tuned apart; with the model's."""
+        name = self.artifact.parent.name
+        return name if self.model is None else f"{self.model}/{name}"
 
     @property
     def onnx(self) -> Path | None:
@@ -60,6 +74,7 @@ class Scored:
         """Return the numbers as a JSON object; the metric's names tell the split."""
         values: dict[str, Any] = dict(self.values)
         document: dict[str, Any] = {"trial": self.trial, "artifact": str(self.artifact)}
+        document |= {} if self.model is None else {"model": self.model}
         document |= {SIZE: self.size_bytes, f"valid_{metric}": values.pop(metric)}
         values.pop(SIZE)
         if self.onnx is not None:
@@ -83,4 +98,6 @@ class Scored:
         test = values.pop(f"test_{metric}")
         test = None if test is None or math.isnan(test) else test  # as earlier versions wrote it
         artifact, trial, label = (values.pop(key) for key in ("artifact", "trial", "label"))
-        return cls(trial, Path(artifact), values, test, label, track, how)
+        is_named = isinstance(values.get("model"), str)  # or else an objective of this name
+        model = values.pop("model") if is_named else None
+        return cls(trial, Path(artifact), values, test, label, track, how, model)

@@ -11,6 +11,7 @@ from autocompress.outcome.misses import misses_of
 from autocompress.outcome.names import LATENCY_MS, SIZE
 from autocompress.outcome.tracks import TITLES
 from autocompress.reporting.columns import Columns
+from autocompress.reporting.contenders import contender_header, contender_rows
 from autocompress.reporting.rows import (
     PROSPECTS,
     missing_tracks,
@@ -37,7 +38,16 @@ def summary_lines(result: SearchResult) -> list[str]:
 
 def summary_parts(result: SearchResult) -> list[str | Columns]:
     """Return what `summary_lines` says as lines, and as tables that fit themselves to a width."""
-    return [*answer_parts(result), *prospect_parts(result)]
+    return [*answer_parts(result), *contender_parts(result), *prospect_parts(result)]
+
+
+def contender_parts(result: SearchResult) -> list[str | Columns]:
+    """Write what became of each of several models, as a table below a line."""
+    if not result.models:
+        return []
+    header = contender_header(result)
+    table = _filled(Columns(header, prose=header[-1:]), contender_rows(result))
+    return ["", "the models:", table]
 
 
 def answer_parts(result: SearchResult) -> list[str | Columns]:
@@ -143,7 +153,7 @@ def track_lines(result: SearchResult) -> list[str]:
 
 def _in_short(result: SearchResult, scored: Scored) -> str:
     value = f"{result.metric} {number(scored.values[result.metric])} ({result.change(scored)})"
-    return f"trial {scored.trial}, {format_bytes(scored.size_bytes)}, {value}"
+    return f"trial {scored.trial}{scored.of_model}, {format_bytes(scored.size_bytes)}, {value}"
 
 
 def prospect_parts(result: SearchResult) -> list[str | Columns]:

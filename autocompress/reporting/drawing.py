@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from html import escape
 
 from autocompress.reporting.axes import plain
-from autocompress.reporting.view import Dot, FrontView
+from autocompress.reporting.dot import Dot
+from autocompress.reporting.view import FrontView
 
 _WIDTH, _HEIGHT = 860, 480
 _LEFT, _RIGHT, _TOP, _BOTTOM = 74, 840, 50, 430

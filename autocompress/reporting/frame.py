@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autocompress.outcome.contenders import model_of_trial
 from autocompress.outcome.metric import change_of
 from autocompress.outcome.names import SIZE
 from autocompress.outcome.tracks import TITLES
@@ -41,7 +42,8 @@ def search_frame(
         marks = {"feasible": result.keeps_limits(scored), "front": False, "origin": "fine-tuned"}
         told = {"kind": "fine-tuned", "track": TITLES[scored.track]}
         rows.append({**row, **told, **marks, "seconds": None})
-    names = ["trial", "kind", "track", SIZE, "times_smaller", *result.directions, "rise_percent"]
+    names = ["trial", *(["model"] if result.models else []), "kind", "track", SIZE]
+    names += ["times_smaller", *result.directions, "rise_percent"]
     names += ["feasible", "front", "best", "origin", "seconds", "artifact"]
     return pd.DataFrame(rows, columns=list(dict.fromkeys(names)))
 
@@ -54,6 +56,7 @@ def _row(
     change = None if metric is None else 100 * change_of(metric, baseline)
     return {
         "trial": trial,
+        "model": model_of_trial(result, trial) if result.models and trial is not None else None,
         "kind": "trial",
         "track": TITLES["plain"],
         **{name: values.get(name) for name in result.directions},

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 from autocompress.artifact import open_artifact
 from autocompress.errors import ArtifactError
 from autocompress.outcome.cautions import cautions
+from autocompress.outcome.contenders import file_of_trial, trial_title
 from autocompress.outcome.limits import format_bytes
 from autocompress.outcome.results import Scored
 from autocompress.outcome.tracks import TITLES
 from autocompress.reporting.answer import limits_text, miss_lines, nearest_line, track_lines
+from autocompress.reporting.contenders import contender_header, contender_rows
 from autocompress.reporting.costs import WeightCost, most, weight_costs
 from autocompress.reporting.drawing import clip, svg
 from autocompress.reporting.page_style import SCRIPT, STYLE
@@ -52,7 +54,7 @@ _KEYS = (
     '<span class="key recovered-key"></span>with recovery on labels '
     '<span class="key trial-key"></span>other trials, given up ones at the edge'
 )
-_WORDS = {"file", "misses", "known from"}
+_WORDS = {"file", "misses", "known from", "note"}
 
 
 def search_page(result: SearchResult, trials: Sequence[TrialResult], view: FrontView) -> str:
@@ -134,6 +136,9 @@ def _sections(result: SearchResult) -> Iterator[str]:
         yield _table(track_header(result), tuned, best, keys)
     for line in track_lines(result):
         yield f"<p>{escape(line)}</p>"
+    if result.models:
+        yield "<h2>The models</h2>"
+        yield _table(contender_header(result), contender_rows(result))
     if result.prospects:
         yield "<h2>What a budget buys</h2>"
         yield _table(["times smaller", "file", result.metric, PROSPECTS[3]], prospect_rows(result))
@@ -181,12 +186,11 @@ def _models(result: SearchResult, trials: Sequence[TrialResult]) -> str:
 
 
 def _other(result: SearchResult, trial: TrialResult) -> dict[str, Any]:
-    path = result.baseline.artifact.parent.parent / f"{trial.number:04d}"
-    file = path / result.baseline.artifact.name
-    scored = Scored(trial.number, file, trial.values, None, "")
+    file = file_of_trial(result, trial.number)
+    scored = Scored(trial.number, file, trial.values, None, "", model=result.baseline.model)
     is_measured = result.metric in trial.values
     told = result.change(scored) if is_measured else trial.rejected or "not measured whole"
-    title = f"trial {trial.number}: {format_bytes(trial.size_bytes)}, {told}"
+    title = f"{trial_title(result, trial.number)}: {format_bytes(trial.size_bytes)}, {told}"
     return _model(title, trial.origin, scored, trial.rises)
 
 

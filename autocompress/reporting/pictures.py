@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,12 @@ from autocompress.reporting.axes import plain
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from autocompress.reporting.view import Dot, FrontView
+    from autocompress.reporting.dot import Dot
+    from autocompress.reporting.view import FrontView
 
 _FRONT, _BEST, _TRIAL, _BASELINE, _BUDGET = "#1f6feb", "#d1242f", "#b3bac2", "#57606a", "#9a6700"
 _TUNED, _RECOVERED = "#8250df", "#1a7f37"
+_MARKERS = "os^vPX"  # of several models
 _HEADROOM: dict[str, Any] = {"xytext": (0, 4), "textcoords": "offset points", "fontsize": 8.5}
 
 
@@ -145,8 +148,9 @@ def _draw_points(axes: Axes, view: FrontView) -> None:
         if steps:
             xs, ys = zip(*(dot.point for dot in steps), strict=True)
             axes.plot(xs, ys, drawstyle="steps-post", color=color, linewidth=1.6, zorder=3)
-    if view.front:
-        _scatter(axes, view.front, s=28, color=_FRONT, edgecolors="white", zorder=4, label="front")
+    for (label, members), marker in zip(_fronts(view), cycle(_MARKERS)):
+        style = {"color": _FRONT, "edgecolors": "white", "marker": marker}
+        _scatter(axes, members, s=28, zorder=4, label=label, **style)
     for dots, marker, color, label in (
         (view.tuned, "s", _TUNED, TITLES["tuned"]),
         (view.recovered, "D", _RECOVERED, TITLES["recovered"]),
@@ -175,6 +179,14 @@ def _draw_points(axes: Axes, view: FrontView) -> None:
             bbox={"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": "none"},
             zorder=5,
         )
+
+
+def _fronts(view: FrontView) -> list[tuple[str, list[Dot]]]:
+    """Return the front, of several models by model, with what the legend says of it."""
+    found: dict[str, list[Dot]] = {}
+    for dot in sorted(view.front, key=lambda one: one.model):
+        found.setdefault(f"front, {dot.model}" if dot.model else "front", []).append(dot)
+    return list(found.items())
 
 
 def _draw_beyond(axes: Axes, view: FrontView) -> None:

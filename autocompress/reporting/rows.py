@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from autocompress.outcome.contenders import trial_title
 from autocompress.outcome.limits import format_bytes
 from autocompress.outcome.misses import misses_of
 from autocompress.outcome.names import SIZE
@@ -99,7 +100,7 @@ def track_rows(
     """
     return [
         [
-            _marked(result, one, "uncompressed" if is_control else str(one.trial)),
+            _marked(result, one, f"{'uncompressed' if is_control else one.trial}{one.of_model}"),
             *_numbers(result, one, result.change(one)),
             one.how,
             "" if is_control or not result.bounds else _kept(result, one),
@@ -137,7 +138,7 @@ def nearest_header(result: SearchResult) -> list[str]:
 
 def file_of(scored: Scored) -> str:
     """Return the path of a file from the folder of its search, where page and report lie."""
-    return "/".join(scored.artifact.parts[-3:])
+    return "/".join(scored.artifact.parts[-3 if scored.model is None else -5 :])
 
 
 def missing_tracks(result: SearchResult) -> tuple[Track, ...]:
@@ -149,7 +150,7 @@ def key_of(scored: Scored) -> str:
     """Name a model in few characters: by its trial, or what was fine-tuned by its folder."""
     if scored.track == "plain" or scored.trial is None:
         return str(scored.trial)
-    return scored.artifact.parent.name
+    return scored.folder_name
 
 
 def nearest_rows(
@@ -213,7 +214,7 @@ def _source(result: SearchResult, prospect: Prospect) -> str:
     if prospect.trial is None:
         return "predicted"
     ratio = result.baseline.size_bytes / prospect.size_bytes
-    return f"measured, trial {prospect.trial}, {ratio:.1f}x"
+    return f"measured, {trial_title(result, prospect.trial)}, {ratio:.1f}x"
 
 
 def others(result: SearchResult) -> list[str]:

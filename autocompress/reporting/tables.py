@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autocompress.outcome.cautions import cautions
+from autocompress.outcome.contenders import model_of_trial
 from autocompress.outcome.names import SIZE
 from autocompress.reporting.columns import Columns
 from autocompress.reporting.rows import best_row, folded_note, header, rows
@@ -68,8 +69,12 @@ def trials_frame(result: SearchResult, trials: Sequence[TrialResult]) -> pd.Data
     import pandas as pd
 
     front = {scored.trial: scored for scored in result.front}
+    models = {}
+    if result.models:
+        models["model"] = [model_of_trial(result, one.number) for one in trials]
     columns = {
         "trial": [trial.number for trial in trials],
+        **models,
         **{name: [trial.values.get(name) for trial in trials] for name in result.directions},
         SIZE: [trial.size_bytes for trial in trials],
         "feasible": [trial.feasible for trial in trials],

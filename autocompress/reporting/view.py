@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from autocompress.outcome.contenders import trial_title
 from autocompress.outcome.limits import format_bytes
 from autocompress.outcome.names import LATENCY, LATENCY_MS, SIZE
 from autocompress.reporting.axes import (
@@ -16,6 +17,7 @@ from autocompress.reporting.axes import (
     value_ticks,
     with_ceiling,
 )
+from autocompress.reporting.dot import Dot
 from autocompress.reporting.rows import key_of
 
 if TYPE_CHECKING:
@@ -23,28 +25,6 @@ if TYPE_CHECKING:
 
 Side = Literal["left", "center", "right"]
 _MB = 1e6
-
-
-@dataclass(frozen=True)
-class Dot:
-    """One trial in a picture.
-
-    Attributes:
-        cost: What it costs, in the unit of the horizontal axis.
-        value: Its metric.
-        tip: What is told of it when it is pointed at.
-        key: Which model it is, as `key_of` names it.
-    """
-
-    cost: float
-    value: float
-    tip: str
-    key: str = ""
-
-    @property
-    def point(self) -> tuple[float, float]:
-        """Cost and metric."""
-        return self.cost, self.value
 
 
 @dataclass(frozen=True)
@@ -182,7 +162,8 @@ def front_view(result: SearchResult, trials: Sequence[TrialResult]) -> FrontView
     members = {scored.trial for scored in result.front}
     others = [trial for trial in trials if trial.number not in members]
     limit = None if result.budget_bytes is None else result.budget_bytes / _MB
-    title = f"{result.name}: file size and {result.metric}"
+    name = f"{len(result.models)} models" if result.models else result.name
+    title = f"{name}: file size and {result.metric}"
     view = _view(result, others, _SIZE, title, limit)
     outside = sum(map(view.is_outside, (*view.front, *view.trials)))
     beside = None
@@ -232,7 +213,7 @@ def _view(
         best_note=_best_note(result, axis),
         is_miss=result.best is None,
         baseline=baseline,
-        baseline_note=f"uncompressed: {baseline:.4g}, {axis.uncompressed(uncompressed)}",
+        baseline_note=_baseline_note(result, axis),
         limit=limit,
         limit_note="" if limit is None else f"budget {axis.write(limit)}",
         ceiling=ceiling,
@@ -251,12 +232,12 @@ def _by_cost(dot: Dot) -> tuple[float, float]:
 def _member(result: SearchResult, axis: _Axis, scored: Scored) -> Dot:
     tip = f"{result.title(scored)}: {result.ratio(scored):.1f}x smaller, {result.change(scored)}"
     dot = _dot(result, axis, scored.values, f"{tip}\n{scored.label}")
-    return replace(dot, key=key_of(scored))
+    return replace(dot, key=key_of(scored), model=scored.model or "")
 
 
 def _trial(result: SearchResult, axis: _Axis, trial: TrialResult) -> Dot:
     why = "" if trial.rejected is None else f": {trial.rejected}"
-    dot = _dot(result, axis, trial.values, f"trial {trial.number}{why}")
+    dot = _dot(result, axis, trial.values, f"{trial_title(result, trial.number)}{why}")
     return replace(dot, key=str(trial.number))
 
 
@@ -274,6 +255,12 @@ def _steps(front: Sequence[Dot], lower: bool) -> tuple[Dot, ...]:
         if (dot.value < last) if lower else (dot.value > last):
             kept.append(dot)
     return tuple(kept)
+
+
+def _baseline_note(result: SearchResult, axis: _Axis) -> str:
+    values, model = result.baseline.values, result.baseline.model
+    of = "" if model is None else f" {model}"
+    return f"uncompressed{of}: {values[result.metric]:.4g}, {axis.uncompressed(values)}"
 
 
 def _best_note(result: SearchResult, axis: _Axis) -> str:

@@ -22,7 +22,8 @@ from autocompress.support.process import randomness_kept
 from autocompress.trial.evaluator import Evaluator
 
 _FILE = "task.json"
-_OTHER_ENGINE = 1e-3  # kernels of other libraries round otherwise
+OTHER_ENGINE = 1e-3
+"""Of a number: kernels of other libraries round otherwise."""
 
 
 class FirstLook(NamedTuple):
@@ -63,7 +64,7 @@ class FirstLook(NamedTuple):
             if baseline is None:
                 return  # nothing was measured that could be mixed
             known = {"score": baseline[metric], "batches": None}
-        if not same_number(self.score, known["score"], _OTHER_ENGINE):
+        if not same_number(self.score, known["score"], OTHER_ENGINE):
             raise SearchError(
                 f"the {metric} of the uncompressed model was {known['score']:.6g} when the search "
                 f"in '{folder.path}' began and is {self.score:.6g} now: the task or its data have "
@@ -89,9 +90,20 @@ def _check(document: Any) -> None:
 
 
 def first_look(
-    model: nn.Module, task: GuardedTask, folder: SearchFolder, metric: str
+    model: nn.Module,
+    task: GuardedTask,
+    folder: SearchFolder,
+    metric: str,
+    look: FirstLook | None = None,
 ) -> FirstLook | None:
     """Evaluate the user's own model; not where a search goes on whose data are identified.
+
+    Args:
+        model: The model.
+        task: Knows the data.
+        folder: Of the search.
+        metric: Name of the task's metric.
+        look: What was seen already, if anything.
 
     Raises:
         TaskError: If the task raises an exception, or the metric is no finite number.
@@ -99,8 +111,9 @@ def first_look(
     """
     if folder.baseline() is not None and task.identifies_data:
         return None
-    progress.say("evaluating the model as it is")
-    look = FirstLook.of(model, task)
+    if look is None:
+        progress.say("evaluating the model as it is")
+        look = FirstLook.of(model, task)
     look.compare(folder, metric)
     return look
 
@@ -149,7 +162,7 @@ def _measured(
 
 def _compare(evaluator: Evaluator, model: nn.Module, own: float, reloaded: float) -> None:
     is_torch = isinstance(evaluator.engine, TorchEngine)
-    if same_number(own, reloaded) or (not is_torch and same_number(own, reloaded, _OTHER_ENGINE)):
+    if same_number(own, reloaded) or (not is_torch and same_number(own, reloaded, OTHER_ENGINE)):
         return
     metric = evaluator.task.metric
     rule = (

@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import NamedTuple
 
-from torch import nn
-
-from autocompress.encoding.encoder import Encoder
-from autocompress.errors import PlanError, SearchError, TaskError
-from autocompress.knowledge.description import understood
-from autocompress.knowledge.guarded import GuardedTask, guarded
-from autocompress.knowledge.kept import Kept
-from autocompress.knowledge.overview import overview
-from autocompress.knowledge.sensitivity import with_sensitivities
-from autocompress.knowledge.source import Source
-from autocompress.knowledge.task import Task
-from autocompress.knowledge.teaching import check_teacher, follows_teacher
+from autocompress.errors import PlanError, SearchError
 from autocompress.outcome.about import About
-from autocompress.outcome.limits import resolved
 from autocompress.outcome.names import SIZE
-from autocompress.outcome.objectives import directions_of
 from autocompress.outcome.results import SearchResult
 from autocompress.plan import CompressionPlan
 from autocompress.recovery import RecoverySettings
-from autocompress.searching.beginning import check_rise, first_look, has_losses, measured_baseline
 from autocompress.searching.concluding import Conclusion
-from autocompress.searching.describing import describe, settings_of
-from autocompress.searching.executors import Place, place_of
-from autocompress.searching.folder import WEIGHTS, SearchFolder
+from autocompress.searching.effort import Effort
+from autocompress.searching.executors import Place
+from autocompress.searching.folder import SearchFolder
 from autocompress.searching.jobs import Bench
 from autocompress.searching.judge import REGAINED, Judge
 from autocompress.searching.last_resort import last_resort
@@ -38,135 +24,79 @@ from autocompress.searching.openings.guide import Guide
 from autocompress.searching.openings.planning import Goals
 from autocompress.searching.openings.uniform import file_size
 from autocompress.searching.proposing import Proposer
-from autocompress.searching.record import check_server, open_record
 from autocompress.searching.records import Records
 from autocompress.searching.recovering import carry_out, is_begun, recovery_jobs
 from autocompress.searching.request import Request
 from autocompress.searching.restoring import Restorer
-from autocompress.searching.settings import Settings
 from autocompress.searching.space.questions import smallest_plan
 from autocompress.searching.study import Study
 from autocompress.searching.summary import summary
 from autocompress.searching.trials import Trials
 from autocompress.support import progress
-from autocompress.support.files import write_json
 from autocompress.support.signals import interrupts_held
-from autocompress.trial.evaluator import Evaluator
-from autocompress.trial.measuring import engine_of, objectives_of
+from autocompress.tracking import AnyTracker
 
 _SHARE_OF_OPENINGS = 0.35  # of the time, at most
 
 
-def conduct(model: nn.Module, task: Task, request: Request, folder: SearchFolder) -> SearchResult:
-    """Search, or go on with a search that lies in the folder.
+class Desk(NamedTuple):
+    """Where a search writes.
 
-    Args:
-        model: The user's model; it is not changed.
-        task: Says what a good model is.
-        request: What is asked for.
-        folder: Where everything lies.
-
-    Raises:
-        ModelError, ExportError: If the model cannot be searched.
-        TaskError, ObjectiveError: If the task or an objective raises, or gives what it must not.
-        BudgetError: If a limit on the rise is a share of a metric that is 0.
-        SearchError: If folder or cluster cannot be used, or several trials in a row fail.
+    Attributes:
+        folder: Its folder.
+        about: Tells how it was started.
+        tracker: MLflow's record.
     """
-    task = guarded(task)
-    objectives = objectives_of(task, request.objectives, latency=request.is_timed)
-    settings = settings_of(model, task, request, directions_of(objectives))
-    with ExitStack() as stack:
-        stack.enter_context(folder.claimed())
-        folder.check(settings)
-        place = stack.enter_context(place_of(request.cluster))
-        folder.heal()
-        check_server(folder, request.tracking_uri)
-        look = first_look(model, task, folder, settings.metric)
-        if look is not None:
-            check_rise(settings, look.score)
-        if look is not None or request.fine_tunings or request.fallback:
-            request = _with_losses(request, model, task)
-        kept = Kept.of(model, task, folder.path)
-        source = Source.of(model, task, kept)
-        for line in overview(model, source):
-            progress.say(line)
-        engine = engine_of(request.engine, model, Encoder(source))
-        folder.adopt(settings)
-        write_json(folder.path / WEIGHTS, understood(model, source))
-        evaluator = Evaluator(Encoder(source), engine, task, objectives)
-        Restorer(folder, request.space, evaluator).restore_baseline()
-        baseline = measured_baseline(evaluator, folder, model, look)
-        source = with_sensitivities(source, model, task, kept)
-        evaluator = replace(evaluator, encoder=Encoder(source))
-        about = describe(request, model, task, folder)
-        bench = Bench(model, evaluator, request.teacher)
-        return _Course(request, folder, settings, bench, about, place).run(baseline)
+
+    folder: SearchFolder
+    about: About
+    tracker: AnyTracker
 
 
-def _with_losses(request: Request, model: nn.Module, task: GuardedTask) -> Request:
-    """Refuse fine-tuning of what cannot be trained; leave it out where it is a last resort."""
-    if request.teacher is not None:
-        check_teacher(request.teacher, model, task)
-    if not has_losses(model, task):
-        if request.fine_tunings:
-            options = "tuning (--tune)" if request.recovery is None else "recovery (--recover)"
-            raise TaskError(
-                f"{options.split()[0]} trains with `task.training_losses(...)`, but the task "
-                f"yields none; define it, or leave {options} out"
-            )
-        return replace(request, fallback=None)
-    if request.tuning is not None and not follows_teacher(model, task):
-        raise TaskError(
-            "tuning without labels needs losses that compare with the teacher where "
-            "`distillation` is 1, but those of `task.training_losses(...)` do not depend on "
-            "`teacher`; let them, or leave tuning (--tune) out"
-        )
-    return request
-
-
-class _Course:
-    """One call of `conduct`: the parts, and the order in which they do their work."""
+class Course:
+    """One call of a search: the parts, and the order in which they do their work."""
 
     def __init__(
-        self,
-        request: Request,
-        folder: SearchFolder,
-        settings: Settings,
-        bench: Bench,
-        about: About,
-        place: Place,
+        self, request: Request, judge: Judge, bench: Bench, desk: Desk, place: Place
     ) -> None:
         self._start = time.perf_counter()
-        self._request, self._folder, self._settings, self._bench = request, folder, settings, bench
-        self._about, self._place = about, place
-        with interrupts_held():
-            self._tracker = open_record(folder, about, request.tracking_uri)
-        self._seconds_before = sum(result.seconds for result in folder.trials())
+        self._request, self._judge, self._bench, self._place = request, judge, bench, place
+        self._folder, self._about, self._tracker = desk
+        self._settings = self._folder.settings()
+        self._seconds_before = sum(result.seconds for result in self._folder.trials())
         self._smallest: int | None = None
         self._records: Records | None = None
 
-    def run(self, baseline: Mapping[str, float]) -> SearchResult:
+    def open(self) -> None:
+        """Bring study, folder and tracking to agree."""
+        with interrupts_held():
+            self._records = self._opened(self._judge)
+
+    def run(self) -> SearchResult:
         """Make the trials, fine-tune and conclude."""
+        records, evaluator = self.records, self._bench.evaluator
+        self.fine_tune(self._make_trials(self._judge, records))
+        if self._summary(records).best is None:
+            self.last_resort()
+        return Conclusion(records, evaluator, self._about).reached(lambda: self._summary(records))
+
+    @property
+    def records(self) -> Records:
+        """What is finished, once the course is open."""
+        assert self._records is not None
+        return self._records
+
+    @contextmanager
+    def breaking_off(self) -> Iterator[None]:
+        """Say in study and tracking that the search has ended, where something goes wrong."""
         try:
-            limits = resolved(self._settings.asked, baseline)
-            evaluator = replace(self._bench.evaluator, limits=limits)
-            self._bench = replace(self._bench, evaluator=evaluator)
-            judge = Judge(self._settings, limits, baseline)
-            with interrupts_held():
-                self._records = records = self._opened(judge)
-            self._fine_tune(judge, records, self._make_trials(judge, records))
-            if self._summary(records).best is None:
-                last_resort(evaluator, records, self._settings.metric)
-            result = Conclusion(records, evaluator, self._about).reached(
-                lambda: self._summary(records)
-            )
+            yield
         except BaseException as error:
             self._break_off(error)
             raise
-        return result
 
     def _break_off(self, error: BaseException) -> None:
-        """Say in study and tracking that the search has ended, if the disk still takes it."""
+        """Say it, if the disk still takes it."""
         if isinstance(error, OSError):
             return  # opening the folder again puts all in order; a full disk tears what is written
         with suppress(SearchError, OSError), interrupts_held():
@@ -198,7 +128,7 @@ class _Course:
             return [fallback]
         if not effort.allows(records.study.n_finished):
             return self._request.fine_tunings
-        guide = self._guide(judge)
+        guide = self.plan()
         if guide is None:
             return self._request.fine_tunings
         proposer = Proposer(self._request.space, self._bench.evaluator.encoder, records)
@@ -212,8 +142,17 @@ class _Course:
             trials.run(executor, effort)
         return self._request.fine_tunings
 
-    def _guide(self, judge: Judge) -> Guide | None:
+    def make(self, guide: Guide, effort: Effort) -> bool:
+        """Make trials; return whether the search space may hold further plans."""
+        proposer = Proposer(self._request.space, self._bench.evaluator.encoder, self.records)
+        trials = Trials(guide, proposer, self.records, self._judge, self._settings.metric)
+        with self._place.executing(self._bench, effort.jobs) as executor:
+            trials.run(executor, effort)
+        return not proposer.is_through
+
+    def plan(self) -> Guide | None:
         """Plan the first trials; return None if no plan at all fits the budget."""
+        judge = self._judge
         encoder, limit = self._bench.evaluator.encoder, self._request.budget_bytes
         progress.say("planning the first trials")
         max_rise = judge.max_rise
@@ -237,12 +176,15 @@ class _Course:
         limit = evaluator.limits.get(SIZE)
         return limit is None or limit.excess(size) <= 0
 
-    def _fine_tune(
-        self, judge: Judge, records: Records, asked: Sequence[RecoverySettings]
-    ) -> None:
+    def last_resort(self) -> None:
+        """Try what is no plan of the search space, but keeps a limit on the metric."""
+        last_resort(self._bench.evaluator, self.records, self._settings.metric)
+
+    def fine_tune(self, asked: Sequence[RecoverySettings]) -> None:
         """Fine-tune the promising plans in each of the ways that are asked for."""
         if not asked:
             return
+        judge, records = self._judge, self.records
         result = self._summary(records)
         best = result.best_of(result.front)
         promising = judge.promising(records.results, None if best is None else best.trial)

@@ -11,7 +11,6 @@ from torch import nn
 from autocompress.knowledge.guarded import GuardedTask
 from autocompress.knowledge.serving import service_of
 from autocompress.knowledge.task import Task
-from autocompress.knowledge.weights import ModelWeights
 from autocompress.outcome.about import ABOUT, About
 from autocompress.outcome.metric import Direction
 from autocompress.searching.folder import SearchFolder
@@ -22,9 +21,16 @@ from autocompress.support.files import write_json
 
 
 def settings_of(
-    model: nn.Module, task: Task, request: Request, directions: Mapping[str, Direction]
+    sha256: str, task: Task, request: Request, directions: Mapping[str, Direction]
 ) -> Settings:
-    """Say what a search is about, by which it is told from others."""
+    """Say what a search is about, by which it is told from others.
+
+    Args:
+        sha256: Hash of the model's weights.
+        task: Knows the data.
+        request: What is asked for.
+        directions: By objective name, whether less or more of it is better.
+    """
     return Settings(
         name=request.name,
         metric=task.metric,
@@ -34,7 +40,7 @@ def settings_of(
         limits={one.name: one.limit for one in request.objectives if one.limit is not None},
         sampler=request.sampler,
         seed=request.seed,
-        model=ModelWeights.of(model).sha256,
+        model=sha256,
         data=task.fingerprint(),
         latency_budget=None if request.latency is None else str(request.latency),
         space=request.space_sha256,

@@ -25,7 +25,7 @@ Knows neither torch nor Optuna, so that a running search can be looked at from o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -34,12 +34,14 @@ from pydantic import ValidationError
 
 from autocompress.artifact import open_artifact
 from autocompress.errors import ArtifactError, SearchError
+from autocompress.outcome.contenders import Contender
 from autocompress.outcome.prospects import Curve
 from autocompress.outcome.results import TrialResult
 from autocompress.outcome.tracks import METHOD, Method
 from autocompress.outcome.training import TRAINING, TrainingLog
 from autocompress.searching.claim import claimed
-from autocompress.searching.results import DamagedError, Results, read_result
+from autocompress.searching.ledger import LEDGER, Ledger
+from autocompress.searching.results import DamagedError, Results, put_aside_if_damaged, read_result
 from autocompress.searching.settings import Settings
 from autocompress.support.files import kept_json, numbers, parsed_json, put_aside, write_json
 from autocompress.support.signals import interrupts_held
@@ -59,6 +61,20 @@ class SearchFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._results = Results()
+
+    @property
+    def ledger(self) -> Ledger:
+        """What was asked, and came of it."""
+        return Ledger(self.path / LEDGER)
+
+    def contenders(self) -> tuple[Contender, ...]:
+        """Return the models that are searched, where they are several."""
+        return ()
+
+    def model_of(self, number: int | None) -> str | None:
+        """Return which of several models a trial is of, or with None the baseline."""
+        del number
+        return None
 
     def claimed(self) -> AbstractContextManager[None]:
         """Create the folder and keep other searches out while this one runs.
@@ -154,10 +170,10 @@ class SearchFolder:
             SearchError: If a plan needs a method that is not there.
         """
         for name, read in ((BASELINE, self.baseline), (TESTS, self.test_scores)):
-            _put_aside_if_damaged(self.path / name, read)
+            put_aside_if_damaged(self.path / name, read)
         for pattern in ("trials/[0-9]*", "recovered/*"):
             for path in sorted(self.path.glob(f"{pattern}/{TRIAL}")):
-                _put_aside_if_damaged(path, lambda path=path: self._results.read(path))  # type: ignore[misc]
+                put_aside_if_damaged(path, lambda path=path: self._results.read(path))  # type: ignore[misc]
         for path in sorted(self.path.glob(f"recovered/*/{TRIAL}")):
             try:
                 open_artifact(path.with_name(ARTIFACT))
@@ -270,13 +286,6 @@ class SearchFolder:
             return numbers(parsed_json(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise DamagedError(path, error) from error
-
-
-def _put_aside_if_damaged(path: Path, read: Callable[[], object]) -> None:
-    try:
-        read()
-    except DamagedError as error:
-        put_aside(path, error.reason)
 
 
 def _settings(path: Path) -> Settings | None:

@@ -33,7 +33,11 @@ class Judge:
     Attributes:
         limits: By objective name, what plans must keep.
         max_rise: How much worse the metric may become, in shares of the baseline, or None.
+        rivals: Trials of other models, where several are searched, that plans must not be clearly
+            worse than, as long as size and metric are all that counts.
     """
+
+    rivals: tuple[Hurdle, ...] = ()
 
     def __init__(
         self, settings: Settings, limits: Mapping[str, Limit], baseline: Mapping[str, float]
@@ -85,6 +89,7 @@ class Judge:
                 reason = f"worse than trial {result.number}, which is smaller"
                 size = result.size_bytes
                 hurdles.append(Hurdle(result.losses, size, reason, result.predicted))
+            hurdles += self.rivals
         return hurdles
 
     def best(self, results: Sequence[TrialResult]) -> TrialResult | None:

@@ -13,7 +13,7 @@ from autocompress.errors import SearchError
 from autocompress.outcome.limits import format_bytes
 from autocompress.outcome.results import SearchResult, TrialResult
 from autocompress.reporting.costs import weight_costs
-from autocompress.searching.folder import SearchFolder
+from autocompress.searching.several.joined import folder_at
 from autocompress.searching.summary import summary
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class OpenedSearch(SearchResult):
         Raises:
             SearchError: If the folder is damaged.
         """
-        return SearchFolder(self.folder).trials()
+        return folder_at(self.folder).trials()
 
     def to_dataframe(self) -> pd.DataFrame:
         """Return a row for each trial that has a file, and for what was fine-tuned.
@@ -61,7 +61,7 @@ class OpenedSearch(SearchResult):
         """
         from autocompress.reporting.frame import search_frame
 
-        return search_frame(self, self.trial_results(), SearchFolder(self.folder).artifact)
+        return search_frame(self, self.trial_results(), folder_at(self.folder).artifact)
 
     def plot(self) -> ShownFigure:
         """Return the picture of front.png as a figure, which a notebook shows."""
@@ -95,7 +95,7 @@ class OpenedSearch(SearchResult):
             return None, chosen.artifact
         if number is None:
             number = None if chosen is None else chosen.trial
-        folder = SearchFolder(self.folder)
+        folder = folder_at(self.folder)
         result = None if number is None else folder.trial(number)
         if number is None or result is None:
             raise SearchError(f"there is no trial {number} in '{self.folder}'")
@@ -125,6 +125,6 @@ def open_search(folder: str | Path) -> OpenedSearch:
         SearchError: If it holds no search, or nothing was measured yet.
     """
     path = Path(folder).absolute()
-    opened = SearchFolder(path)
+    opened = folder_at(path)
     result = summary(opened, sum(trial.seconds for trial in opened.trials()))
     return OpenedSearch.of(result, path)

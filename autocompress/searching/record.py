@@ -15,18 +15,20 @@ from autocompress.outcome.results import SearchResult, WithoutFile
 from autocompress.reporting.costs import weight_costs
 from autocompress.searching.claim import ClaimedError
 from autocompress.searching.folder import TRACKING, SearchFolder
-from autocompress.searching.ledger import LEDGER, Ledger
+from autocompress.searching.several.joined import folder_at
 from autocompress.searching.summary import summary
 from autocompress.support import progress
 from autocompress.support.files import kept_json, write_json
-from autocompress.tracking import AnyTracker, Kept, Outcome, PatientTracker, Tracker, Yardstick
+from autocompress.tracking import Kept, Outcome, PatientTracker, Tracker, Yardstick
 from autocompress.tracking.homes import UsersServer, is_web, shown
 from autocompress.tracking.store import is_whole, relocate
 
 _REPORT = ("front.csv", "front.png", "front.html", "report.md", "progress.png")
 
 
-def open_record(folder: SearchFolder, about: About, uri: str | None = None) -> AnyTracker:
+def open_record(
+    folder: SearchFolder, about: About, uri: str | None = None
+) -> Tracker | PatientTracker:
     """Open MLflow's record of a search whose baseline was measured, or begin it.
 
     Args:
@@ -97,6 +99,7 @@ def _tracker(folder: SearchFolder, about: About, home: Path | UsersServer) -> Tr
             baseline=baseline,
             n_weights=sum(line.n_weights for line in weights),
             goal=settings.metric if settings.max_rise is None else SIZE,
+            models=tuple((one.name, one.n_weights) for one in folder.contenders()),
         )
     params = {**settings.described(), **about.params}
     return Tracker(home, settings.name, params, yardstick, _draw_weights)
@@ -125,7 +128,7 @@ def prepare_record(path: Path) -> None:
     Raises:
         SearchError: If the folder holds no search, or nothing was measured yet.
     """
-    folder = SearchFolder(path)
+    folder = folder_at(path)
     folder.settings()
     if is_whole(path):
         relocate(path)
@@ -153,7 +156,7 @@ def served_page(path: Path, uri: str) -> str:
         SearchError: If the folder holds no search, nothing was measured yet, or the server does
             not answer.
     """
-    folder, about = SearchFolder(path), _about(path)
+    folder, about = folder_at(path), _about(path)
     folder.settings()
     with suppress(ClaimedError), folder.claimed():
         tracker = _tracker(folder, about, UsersServer(uri, _keep_address(folder, uri)))
@@ -179,5 +182,5 @@ def _about(path: Path) -> About:
 
 def given_up_of(folder: SearchFolder) -> dict[int, WithoutFile]:
     """Return what is known of trials without a result, by their numbers."""
-    known = Ledger(folder.path / LEDGER).given_up()
+    known = folder.ledger.given_up()
     return {number: why for number, why in known.items() if folder.trial(number) is None}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from autocompress.errors import PlanError, SearchError
 from autocompress.outcome.results import TrialResult
-from autocompress.support.files import numbers, parsed_json
+from autocompress.support.files import numbers, parsed_json, put_aside
 
 
 class DamagedError(SearchError):
@@ -63,3 +64,11 @@ def read_result(path: Path) -> TrialResult:
     except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise DamagedError(path, error) from error
     return result
+
+
+def put_aside_if_damaged(path: Path, read: Callable[[], object]) -> None:
+    """Give a file another name that cannot be read, and can be made anew."""
+    try:
+        read()
+    except DamagedError as error:
+        put_aside(path, error.reason)

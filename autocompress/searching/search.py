@@ -8,12 +8,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import nn
 
 from autocompress.encoding.budgets import budget_in_bytes
-from autocompress.errors import SpaceError
+from autocompress.errors import ModelError, SpaceError
 from autocompress.knowledge.guarded import guarded
 from autocompress.knowledge.task import Task
 from autocompress.knowledge.teaching import teacher_key
@@ -32,7 +33,7 @@ from autocompress.outcome.limits import (
 from autocompress.outcome.names import check_names
 from autocompress.outcome.objectives import Objective
 from autocompress.recovery import RecoverySettings
-from autocompress.searching.course import conduct
+from autocompress.searching.conducting import conduct
 from autocompress.searching.effort import Effort
 from autocompress.searching.folder import SearchFolder
 from autocompress.searching.opened import OpenedSearch
@@ -44,6 +45,8 @@ from autocompress.searching.request import (
     label_free_tuning,
 )
 from autocompress.searching.settings import SamplerName
+from autocompress.searching.several.conducting import conduct_several
+from autocompress.searching.several.models import Candidate, unique_names
 from autocompress.searching.space.language import Space, load_space
 from autocompress.support.device import device_of
 from autocompress.support.process import process_kept
@@ -54,7 +57,7 @@ _TRIALS = 40
 
 @process_kept()
 def search(
-    model: nn.Module,
+    model: nn.Module | Sequence[nn.Module | Candidate],
     task: Task,
     *,
     budget: str | int | Budget | RelativeBudget | None = None,
@@ -69,7 +72,7 @@ def search(
     out: str | Path | None = None,
     seed: int = 0,
     sampler: SamplerName = "tpe",
-    name: str | None = None,
+    name: str | Sequence[str] | None = None,
     recovery: str | RecoverySettings | None = None,
     tracking_uri: str | None = None,
     device: str | torch.device | None = None,
@@ -85,9 +88,15 @@ def search(
     call again continues a search that was interrupted, or that is to have more trials. Everything
     it finds lies in `out`.
 
+    Of several models, the trials go where the front over all of them is: each model begins with
+    a few, unless predictions say that it cannot reach the front, and further ones are given out
+    in proportion to what the models bring to the front near the limits. Relative limits, times
+    smaller and changes of the metric refer to the uncompressed model with the best metric.
+
     Args:
-        model: A module made of Embedding, Linear, LSTM, GRU and RNN weights, among others.
-        task: Says what a good model is.
+        model: A module made of Embedding, Linear, LSTM, GRU and RNN weights, among others; or a
+            list of such modules, of which each is compressed, and the best file of all is sought.
+        task: Says what a good model is; of several models, it is the task of all.
         budget: Limit on the size of the file, such as "2MB", or a number of bytes; "10x" is a
             tenth of what the uncompressed model takes in single precision, "3bpw" three bits of
             the file for each weight.
@@ -116,7 +125,7 @@ def search(
         out: The folder; by default `runs/<name>`.
         seed: Seed of the sampler.
         sampler: "tpe", "nsga2" or "random".
-        name: What to call the model; by default its class.
+        name: What to call the model, of several a list; by default its class.
         recovery: How to fine-tune the best plan after the search, such as "10m"; the
             uncompressed model is then fine-tuned as well, as a control. With a limit on the
             rise it is the smallest plan whose rise is at most ten points above it, since
@@ -156,6 +165,7 @@ def search(
     if trials is None:
         trials = _TRIALS if timeout is None else sys.maxsize
     deadline = math.inf if timeout is None else start + parse_seconds(timeout)
+    models, names = _named(model, name)
     key = None if teacher is None else teacher_key(teacher)
     tuned, recovered = label_free_tuning(tuning, seed, key), fine_tuning(recovery, seed, key)
     is_free = tuned is None and recovered is None
@@ -163,7 +173,7 @@ def search(
     task, own = guarded(task), checked_objectives(objectives)
     check_names((objective.name for objective in own), task.metric)
     request = Request(
-        name=name or type(model).__name__,
+        name="+".join(names),
         space=_space(space, is_timed=limit is not None),
         effort=Effort(trials, deadline, jobs),
         max_rise=None if max_rise is None else written_rise(parse_rise(max_rise, task.metric)),
@@ -180,15 +190,55 @@ def search(
         cluster=cluster,
         recovery_members=recovery_members,
     )
-    ModelWeights.of(model)  # refuses what cannot be compressed, before anything is written
-    model = on_device(plain(model), device)
-    if teacher is not None:
-        request = replace(request, teacher=on_device(plain(teacher), device_of(model)))
-    if asked is not None:
-        request = replace(request, budget_bytes=budget_in_bytes(asked, model, task))
     # Absolute, since a user's own code may change the directory.
     folder = Path(out or Path("runs") / request.name).absolute()
-    return OpenedSearch.of(conduct(model, task, request, SearchFolder(folder)), folder)
+    candidates = [_candidate(*pair, device) for pair in zip(names, models, strict=True)]
+    if len(candidates) > 1:
+        if teacher is not None:
+            request = replace(request, teacher=on_device(plain(teacher), device))
+        return OpenedSearch.of(conduct_several(candidates, task, request, asked, folder), folder)
+    only = candidates[0].load()
+    if teacher is not None:
+        request = replace(request, teacher=on_device(plain(teacher), device_of(only)))
+    if asked is not None:
+        request = replace(request, budget_bytes=budget_in_bytes(asked, only, task))
+    return OpenedSearch.of(conduct(only, task, request, SearchFolder(folder)), folder)
+
+
+def _named(
+    model: nn.Module | Sequence[nn.Module | Candidate], name: str | Sequence[str] | None
+) -> tuple[Sequence[nn.Module | Candidate], list[str]]:
+    """Return the models, and what to call them.
+
+    Raises:
+        ModelError: If there are none, or not as many names.
+    """
+    if not isinstance(model, list | tuple):
+        if not isinstance(name, str | None):
+            raise ModelError(f"`name` of one model must be a text, but got {name!r}")
+        return [cast(nn.Module, model)], [name or type(model).__name__]
+    if name is None:
+        name = [one.name if isinstance(one, Candidate) else type(one).__name__ for one in model]
+    given = [name] if isinstance(name, str) else name
+    if not model or len(given) != len(model):
+        raise ModelError(
+            f"several models need as many names, but there are {len(model)} models and "
+            f"{len(given)} names; give `name` a list with one for each"
+        )
+    return model, unique_names(given)
+
+
+def _candidate(
+    name: str, model: nn.Module | Candidate, device: str | torch.device | None
+) -> Candidate:
+    """Return a model that is put where it is to run when it is needed."""
+
+    def load() -> nn.Module:
+        found = model.load() if isinstance(model, Candidate) else model
+        ModelWeights.of(found)  # refuses what cannot be compressed, before anything is written
+        return on_device(plain(found), device)
+
+    return Candidate(name, load)
 
 
 def _space(space: str | Path | Space | None, *, is_timed: bool) -> Space:

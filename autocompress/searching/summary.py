@@ -17,7 +17,6 @@ from autocompress.outcome.results import Scored, SearchResult, TrialResult, pare
 from autocompress.outcome.tracks import TRACKS
 from autocompress.plan import Treatment
 from autocompress.searching.folder import CONTROL, SearchFolder
-from autocompress.searching.ledger import LEDGER, Ledger
 
 _TREATMENTS_SHOWN, _MISSES_SHOWN = 3, 5
 
@@ -45,7 +44,7 @@ def summary(
         raise SearchError(f"the search in '{folder.path}' has not measured its baseline yet")
     trials, tests = folder.trials(), folder.test_scores()
     if without_file is None:
-        without_file = max(Ledger(folder.path / LEDGER).n_trials() - len(trials), 0)
+        without_file = max(folder.ledger.n_trials() - len(trials), 0)
     limits = resolved(settings.asked, baseline)
     further = limits.keys() - {SIZE, settings.metric}
     sizes = [*(one.size_bytes for one in trials), *([smallest_bytes] if smallest_bytes else [])]
@@ -56,17 +55,18 @@ def summary(
         budget_bytes=settings.budget_bytes,
         max_rise=settings.max_rise,
         limits={name: limit.bound for name, limit in limits.items() if name in further},
-        baseline=_scored(None, folder.artifact(None), baseline, tests),
+        baseline=_scored(folder, None, baseline, tests),
         best=None,
         front=tuple(
-            _scored(result.number, folder.artifact(result.number), result.values, tests)
-            for result in pareto_front(trials, settings.directions)
+            _scored(folder, one.number, one.values, tests)
+            for one in pareto_front(trials, settings.directions)
         ),
         trials=len(trials) + without_file,
         given_up=sum(settings.metric not in one.values for one in trials) + without_file,
         without_file=without_file,
         smallest_bytes=min(sizes, default=None),
         seconds=seconds,
+        models=folder.contenders(),
     )
     return _judged(_with_tuned(found, folder, tests), folder, trials, tests)
 
@@ -122,7 +122,7 @@ def _misses(
     tuned = {one.artifact: one for one in found.fine_tuned}
     misses = {path: found.miss(one) for path, one in (known | tuned).items()}
     return tuple(
-        tuned.get(path) or _scored(known[path].number, path, known[path].values, tests)
+        tuned.get(path) or _scored(folder, known[path].number, known[path].values, tests)
         for path in sorted(misses, key=lambda path: misses[path])[:_MISSES_SHOWN]
     )
 
@@ -130,7 +130,7 @@ def _misses(
 def _fine_tuned(folder: SearchFolder, name: str, tests: Mapping[Path, float]) -> Iterator[Scored]:
     for path, result in folder.all_recovered(name):
         if result.values.keys() >= folder.settings().directions.keys():
-            scored = _scored(result.number, path, result.values, tests)
+            scored = _scored(folder, result.number, result.values, tests, path)
             method = folder.method(path)
             yield replace(scored, track=method.track, how=method.told)
         # or else no file of it was within the budget
@@ -141,16 +141,30 @@ def _controls(
 ) -> Iterator[Scored]:
     """Yield the uncompressed model fine-tuned alike: as it is, where it had nothing to learn."""
     staying = (one for one in tuned if folder.method(one.artifact).control_stays)
-    for how in dict.fromkeys(one.how for one in staying):
+    for (how, _), one in {(one.how, one.model): one for one in staying}.items():
         label = "as it is: towards its own predictions alone, it has nothing to learn"
-        yield replace(baseline, track="tuned", how=how, label=label)
+        own = baseline if one.model == baseline.model else _uncompressed(one, tests)
+        yield replace(own, track="tuned", how=how, label=label)
     yield from _fine_tuned(folder, CONTROL, tests)
 
 
+def _uncompressed(tuned: Scored, tests: Mapping[Path, float]) -> Scored:
+    """Return the uncompressed model of what was fine-tuned, where several are searched."""
+    folder = SearchFolder(tuned.artifact.parents[2])
+    path = folder.artifact(None)
+    return Scored(None, path, folder.baseline() or {}, tests.get(path), "", model=tuned.model)
+
+
 def _scored(
-    number: int | None, path: Path, values: Mapping[str, float], tests: Mapping[Path, float]
+    folder: SearchFolder,
+    number: int | None,
+    values: Mapping[str, float],
+    tests: Mapping[Path, float],
+    tuned: Path | None = None,
 ) -> Scored:
-    return Scored(number, path, values, tests.get(path), describe_artifact(path))
+    path = tuned or folder.artifact(number)
+    told, model = describe_artifact(path), folder.model_of(number)
+    return Scored(number, path, values, tests.get(path), told, model=model)
 
 
 def rises_beside(artifact: Path) -> Mapping[str, float]:

@@ -102,7 +102,7 @@ def log_tuned(
     Returns:
         The id of the run.
     """
-    name, artifact = scored.artifact.parent.name, open_artifact(scored.artifact)
+    name, artifact = scored.folder_name, open_artifact(scored.artifact)
     marks = {"best": truth(scored == result.best), STANDING: standing_in(result, scored)}
     marks |= {TRACK: TITLES[scored.track], "how": scored.how}
     marks["best_of_track"] = truth(scored == result.best_of_track(scored.track))
@@ -141,8 +141,8 @@ def ids_of(runs: Runs, result: SearchResult) -> dict[Path, str]:
     tuned = {run.data.tags[RECOVERED]: run.info.run_id for run in runs.children(RECOVERED, _WHOLE)}
     ids = _ids_of_trials(runs, result.front)
     for one in (*result.fine_tuned, *result.controls):
-        if one.artifact.parent.name in tuned:
-            ids[one.artifact] = tuned[one.artifact.parent.name]
+        if one.folder_name in tuned:
+            ids[one.artifact] = tuned[one.folder_name]
     for run in runs.children(BASELINE, _WHOLE):
         ids[result.baseline.artifact] = run.info.run_id
     return _ids_of_trials(runs, result.misses[:1]) | ids

@@ -10,7 +10,8 @@ from autocompress.tracking.figures import truth
 if TYPE_CHECKING:
     from autocompress.outcome.results import Scored, SearchResult, TrialResult
 
-STANDING, TRACK = "standing", "track"
+STANDING, TRACK, MODEL = "standing", "track", "model"
+"""Tags: what a trial has come to, how it was trained, and which of several models it is of."""
 
 BEST, FRONT, USELESS = "1 best", "2 front {:02d}", "2 front, but of no use"
 UNCOMPRESSED, KEPT = "3 uncompressed", "4 within the limits"

@@ -27,7 +27,14 @@ from autocompress.tracking.notes import (
 from autocompress.tracking.outcome import Outcome
 from autocompress.tracking.pictures import DrawWeights, Pictures
 from autocompress.tracking.runs import BASELINE, ENDED, NOTE, TRIAL, Ending, Runs, trial_of
-from autocompress.tracking.standing import GIVEN_UP, STANDING, TRACK, UNCOMPRESSED, tags_of
+from autocompress.tracking.standing import (
+    GIVEN_UP,
+    MODEL,
+    STANDING,
+    TRACK,
+    UNCOMPRESSED,
+    tags_of,
+)
 from autocompress.tracking.view import address
 from autocompress.tracking.yardstick import Yardstick
 
@@ -127,7 +134,7 @@ class Tracker:
         """
         with self._runs.errors(f"log trial {result.number}"):
             run_id = self._start_trial(result)
-            metrics = {**self._figures(result.values), **result.values}
+            metrics = {**self._figures(result.values, result.number), **result.values}
             metrics |= {"seconds": result.seconds, "cpu_seconds": result.cpu_seconds}
             if result.predicted is not None:
                 metrics["predicted_loss_rise"] = result.predicted
@@ -153,7 +160,9 @@ class Tracker:
         tags[TRACK] = TITLES["plain"]
         with self._runs.errors(f"log trial {number}"):
             note = f"Given up: {known.reason}"
-            run_id = self._runs.start(_title(number), {**tags, NOTE: note})
+            model = self._model_of(number)
+            tags |= {NOTE: note} if model is None else {NOTE: note, MODEL: model}
+            run_id = self._runs.start(_title(number, model), tags)
             if known.plan is not None:
                 self._runs.log_plan(run_id, known.plan)
             self._runs.end(run_id, "FAILED")
@@ -189,8 +198,8 @@ class Tracker:
             SearchError: If MLflow fails.
             ArtifactError: If the file is damaged.
         """
-        with self._runs.errors(f"log {scored.artifact.parent.name}"):
-            metrics = {**self._figures(scored.values), **scored.values}
+        with self._runs.errors(f"log {scored.folder_name}"):
+            metrics = {**self._figures(scored.values, scored.trial), **scored.values}
             run_id = log_tuned(self._runs, result, scored, metrics, log)
             title = f"{result.title(scored)}: {headline(result, scored)}"
             self._pictures.add(run_id, title, scored.artifact)
@@ -237,14 +246,16 @@ class Tracker:
 
     def _start_trial(self, result: TrialResult) -> str:
         tags = {TRIAL: str(result.number), **tags_of(result)}
-        return self._runs.start(_title(result.number), tags, result.started)
+        model = self._model_of(result.number)
+        tags |= {} if model is None else {MODEL: model}
+        return self._runs.start(_title(result.number, model), tags, result.started)
 
     def _draw_trial(self, run_id: str, result: TrialResult, artifact: Path) -> None:
         title = f"trial {result.number}: {self._headline(result)}"
         self._pictures.add(run_id, title, artifact, result.rises)
 
     def _headline(self, result: TrialResult) -> str:
-        figures = {**self._figures(result.values), **result.values}
+        figures = {**self._figures(result.values, result.number), **result.values}
         metric = None if self._yardstick is None else self._yardstick.metric
         return trial_headline(result, figures, metric)
 
@@ -260,8 +271,11 @@ class Tracker:
         self._runs.note(run_id, "The model before compression, in single precision.")
         self._runs.end(run_id)
 
-    def _figures(self, values: Mapping[str, float]) -> dict[str, float]:
-        return {} if self._yardstick is None else self._yardstick.figures(values)
+    def _figures(self, values: Mapping[str, float], number: int | None = None) -> dict[str, float]:
+        return {} if self._yardstick is None else self._yardstick.figures(values, number)
+
+    def _model_of(self, number: int) -> str | None:
+        return None if self._yardstick is None else self._yardstick.model_of(number)[0]
 
     def _count(self, result: TrialResult) -> dict[str, float]:
         """Return the best value so far under its name, a trial included."""
@@ -272,5 +286,5 @@ class Tracker:
         return {} if self._best is None else {self._yardstick.best_name: self._best}
 
 
-def _title(number: int) -> str:
-    return f"trial-{number:04d}"
+def _title(number: int, model: str | None) -> str:
+    return f"trial-{number:04d}" + ("" if model is None else f", {model}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from autocompress.outcome.names import SIZE
 from autocompress.tracking.figures import mlflow_key
 from autocompress.tracking.runs import PARENT
-from autocompress.tracking.standing import STANDING, TRACK
+from autocompress.tracking.standing import MODEL, STANDING, TRACK
 from autocompress.tracking.yardstick import BITS, RISE, SIZE_MB, TIMES_SMALLER
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ def _columns(result: SearchResult) -> dict[str, int]:
     own = [name for name in result.directions if name not in (SIZE, result.metric)]
     figures = [SIZE_MB, TIMES_SMALLER, RISE, result.metric, f"test_{result.metric}", BITS, *own]
     metrics = {f"metrics.`{mlflow_key(name)}`": 24 + 7 * len(name) for name in figures}
-    tags = {f"tags.`{STANDING}`": 118, f"tags.`{TRACK}`": 150}
+    model = {f"tags.`{MODEL}`": 110} if result.models else {}
+    tags = {f"tags.`{STANDING}`": 118, **model, f"tags.`{TRACK}`": 150}
     return {**tags, **metrics, "tags.`rejected`": 300}
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from autocompress.outcome.contenders import own_number
 from autocompress.outcome.metric import Direction, change_of, cost
 from autocompress.outcome.names import SIZE
 
@@ -23,6 +24,8 @@ class Yardstick:
         baseline: The uncompressed model's values, by objective name.
         n_weights: How many weights the model has; of those that are tied, one counts.
         goal: The objective by which feasible trials are compared.
+        models: Of several models the names, in the order in which trials are numbered, and how
+            many weights each has.
     """
 
     metric: str
@@ -30,8 +33,19 @@ class Yardstick:
     baseline: Mapping[str, float]
     n_weights: int
     goal: str
+    models: tuple[tuple[str, int], ...] = ()
 
-    def figures(self, values: Mapping[str, float]) -> dict[str, float]:
+    def model_of(self, number: int | None) -> tuple[str | None, int]:
+        """Return the name of the model that a trial is of, if there are several, and its weights.
+
+        Args:
+            number: Of the trial; None is the baseline.
+        """
+        if number is None or not self.models:
+            return None, self.n_weights
+        return self.models[own_number(number, len(self.models))[0]]
+
+    def figures(self, values: Mapping[str, float], number: int | None = None) -> dict[str, float]:
         """Return size in MB, times smaller, bits per weight, and the rise of the metric.
 
         Bits count the whole file. The rise is the change of the metric in percent of the
@@ -39,9 +53,10 @@ class Yardstick:
 
         Args:
             values: By objective name, as far as they were measured.
+            number: Of the trial; None is the baseline.
         """
-        size = values[SIZE]
-        found = {SIZE_MB: round(size / 1e6, 4), BITS: round(8 * size / self.n_weights, 3)}
+        size, (_, n_weights) = values[SIZE], self.model_of(number)
+        found = {SIZE_MB: round(size / 1e6, 4), BITS: round(8 * size / n_weights, 3)}
         found[TIMES_SMALLER] = round(self.baseline[SIZE] / size, 2)
         if self.metric in values:
             rise = 100 * change_of(values[self.metric], self.baseline[self.metric])

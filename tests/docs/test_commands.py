@@ -91,7 +91,7 @@ def test_options_that_documents_name_are_there() -> None:
     [
         "autocompress serch RUN",
         "autocompress search MODEL --bugdet 2MB",
-        "autocompress search MODEL OTHER --data DIR",
+        "autocompress compress MODEL OTHER --data DIR",
         "autocompress search MODEL --sampler best",
         "autocompress compress MODEL --data DIR --budget small",
     ],

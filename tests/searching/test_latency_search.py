@@ -20,7 +20,7 @@ from autocompress.outcome.limits import Limit
 from autocompress.outcome.origin import SAMPLER
 from autocompress.outcome.results import SearchResult
 from autocompress.recovery import RecoveryBudget, RecoverySettings
-from autocompress.searching.course import conduct
+from autocompress.searching.conducting import conduct
 from autocompress.searching.effort import Effort
 from autocompress.searching.folder import SearchFolder
 from autocompress.searching.request import Request

@@ -10,6 +10,7 @@ from autocompress.outcome.cautions import cautions
 from autocompress.outcome.limits import format_bytes
 from autocompress.outcome.tracks import TITLES
 from autocompress.reporting.answer import best_lines, miss_lines, track_lines
+from autocompress.reporting.contenders import contender_header, contender_rows
 from autocompress.reporting.costs import most, weight_costs
 from autocompress.reporting.rows import (
     PROSPECTS,
@@ -84,6 +85,18 @@ def tuned_section(result: SearchResult) -> list[str]:
         rows = track_rows(result, track, lambda one: str(one.artifact))
         lines += [f"### {TITLES[track].capitalize()}", "", *table(track_header(result), rows), ""]
     return ["## Fine-tuned", "", *lines]
+
+
+def contenders_section(result: SearchResult) -> list[str]:
+    """Show what became of each of several models; nothing of one."""
+    if not result.models:
+        return []
+    lines = table(contender_header(result), contender_rows(result))
+    numbers = [
+        "Times smaller, and changes, are against the model with the best metric. Trials are",
+        "numbered through all models.",
+    ]
+    return ["## The models", "", *numbers, "", *lines, ""]
 
 
 def prospects_section(result: SearchResult) -> list[str]:

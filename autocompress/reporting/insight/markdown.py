@@ -23,6 +23,7 @@ from autocompress.reporting.insight.choices import (
 from autocompress.reporting.insight.found import (
     answer_section,
     bytes_section,
+    contenders_section,
     front_section,
     model_section,
     prospects_section,
@@ -101,11 +102,22 @@ def insight_lines(
         *front_section(result),
         "",
         *tuned_section(result),
+        *contenders_section(result),
         *prospects_section(result),
         *bytes_section(result, trials),
         *model_section(understood),
         *_progress_section(hypervolume(result, measured)),
         "",
+        *_alike_sections(result, trials),
+    ]
+
+
+def _alike_sections(result: SearchResult, trials: Sequence[TrialResult]) -> list[str]:
+    """Compare trials weight by weight; of several models each has such a report of its own."""
+    if result.models:
+        return []
+    measured = [trial for trial in trials if result.metric in trial.values]
+    return [
         *_importance_section(result.metric, len(measured), importance(result, trials)),
         "",
         *_front_section(result),

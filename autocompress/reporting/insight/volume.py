@@ -37,13 +37,22 @@ def hypervolume(result: SearchResult, trials: Sequence[TrialResult]) -> list[flo
         trials: All finished trials; those that are not feasible add nothing.
 
     Returns:
-        One number per trial, by the trial's number; it never falls.
+        One number per trial, by the trial's number, of several models by when it began; it never
+        falls.
     """
     points = [
         (worsening(result, trial.values), halvings(result, trial)) if trial.feasible else None
-        for trial in sorted(trials, key=lambda trial: trial.number)
+        for trial in sorted(trials, key=_started if result.models else _number)
     ]
     return volumes(points)
+
+
+def _started(trial: TrialResult) -> float:
+    return trial.started
+
+
+def _number(trial: TrialResult) -> float:
+    return trial.number
 
 
 def volumes(points: Sequence[tuple[float, float] | None]) -> list[float]:
