@@ -24,7 +24,7 @@ from autocompress.precisions import Codebook, Float32
 from autocompress.structures import STRUCTURES, Dense, LowRank, Pruned, VectorQuantized
 
 Document = dict[str, Any]
-TRELLIS: Needs = {"autocompress 0.4.0": {"structure": ("trellis",)}}
+TRELLIS: Needs = {"autocompress 0.4.0": {"structure": ("lattice",)}}
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_whole_numbers_need_their_coder(path: Path) -> None:
     [
         pytest.param(
             TRELLIS,
-            "structure 'trellis', which autocompress 0.4.0 has, but this is 0.1.0; "
+            "structure 'lattice', which autocompress 0.4.0 has, but this is 0.1.0; "
             "upgrade autocompress",
             id="later version",
         ),
@@ -121,21 +121,21 @@ def test_a_reader_who_lacks_a_kind_says_who_has_it(path: Path, needs: Needs, rea
 @pytest.mark.parametrize("key", ["structure", "precision"])
 def test_that_is_said_although_the_plan_cannot_be_read(path: Path, key: str) -> None:
     def change(document: Document) -> None:
-        document["needs"] = {"autocompress 0.4.0": {key: ["trellis"]}}
-        document["items"][0]["treatment"][key] = {"kind": "trellis", "states": 256}
+        document["needs"] = {"autocompress 0.4.0": {key: ["lattice"]}}
+        document["items"][0]["treatment"][key] = {"kind": "lattice", "states": 256}
         document["rotations"] = []
 
     changed(path, change)
-    assert message(path).startswith(f"'{path}' needs {key} 'trellis', which autocompress 0.4.0")
+    assert message(path).startswith(f"'{path}' needs {key} 'lattice', which autocompress 0.4.0")
 
 
 def test_of_a_kind_that_is_not_listed_the_name_is_said(path: Path) -> None:
     def change(document: Document) -> None:
-        document["items"][0]["treatment"]["structure"] = {"kind": "trellis"}
+        document["items"][0]["treatment"]["structure"] = {"kind": "lattice"}
 
     changed(path, change)
     assert "its header is invalid" in message(path)
-    assert "'trellis'" in message(path)
+    assert "'lattice'" in message(path)
 
 
 @pytest.mark.parametrize(
