@@ -116,7 +116,8 @@ def _mark(view: FrontView, dot: Dot, radius: int, css: str) -> str:
     if not view.is_outside(dot):
         place = f'cx="{_x(view, dot.cost)}" cy="{_y(view, dot.value)}" r="{radius}"'
         return f"<circle {place} {_told(dot, css)}/>"
-    x, y = _x(view, dot.cost), _y(view, view.clipped(dot).value)
+    edge = view.clipped(dot)
+    x, y = _x(view, edge.cost), _y(view, edge.value)
     base = y + (radius + 3 if dot.value > view.y_limits[1] else -radius - 3)
     corners = f"{x},{y} {x - radius},{base} {x + radius},{base}"
     return f'<polygon points="{corners}" {_told(dot, css)}/>'

@@ -53,10 +53,9 @@ def front_figure(view: FrontView) -> ShownFigure:
         _draw_axes(axes, shown)
         _draw_lines(axes, shown)
         _draw_points(axes, shown)
-    # Above the axes, where no dot can be.
-    panels[0].legend(
-        loc="lower right", bbox_to_anchor=(1, 1.06), ncols=3, fontsize=8.5, frameon=False
-    )
+    # Above the axes and their title, where nothing else can be.
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", ncols=3, fontsize=8.5, frameon=False)
     figure.supxlabel(view.caption, fontsize=8, color=_BASELINE, x=0.99, ha="right")
     return figure
 

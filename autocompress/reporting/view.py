@@ -92,8 +92,9 @@ class FrontView:
 
     def clipped(self, dot: Dot) -> Dot:
         """Return a dot at the edge of the range shown, if it lies beyond; else as it is."""
-        low, high = self.y_limits
-        return replace(dot, value=min(max(dot.value, low), high))
+        (left, right), (low, high) = self.x_limits, self.y_limits
+        cost, value = min(max(dot.cost, left), right), min(max(dot.value, low), high)
+        return replace(dot, cost=cost, value=value)
 
     def is_outside(self, dot: Dot) -> bool:
         """Whether a dot lies beyond the range shown."""

@@ -310,6 +310,9 @@ def test_picture_is_not_ruined_by_outliers_and_counts_them() -> None:
     assert "7 trials, 6 measured, 4 on the front" in view.caption
     assert "2 above the range shown" in view.caption
     assert view.x_limits[0] > 0.5  # nothing is shown at the size of the outlier
+    outside = [view.clipped(dot) for dot in (*view.trials, *view.front) if view.is_outside(dot)]
+    assert {dot.value for dot in outside} == {high}
+    assert min(dot.cost for dot in outside) == view.x_limits[0]  # at the edge, not beside the axes
     page = search_page(result, TRIALS + wild, view)
     assert page.count("<polygon") == 2  # at the edge
     assert page.count("<rect x=") == 1 + 1  # what was given up, and the inside of the axes
