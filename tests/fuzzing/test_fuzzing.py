@@ -121,6 +121,7 @@ def test_a_fault_is_noticed(
 
 def test_a_process_that_grows_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(course, "MOST_MEMORY", 1)
+    monkeypatch.setattr(course, "MOST_GROWTH", 1)
     sizes = iter(range(10**6, 10**9, 10**6))
     monkeypatch.setattr(course, "_memory", lambda: next(sizes))
     told = run(Faulty(lambda: None), SEED, range(3))
