@@ -23,13 +23,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import optuna
-
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
-from fuzzing.course import Told, run
-from fuzzing.subjects import ARTIFACTS, OTHERS, subject_of
-
-from autocompress.support import progress
+from fuzzing.apart import told_of
+from fuzzing.course import Told
+from fuzzing.subjects import ARTIFACTS, OTHERS
 
 RESULTS = Path(__file__).parent / "results" / "fuzz.md"
 CHUNK = 25_000
@@ -75,15 +72,13 @@ def _options() -> argparse.Namespace:
 def _here(name: str, seed: int, numbers: range, place: Path | None) -> Told:
     """Read inputs in this process, and keep the number of the present one in a file."""
     resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, _ADDRESS_SPACE))
-    progress.console.quiet = True
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
-        subject = subject_of(name, Path(folder))
         if place is None:
-            return run(subject, seed, numbers)
+            return told_of(name, Path(folder), seed, numbers)
         descriptor = os.open(place, os.O_WRONLY | os.O_CREAT)
-        return run(
-            subject,
+        return told_of(
+            name,
+            Path(folder),
             seed,
             numbers,
             tell=lambda number: os.pwrite(descriptor, b"%12d" % number, 0),

@@ -17,8 +17,6 @@ from typing import Any, Protocol
 
 LONGEST_S = 5.0
 MOST_MEMORY = 10**9
-MOST_GROWTH = 6 * 10**8
-"""In a process that was large before, as one is that has run other tests."""
 _SHOWN = 200
 
 
@@ -85,17 +83,16 @@ def run(subject: Subject, seed: int, numbers: range, *, tell: Any = None) -> Tol
         tell: Is called with each number before its input is made.
     """
     told = Told(largest=_memory())
-    most = max(MOST_MEMORY, told.largest + MOST_GROWTH)
     with warnings.catch_warnings(), _no_longer():
         warnings.simplefilter("error")
         for number in numbers:
             if tell is not None:
                 tell(number)
-            _one(told, subject, seed, number, most)
+            _one(told, subject, seed, number)
     return told
 
 
-def _one(told: Told, subject: Subject, seed: int, number: int, most: int) -> None:
+def _one(told: Told, subject: Subject, seed: int, number: int) -> None:
     data = input_of(subject, seed, number)
     start = time.process_time()
     try:
@@ -109,7 +106,7 @@ def _one(told: Told, subject: Subject, seed: int, number: int, most: int) -> Non
     if taken > told.slowest_s:
         told.slowest_s, told.slowest = taken, number
     memory = _memory()
-    if memory > max(told.largest, most):
+    if memory > max(told.largest, MOST_MEMORY):
         fault = f"the process has grown to {memory / 1e6:.0f} MB"
     told.largest = max(told.largest, memory)
     if fault is not None:
