@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from autocompress import Task
+from autocompress.coders import Coder, Codes
 from autocompress.encoding.encoder import Encoder
+from autocompress.errors import ArtifactError
 from autocompress.knowledge.source import Source
 from autocompress.outcome.objectives import Split
 from autocompress.plan import CompressionPlan, Treatment
@@ -193,3 +195,21 @@ def write_mixed(path: Path) -> Path:
     """Write the tiny model by the mixed plan."""
     Encoder(tiny_source()).write(mixed_plan(), path)
     return path
+
+
+def check_every_byte(coder: Coder, codes: Codes) -> None:
+    """Damage each byte of what a coder wrote: an error that is documented, or other codes."""
+    data = coder.encode(codes) or b""
+    generator = np.random.default_rng(1)
+    refused = 0
+    for place in range(len(data)):
+        damaged = bytearray(data)
+        damaged[place] ^= int(generator.integers(1, 256))
+        try:
+            other = coder.decode(bytes(damaged), codes.shape)
+        except ArtifactError:
+            refused += 1
+        else:
+            assert other.shape == codes.shape
+            assert np.abs(other).max() < 2**24
+    assert 0 < refused < len(data)

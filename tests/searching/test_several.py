@@ -18,7 +18,7 @@ from autocompress.outcome.results import Scored, SearchResult
 from autocompress.searching.effort import Effort
 from autocompress.searching.request import Request
 from autocompress.searching.several.asking import asked_of
-from autocompress.searching.several.joined import Seen
+from autocompress.searching.several.joined import JoinedFolder, Seen
 from autocompress.searching.several.models import unique_names
 from autocompress.searching.several.outlook import hopeless, of_another
 from autocompress.searching.several.schedule import Schedule, Turn, next_turn, shares_of
@@ -97,6 +97,15 @@ def test_a_schedule_is_kept(tmp_path: Path) -> None:
     assert Schedule.of(tmp_path) == schedule
     (tmp_path / "schedule.json").write_text("{")
     assert Schedule.of(tmp_path) == Schedule()
+
+
+def test_names_of_models_stay_within_the_folder(tmp_path: Path) -> None:
+    JoinedFolder(tmp_path).save_seen("a", (seen("a", 100, 9.0),))
+    assert [one.name for one in JoinedFolder(tmp_path).seen] == ["a"]
+    document = (tmp_path / "models.json").read_text().replace('"a"', '"../a"')
+    (tmp_path / "models.json").write_text(document)
+    assert not JoinedFolder(tmp_path).seen  # put aside, as what is damaged
+    assert (tmp_path / "models.json.damaged").exists()
 
 
 def test_shares_count_what_is_near_the_best() -> None:

@@ -26,7 +26,7 @@ from autocompress.searching.folder import TESTS, SearchFolder
 from autocompress.searching.ledger import MISFIT, Ledger
 from autocompress.searching.results import put_aside_if_damaged
 from autocompress.searching.several.schedule import Schedule
-from autocompress.support.files import kept_json, numbers, write_json
+from autocompress.support.files import is_plain_name, kept_json, numbers, write_json
 
 KNOWN = "models.json"
 
@@ -226,6 +226,8 @@ def _read(document: Any) -> tuple[str, tuple[Seen, ...]]:
     """
     seen = tuple(Seen(**one) for one in document["models"])
     numbers({f"{one.name}.{key}": getattr(one, key) for one in seen for key in _NUMBERS})
+    if not all(is_plain_name(one.name) for one in seen):  # each is that of a folder
+        raise ValueError("a model has a name that no folder can have")
     if document["reference"] not in [one.name for one in seen]:
         raise ValueError("its reference is none of the models")
     return document["reference"], seen
